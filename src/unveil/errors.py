@@ -1,0 +1,36 @@
+"""The errors that a user of Unveil can cause.
+
+    UnveilError
+    ├── InputError      a video, image or argument that cannot be used
+    ├── WeightsError    weights that are missing, broken or do not fit
+    ├── OutputError     a result that cannot be written
+    ├── DataError       a dataset, annotation or prediction that cannot be read
+    └── TrainingError   a training run that cannot start or go on
+
+Each message says what is wrong, where, and what to do. The command line prints it and exits
+with code 2.
+"""
+
+
+class UnveilError(Exception):
+    """Base of every error that Unveil raises on purpose."""
+
+
+class InputError(UnveilError):
+    """A video, image or argument that cannot be used."""
+
+
+class WeightsError(UnveilError):
+    """Weights that are missing, broken or do not fit."""
+
+
+class OutputError(UnveilError):
+    """A result that cannot be written."""
+
+
+class DataError(UnveilError):
+    """A dataset, annotation or prediction that cannot be read."""
+
+
+class TrainingError(UnveilError):
+    """A training run that cannot start or go on."""
