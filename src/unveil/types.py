@@ -48,7 +48,9 @@ class Clip:
         _require(self.fps > 0, "fps", "a positive number", self.fps)
         if not self.frame_names:
             object.__setattr__(self, "frame_names", tuple(f"{i:05d}" for i in range(len(f))))
-        _require(len(self.frame_names) == len(f), "frame_names", f"{len(f)} names", self.frame_names)
+        _require(
+            len(self.frame_names) == len(f), "frame_names", f"{len(f)} names", self.frame_names
+        )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -120,7 +122,9 @@ class Segmentation:
         )
         if not self.frame_names:
             object.__setattr__(self, "frame_names", tuple(f"{i:05d}" for i in range(len(x))))
-        _require(len(self.frame_names) == len(x), "frame_names", f"{len(x)} names", self.frame_names)
+        _require(
+            len(self.frame_names) == len(x), "frame_names", f"{len(x)} names", self.frame_names
+        )
 
     @property
     def ids(self) -> tuple[int, ...]:
