@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -159,6 +159,7 @@ def shipped_block(backbone: str) -> Path:
     return file
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Attention rows of a video, made on demand: [frames · h · w, M], each summing to 1."""
 

