@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from unveil.errors import InputError
 
-SUFFIXES = frozenset(".jpg .jpeg .png .bmp .webp .tif .tiff".split())
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"))
 _ORIENTATION = 0x0112  # EXIF tag; values from 5 on swap height and width
 
 

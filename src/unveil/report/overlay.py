@@ -1,0 +1,60 @@
+"""Objects painted over frames, each in its colour, with a line where two labels meet."""
+
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from unveil.errors import InputError
+from unveil.report.palette import colour_index, vivid_palette
+
+_LINE = 255  # the palette entry that lines between labels are painted with
+_LINE_STRENGTH = 0.85  # opacity of those lines
+
+
+def paint(
+    frame: np.ndarray, labels: np.ndarray, alpha: float = 0.5, background: float = 1.0
+) -> np.ndarray:
+    """One frame with its objects painted over it, uint8 [H, W, 3].
+
+    Args:
+        frame: uint8 [H, W, 3] RGB.
+        labels: uint8 or uint16 [H, W], 0 is background.
+        alpha: opacity of the objects, 0 … 1.
+        background: brightness left to the background, 0 … 1.
+    """
+    if frame.shape[:2] != labels.shape:
+        raise InputError(f"labels {list(labels.shape)} do not fit a frame {list(frame.shape)}")
+    if not (0 <= alpha <= 1 and 0 <= background <= 1):
+        raise InputError(
+            f"alpha and background: expected numbers in 0 … 1, got {alpha} and {background}"
+        )
+    index = colour_index(labels).copy()
+    index[boundary(labels)] = _LINE
+    strength, colours = _tables(alpha, background)
+    mask = Image.fromarray(index)
+    paper = Image.fromarray(index)
+    paper.putpalette(colours)
+    picture = Image.composite(
+        paper.convert("RGB"), Image.fromarray(np.ascontiguousarray(frame)), mask.point(strength)
+    )
+    return np.array(picture)
+
+
+def boundary(labels: np.ndarray) -> np.ndarray:
+    """Pixels whose left or upper neighbour has another label, bool [H, W]."""
+    edge = np.zeros(labels.shape, bool)
+    edge[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    return edge
+
+
+@cache
+def _tables(alpha: float, background: float) -> tuple[list[int], bytes]:
+    """Opacity 0 … 255 and colour of every palette entry."""
+    strength = np.full(256, round(255 * alpha))
+    strength[0] = round(255 * (1 - background))
+    strength[_LINE] = round(255 * max(alpha, _LINE_STRENGTH)) if alpha else 0
+    colours = vivid_palette().copy()
+    colours[_LINE] = 255
+    return strength.tolist(), colours.tobytes()
