@@ -1,0 +1,23 @@
+# `make demo` and `make test` set everything up by themselves; a repeat run goes straight to work.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+READY := .venv/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)  ## segment a real clip and say where the pictures are
+	.venv/bin/unveil demo
+
+test: $(READY) lint  ## the whole suite, on two processes
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --durations=10
+
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,47 @@
+"""The command line: `unveil --help`.
+
+Commands import what they need when they run, so that help answers at once. A mistake of the
+user's ends with one clear line and exit code 2, an interruption with 130.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from unveil.cli.segment import Demo, Segment
+from unveil.cli.weights import Weights
+from unveil.errors import UnveilError
+
+Command = (
+    Annotated[Segment, tyro.conf.subcommand("segment")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Weights, tyro.conf.subcommand("weights")]
+)
+_STYLE = (
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.OmitSubcommandPrefixes,
+    tyro.conf.HelptextFromCommentsOff,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        command = tyro.cli(
+            Command,
+            prog="unveil",
+            description="Find, segment and track every object in a video.",
+            args=arguments,
+            config=_STYLE,
+        )
+        return command.run()
+    except UnveilError as error:
+        print(f"unveil: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unveil: interrupted; nothing half-written was left behind", file=sys.stderr)
+        return 130

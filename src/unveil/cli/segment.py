@@ -1,0 +1,153 @@
+"""`unveil segment` and `unveil demo`."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from unveil.errors import InputError, UnveilError
+from unveil.settings import Settings
+
+VIDEO_ENDINGS = {".mp4", ".mov", ".avi", ".webm", ".mkv", ".gif", ".m4v", ".mpg", ".mpeg"}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Segment videos: masks with stable ids, an overlay, objects.json and a contact sheet."""
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """Video files, folders of images, glob patterns of images, or folders of videos."""
+    out: Path
+    """The folder of the result; with several videos, one folder a video inside it."""
+    start: str | None = None
+    """First moment used: seconds, mm:ss or hh:mm:ss."""
+    end: str | None = None
+    """Moment before which to stop."""
+    stride: int = 1
+    """Use every so many frames one."""
+    again: bool = False
+    """Segment videos again that have a result already; otherwise they are skipped in a batch."""
+    settings: Settings = field(default_factory=Settings)
+    """How to segment."""
+
+    def run(self) -> int:
+        """Segment every source; a broken one is reported and the others finish."""
+        if not self.sources:
+            raise InputError("nothing to segment: give a video, a folder or a pattern")
+        jobs, batch = self._jobs()
+        span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
+        segmenter, failed = None, []
+        for source, out in jobs:
+            if batch and not self.again and (out / "run.json").is_file():
+                print(f"{out}: has a result already, skipped (--again redoes it)")
+                continue
+            try:
+                _check_exists(source)
+                segmenter = segmenter or _load(self.settings)
+                _segment_one(segmenter, source, out, span)
+            except UnveilError as error:
+                if not batch:
+                    raise
+                failed.append(source)
+                print(f"unveil: {source}: {error}", file=sys.stderr)
+        if failed:
+            print(
+                f"unveil: {len(failed)} of {len(jobs)} failed: {', '.join(failed)}", file=sys.stderr
+            )
+        return 2 if failed else 0
+
+    def _jobs(self) -> tuple[list[tuple[str, Path]], bool]:
+        """Sources with their folders, and whether there are several."""
+        sources = [video for source in self.sources for video in _videos_of(source)]
+        if len(sources) == 1 and sources[0] == self.sources[0]:
+            return [(sources[0], self.out)], False
+        names = [Path(source).stem or "video" for source in sources]
+        twice = {name for name in names if names.count(name) > 1}
+        folders = [
+            Path(source).name.replace(".", "-") if name in twice else name
+            for source, name in zip(sources, names, strict=True)
+        ]
+        if len(set(folders)) < len(folders):
+            raise InputError(f"several videos are called {sorted(twice)}: segment them one by one")
+        return [(s, self.out / f) for s, f in zip(sources, folders, strict=True)], True
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Fetch a real clip and segment it: what `make demo` runs."""
+
+    out: Path = Path("out")
+    """Where the folder of the result is made."""
+    clip: str = "bikes"
+    """bikes, carphone or bigbuckbunny."""
+    start: str | None = "0"
+    """First moment used: seconds, mm:ss or hh:mm:ss."""
+    end: str | None = "3"
+    """Moment before which to stop: the first shot of the default clip."""
+    settings: Settings = field(default_factory=Settings)
+    """How to segment."""
+
+    def run(self) -> int:
+        """Fetch, segment, and say where the pictures are."""
+        from unveil.demo import fetch_clip
+        from unveil.weights import home
+
+        clip = fetch_clip(self.clip, home() / "clips")
+        span = {"start": seconds(self.start), "end": seconds(self.end), "stride": 1}
+        _segment_one(_load(self.settings), str(clip), self.out / self.clip, span)
+        return 0
+
+
+def seconds(text: str | None) -> float | None:
+    """A moment as seconds: `90`, `1:30`, `00:01:30.5`. Raises InputError for anything else."""
+    if text is None:
+        return None
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or any(part < 0 for part in parts):
+        raise InputError(f"no moment in a video: {text!r}; give seconds, mm:ss or hh:mm:ss")
+    total = 0.0
+    for part in parts:
+        total = 60 * total + part
+    return total
+
+
+def _videos_of(source: str) -> list[str]:
+    folder = Path(source)
+    if not folder.is_dir():
+        return [source]
+    videos = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in VIDEO_ENDINGS)
+    return videos or [source]
+
+
+def _check_exists(source: str) -> None:
+    """Say that a file is not there before seconds are spent on loading the models."""
+    if not any(mark in source for mark in "*?[") and not Path(source).exists():
+        raise InputError(f"no such file or folder: {source}")
+
+
+def _load(settings: Settings) -> Any:
+    from unveil.segmenter import Segmenter
+
+    return Segmenter(settings)
+
+
+def _segment_one(segmenter: Any, source: str, out: Path, span: dict[str, Any]) -> None:
+    from unveil.cli.progress import progress
+
+    with progress(Path(source).name) as show:
+        run = segmenter.segment_to(source, out, on_progress=show, **span)
+    video, spent = run["video"], run["seconds"]
+    for warning in run["warnings"]:
+        print(f"unveil: warning: {warning}", file=sys.stderr)
+    size = f"{video['width']}x{video['height']}"
+    print(f"{source}: {run['objects']} objects in {video['frames']} frames of {size}")
+    print(f"  pictures  {out / 'contact.png'}, {out / 'overlay.mp4'}")
+    print(f"  masks     {out / 'masks'}, {out / 'objects.json'}")
+    stages = ", ".join(f"{stage} {took:.1f}" for stage, took in spent.items())
+    print(f"  seconds   {stages}; {sum(spent.values()):.1f} in all")
+    print(f"  memory    {run['peak_memory_mb']} MB at its peak")
