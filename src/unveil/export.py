@@ -122,9 +122,8 @@ class Writer:
             if self._movie is not None:
                 self._movie.close()
                 self._movie = None
-                self._sheet.draw({i: scores[i] for i in self._masks}).save(
-                    self.path / "contact.png"
-                )
+                sheet = self._sheet.draw({i: scores[i] for i in self._masks})
+                sheet.save(self.path / "contact.png", compress_level=1)
             _write_json(self.path / "objects.json", self._objects(scores))
             _write_json(self.path / RUN, self._run(run), indent=2)
             return self._staging.commit()
@@ -139,7 +138,7 @@ class Writer:
                     if self._movie is None:
                         path = self.path / "overlay.mp4"
                         self._movie = Movie(path, self.fps, self.height, self.width)
-                    self._movie.write(paint(frames[i], image))
+                    self._movie.write(frames[i], image)
                     self._sheet.add(frames[i], image)
             self._deep |= bool(labels.max() > _PALETTE_IDS)
 

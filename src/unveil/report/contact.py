@@ -85,7 +85,8 @@ def _thumbnail(frame: np.ndarray, labels: np.ndarray) -> tuple[Image.Image, np.n
     h, w = labels.shape
     scale = min(1, _SIDE / max(h, w))
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
-    small = Image.fromarray(np.ascontiguousarray(frame)).resize(size, Image.Resampling.BOX)
+    photo = Image.fromarray(np.ascontiguousarray(frame))
+    small = photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
     rows = ((np.arange(size[1]) + 0.5) * h / size[1]).astype(int)
     columns = ((np.arange(size[0]) + 0.5) * w / size[0]).astype(int)
     return small, labels[np.ix_(rows, columns)]

@@ -29,16 +29,20 @@ def paint(
         raise InputError(
             f"alpha and background: expected numbers in 0 … 1, got {alpha} and {background}"
         )
+    index = index_with_lines(labels)
+    strength, colours = tables(alpha, background)
+    paper = Image.fromarray(index)
+    paper.putpalette(colours.tobytes())
+    mask = Image.fromarray(index).point(strength.tolist())
+    photo = Image.fromarray(np.ascontiguousarray(frame))
+    return np.array(Image.composite(paper.convert("RGB"), photo, mask))
+
+
+def index_with_lines(labels: np.ndarray) -> np.ndarray:
+    """The palette entry every pixel is painted with, uint8 [H, W]: its object's, or the line's."""
     index = colour_index(labels).copy()
     index[boundary(labels)] = _LINE
-    strength, colours = _tables(alpha, background)
-    mask = Image.fromarray(index)
-    paper = Image.fromarray(index)
-    paper.putpalette(colours)
-    picture = Image.composite(
-        paper.convert("RGB"), Image.fromarray(np.ascontiguousarray(frame)), mask.point(strength)
-    )
-    return np.array(picture)
+    return index
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:
@@ -50,11 +54,11 @@ def boundary(labels: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _tables(alpha: float, background: float) -> tuple[list[int], bytes]:
-    """Opacity 0 … 255 and colour of every palette entry."""
+def tables(alpha: float, background: float) -> tuple[np.ndarray, np.ndarray]:
+    """For each palette entry its opacity, 0 … 255 [256], and its colour, uint8 [256, 3]."""
     strength = np.full(256, round(255 * alpha))
     strength[0] = round(255 * (1 - background))
     strength[_LINE] = round(255 * max(alpha, _LINE_STRENGTH)) if alpha else 0
     colours = vivid_palette().copy()
     colours[_LINE] = 255
-    return strength.tolist(), colours.tobytes()
+    return strength, colours

