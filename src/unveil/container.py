@@ -59,8 +59,8 @@ def probe(path: Path) -> Probe:
 
 def decode(
     path: Path,
-    start: float | None,
-    end: float | None,
+    start: float | int | None,
+    end: float | int | None,
     stride: int,
     warn: Callable[[str], None],
     seek: bool = True,

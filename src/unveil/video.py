@@ -22,6 +22,7 @@ from unveil.types import Clip
 IMAGE_FPS = Fraction(24)  # the rate of sources that have none: images, arrays, tensors
 
 Source = str | Path | np.ndarray | Tensor | Clip
+Seconds = float | int | None
 Warn = Callable[[str], None]
 
 
@@ -107,7 +108,7 @@ class Video:
 
 
 def open_video(
-    source: Source, *, start: float | None = None, end: float | None = None, stride: int = 1
+    source: Source, *, start: Seconds = None, end: Seconds = None, stride: int = 1
 ) -> Video:
     """Open anything that holds frames, without reading more than its first one.
 
@@ -150,7 +151,7 @@ def open_video(
 
 
 def read_clip(
-    source: Source, *, start: float | None = None, end: float | None = None, stride: int = 1
+    source: Source, *, start: Seconds = None, end: Seconds = None, stride: int = 1
 ) -> Clip:
     """All frames of a source in memory; arguments and errors are those of open_video."""
     video = open_video(source, start=start, end=end, stride=stride)
@@ -170,7 +171,7 @@ def parse_time(text: str) -> float:
     return float(sum(x * 60**i for i, x in enumerate(reversed(numbers))))
 
 
-def _check_range(start: float | None, end: float | None, stride: int) -> None:
+def _check_range(start: Seconds, end: Seconds, stride: int) -> None:
     for name, value in (("start", start), ("end", end)):
         if value is not None and not 0 <= value < math.inf:
             raise InputError(f"{name}: expected seconds, 0 or more, got {value}")
@@ -180,15 +181,14 @@ def _check_range(start: float | None, end: float | None, stride: int) -> None:
         raise InputError(f"stride: expected a whole number, 1 or more, got {stride}")
 
 
-def _of_file(path: Path, start: float | None, end: float | None, stride: int) -> Video:
+def _of_file(path: Path, start: Seconds, end: Seconds, stride: int) -> Video:
     info = container.probe(path)
     length = "" if info.seconds is None else f", which is {info.seconds:.2f} s long"
     if info.seconds is not None and (start or 0) >= info.seconds:
         raise InputError(f"start, {start:g} s, lies beyond the end of {path}{length}")
     estimate = info.announced
     if estimate is not None:
-        last = estimate if end is None else min(estimate, math.ceil(end * info.fps))
-        estimate = max(1, math.ceil((last - int((start or 0) * info.fps)) / stride))
+        estimate = max(1, len(_within(estimate, info.fps, start, end)[::stride]))
     return Video(
         lambda warn: container.decode(path, start, end, stride, warn),
         name=path.stem,
@@ -196,14 +196,12 @@ def _of_file(path: Path, start: float | None, end: float | None, stride: int) ->
         height=info.height,
         width=info.width,
         estimate=estimate,
-        empty=f"no frame of {path}{length} could be decoded between {start or 0:g} s and "
-        f"{'its end' if end is None else f'{end:g} s'}: choose another range",
+        empty=f"no frame of {path}{length} could be decoded {_between(start, end)}: choose another "
+        "range",
     )
 
 
-def _of_images(
-    path: Path, files: list[Path], start: float | None, end: float | None, stride: int
-) -> Video:
+def _of_images(path: Path, files: list[Path], start: Seconds, end: Seconds, stride: int) -> Video:
     chosen = _select(len(files), IMAGE_FPS, start, end, stride, str(path))
     files = [files[i] for i in chosen]
     h, w = images.check_images(files)
@@ -225,8 +223,8 @@ def _of_frames(
     name: str,
     fps: Fraction,
     names: tuple[str, ...] | None,
-    start: float | None,
-    end: float | None,
+    start: Seconds,
+    end: Seconds,
     stride: int,
 ) -> Video:
     chosen = _select(len(frames), fps, start, end, stride, f"the {len(frames)} frames given")
@@ -243,21 +241,29 @@ def _of_frames(
 
 
 def _select(
-    count: int, fps: Fraction, start: float | None, end: float | None, stride: int, what: str
+    count: int, fps: Fraction, start: Seconds, end: Seconds, stride: int, what: str
 ) -> range:
-    """The frames with start <= index / fps < end, every stride-th of them."""
-    slack = 1e-6
-    first = 0 if start is None else math.ceil(start * fps - slack)
-    last = count if end is None else min(count, math.ceil(end * fps - slack))
-    if first >= count:
+    chosen = _within(count, fps, start, end)[::stride]
+    if start is not None and start >= count / fps:
         raise InputError(
             f"start, {start:g} s, lies beyond the end of {what}, {float(count / fps):.2f} s at "
             f"{float(fps):g} frames a second"
         )
-    chosen = range(first, last, stride)
     if not chosen:
-        raise InputError(f"no frame of {what} between {start or 0:g} s and {end:g} s")
+        raise InputError(f"no frame of {what} {_between(start, end)}: choose another range")
     return chosen
+
+
+def _within(count: int, fps: Fraction, start: Seconds, end: Seconds) -> range:
+    """The frames with start <= index / fps < end."""
+    slack = 1e-6  # a time that was rounded to print it still means its frame
+    first = 0 if start is None else math.ceil(start * fps - slack)
+    last = count if end is None else min(count, math.ceil(end * fps - slack))
+    return range(first, last)
+
+
+def _between(start: Seconds, end: Seconds) -> str:
+    return f"between {start or 0:g} s and " + ("its end" if end is None else f"{end:g} s")
 
 
 def _array(frames: np.ndarray | Tensor) -> np.ndarray:

@@ -41,11 +41,15 @@ class ContactSheet:
                 self._held.append((self._seen, *_thumbnail(frame, labels)))
         self._seen += 1
 
-    def draw(self, scores: Mapping[int, float]) -> Image.Image:
-        """The sheet, RGB. scores: id → score of the objects that the title names."""
+    def shown(self) -> list[tuple[int, Image.Image, np.ndarray]]:
+        """The frames to draw, evenly spaced: index, small frame, small labels."""
         held = self._held
         wanted = np.linspace(0, len(held) - 1, min(_COLUMNS, len(held))).round().astype(int)
-        shown = [held[i] for i in wanted]
+        return [held[i] for i in wanted]
+
+    def draw(self, scores: Mapping[int, float]) -> Image.Image:
+        """The sheet, RGB. scores: id → score of the objects that the title names."""
+        shown = self.shown()
         w, h = shown[0][1].size
         columns = max(len(shown), -(-480 // (w + _GAP)))  # a title needs some width
         sheet = Image.new(

@@ -46,10 +46,17 @@ def index_with_lines(labels: np.ndarray) -> np.ndarray:
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:
-    """Pixels whose left or upper neighbour has another label, bool [H, W]."""
+    """The pixels of the lines around objects, bool [H, W].
+
+    A line lies on the background, so that thin objects keep all their pixels; between two objects
+    it lies on the right or lower one.
+    """
+    object_ = labels != 0
     edge = np.zeros(labels.shape, bool)
-    edge[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    edge[1:] |= labels[1:] != labels[:-1]
+    edge[:, 1:] = (labels[:, 1:] != labels[:, :-1]) & object_[:, :-1]
+    edge[1:] |= (labels[1:] != labels[:-1]) & object_[:-1]
+    edge[:, :-1] |= object_[:, 1:] > object_[:, :-1]
+    edge[:-1] |= object_[1:] > object_[:-1]
     return edge
 
 

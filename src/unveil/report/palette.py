@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 
 _HUES = (0, 130, 52, 215, 310, 182, 28, 265, 95, 340, 160, 240)  # degrees; first as in DAVIS
-_GOLDEN = 0.618034  # steps by the golden ratio keep any number of further hues apart
+_TIERS = ((0.82, 1.0), (0.45, 1.0), (0.85, 0.62))  # saturation, value: full, pale, dark
+_TURN = 7  # degrees by which the hues move on from tier to tier
 
 
 @cache
@@ -34,11 +35,9 @@ def vivid_palette() -> np.ndarray:
     """
     palette = np.zeros((256, 3), np.uint8)
     for id in range(1, 256):
-        if id <= len(_HUES):
-            hue, saturation, value = _HUES[id - 1] / 360, 0.82, 1.0
-        else:
-            hue = (id * _GOLDEN) % 1
-            saturation, value = 0.55 + 0.4 * (id % 3) / 2, 0.7 + 0.3 * (id % 2)
+        tier, place = divmod(id - 1, len(_HUES))
+        hue = (_HUES[place] + _TURN * tier) % 360 / 360
+        saturation, value = _TIERS[tier % len(_TIERS)]
         palette[id] = [round(255 * x) for x in colorsys.hsv_to_rgb(hue, saturation, value)]
     palette.setflags(write=False)
     return palette
