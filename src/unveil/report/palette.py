@@ -7,7 +7,7 @@ import numpy as np
 
 _HUES = (0, 130, 52, 215, 310, 182, 28, 265, 95, 340, 160, 240)  # degrees; first as in DAVIS
 _TIERS = ((0.82, 1.0), (0.45, 1.0), (0.85, 0.62))  # saturation, value: full, pale, dark
-_TURN = 7  # degrees by which the hues move on from tier to tier
+_TURN = 5.3  # degrees by which the hues move on from tier to tier
 
 
 @cache
