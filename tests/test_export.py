@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -303,6 +304,34 @@ def test_a_full_disk(tmp_path, limit):
     )
     assert "disk is full; free some space" in done.stdout, done
     assert str(tmp_path / "new" / "cat") in done.stdout
+    assert entries(tmp_path) == []
+
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    code = """
+        import itertools, sys
+        import numpy as np
+        from fractions import Fraction
+        from unveil.export import Writer
+        frames, labels = np.zeros((8, 64, 64, 3), np.uint8), np.ones((8, 64, 64), np.uint8)
+        with Writer(sys.argv[1], name="cat", fps=Fraction(24), height=64, width=64) as writer:
+            for i in itertools.count(0, 8):
+                writer.write(frames, labels, [str(j) for j in range(i, i + 8)])
+                print(i, flush=True)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), tmp_path / "new" / "cat"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.stdout.readline().strip() != "80":
+        assert process.poll() is None, process.stderr.read()
+    (partial,) = (tmp_path / "new").iterdir()
+    assert len(entries(partial / "masks")) > 16
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in said
     assert entries(tmp_path) == []
 
 

@@ -115,7 +115,7 @@ def test_chunks_are_separate_arrays_of_at_most_the_size(tmp_path):
         next(open_video(tmp_path / "a.mp4").chunks(0))
 
 
-@pytest.mark.parametrize("file", ["a.mp4", "a.mkv", "a.avi"])
+@pytest.mark.parametrize("file", ["a.mp4", "a.mkv", "a.avi", "a.ts"])
 @pytest.mark.parametrize(
     ("start", "end", "stride"), [(None, 0.5, 1), (2.0, None, 3), (1.3, 2.1, 2)]
 )

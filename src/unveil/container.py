@@ -16,9 +16,9 @@ from av.video.reformatter import VideoReformatter
 from unveil.errors import InputError
 
 log = logging.getLogger(__name__)
-av.logging.set_level(None)  # what goes wrong is said once, by this module, not by FFmpeg as well
-
-SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".gif", ".mpg", ".ts"))
+SUFFIXES = frozenset(
+    f".{x}" for x in ("mp4", "m4v", "mov", "avi", "webm", "mkv", "gif", "mpg", "mpeg", "ts", "3gp")
+)
 _TICK = 1e-6  # seconds; timestamps are rounded to the container's clock, so compare with slack
 _RATE_SLACK = Fraction(1, 100)  # a nominal and a mean rate that differ by less are the same rate
 _UNEVEN = 1.5  # longest gap between frames over the shortest, above which the rate is variable
