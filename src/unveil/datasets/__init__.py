@@ -1,0 +1,1 @@
+"""Annotated videos: readers of the official layouts, and a synthetic benchmark."""
