@@ -1,0 +1,133 @@
+"""DAVIS-2016 and DAVIS-2017 Unsupervised in their official folders.
+
+    JPEGImages/480p/<sequence>/00000.jpg
+    Annotations/480p/<sequence>/00000.png                DAVIS-2016: one object
+    Annotations_unsupervised/480p/<sequence>/00000.png   DAVIS-2017: ids, 255 void
+    ImageSets/2016/val.txt, ImageSets/2017/val.txt
+
+Source: https://davischallenge.org
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unveil.datasets.masks import as_truth, image_files, read_frames, read_stack
+from unveil.datasets.sequence import Dataset, Finding
+from unveil.errors import DataError
+
+WHERE = {
+    2016: "https://davischallenge.org/davis2016/code.html (DAVIS 2016, 480p)",
+    2017: "https://davischallenge.org/davis2017/code.html (DAVIS 2017, TrainVal, Unsupervised "
+    "480p)",
+}
+_FOLDER = {2016: "Annotations", 2017: "Annotations_unsupervised"}
+_RESOLUTION = "480p"
+
+
+@dataclass(frozen=True)
+class DavisSequence:
+    """One sequence. single: whatever is marked is the one object (DAVIS-2016)."""
+
+    name: str
+    images: Path
+    masks: Path
+    single: bool
+    note: str = ""
+
+    @property
+    def origin(self) -> Path:
+        """The folder of its masks."""
+        return self.masks
+
+    def frame_names(self) -> tuple[str, ...]:
+        """The stems of its masks."""
+        return tuple(self._mask_files())
+
+    def frames(self) -> np.ndarray:
+        """The pictures, uint8 [T, H, W, 3] RGB."""
+        return read_frames(self.images / f"{name}.jpg" for name in self.frame_names())
+
+    def truth(self) -> np.ndarray:
+        """The labels, uint8 [T, H, W]."""
+        labels = read_stack(self._mask_files().values())
+        if self.single:
+            labels = (labels != 0).astype(np.uint8)
+        return as_truth(labels, self.masks)
+
+    def _mask_files(self) -> dict[str, Path]:
+        files = image_files(self.masks)
+        if not files:
+            raise DataError(f"{self.masks}: a sequence without ground truth, no masks there")
+        return files
+
+
+def open_davis(root: Path, year: int, split: str | None = None) -> Dataset:
+    """The sequences that a list of DAVIS names, 2016 or 2017.
+
+    split: the name of a list, val by default, or dev where that is the only one.
+    """
+    path = _list_file(root, year, split)
+    sequences = [
+        DavisSequence(
+            name=name,
+            images=root / "JPEGImages" / _RESOLUTION / name,
+            masks=root / _FOLDER[year] / _RESOLUTION / name,
+            single=year == 2016,
+        )
+        for name in _names(path)
+    ]
+    return Dataset(f"davis{year}", root, str(path.relative_to(root)), tuple(sequences))
+
+
+def check_davis(root: Path, year: int, split: str | None = None) -> list[Finding]:
+    """What of DAVIS is at root."""
+    try:
+        dataset = open_davis(root, year, split)
+    except DataError as error:
+        return [Finding("list of sequences", root / "ImageSets", False, f"{error}")]
+    findings = [Finding(f"list of {len(dataset.sequences)} sequences", root / dataset.split, True)]
+    for s in dataset.sequences:
+        masks, images = image_files(s.masks), image_files(s.images)
+        if not masks:
+            findings.append(Finding(f"{s.name}: masks", s.masks, False, f"get {WHERE[year]}"))
+        lost = sorted(set(masks) - set(images))
+        if lost or not images:
+            advice = f"{len(lost)} of {len(masks)} frames missing" if images else "no frames"
+            findings.append(
+                Finding(f"{s.name}: frames", s.images, False, f"{advice}; get {WHERE[year]}")
+            )
+        elif masks:
+            findings.append(Finding(f"{s.name}: {len(masks)} frames and masks", s.masks, True))
+    return findings
+
+
+def _list_file(root: Path, year: int, split: str | None) -> Path:
+    folder = root / "ImageSets"
+    tried = [
+        path
+        for name in ([split] if split else ["val", "dev"])
+        for path in (
+            folder / str(year) / f"{name}.txt",
+            folder / _RESOLUTION / f"{name}.txt",
+            folder / f"{name}.txt",
+        )
+    ]
+    for path in tried:
+        if path.is_file():
+            return path
+    raise DataError(
+        f"no list of DAVIS sequences: looked for {', '.join(str(p) for p in tried[:3])}; "
+        f"--root is the folder that holds ImageSets, from {WHERE[year]}"
+    )
+
+
+def _names(path: Path) -> list[str]:
+    """The sequences of a list: names, or the pairs of files that DAVIS-2016 came with."""
+    names = []
+    for line in path.read_text().splitlines():
+        parts = line.split()
+        if parts:
+            names.append(Path(parts[0]).parent.name if "/" in parts[0] else parts[0])
+    return list(dict.fromkeys(names))
