@@ -1,0 +1,57 @@
+"""The synthetic benchmark as files, in the layout of any of the datasets."""
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from unveil.datasets.layouts import LAYOUTS, Annotated, write_layout
+from unveil.datasets.synthetic import benchmark, render
+from unveil.errors import InputError
+from unveil.staging import OUTPUT, RUN, Staging
+
+
+def make_benchmark(
+    out: Path,
+    layout: str,
+    *,
+    sequences: int,
+    frames: int,
+    height: int,
+    width: int,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Render the benchmark and write it to out, which appears whole or not at all.
+
+    layout: a name of `unveil.datasets.layouts.LAYOUTS`. Clips are called after their scenarios:
+    `calm-0`, `occlusion-1`, … Raises OutputError where out holds something else.
+    """
+    if sequences < 1:
+        raise InputError(f"sequences: expected at least 1, got {sequences}")
+    if layout not in LAYOUTS:
+        raise InputError(f"no layout {layout!r}; there are {', '.join(LAYOUTS)}")
+
+    def clips() -> Iterator[Annotated]:
+        for i, recipe in enumerate(benchmark(sequences, seed)):
+            clip = render(frames=frames, height=height, width=width, **recipe)
+            yield Annotated(f"{recipe['scenario']}-{i}", *clip)
+            if on_progress is not None:
+                on_progress(i + 1, sequences)
+
+    with Staging(out) as staging:
+        write_layout(layout, staging.path, clips())
+        files = sorted({p.name for p in staging.path.iterdir()} | {RUN})
+        about = {
+            "made_by": "unveil data make",
+            "unveil": version("unveil"),
+            "layout": layout,
+            "sequences": sequences,
+            "frames": frames,
+            "height": height,
+            "width": width,
+            "seed": seed,
+            OUTPUT: {"files": files},
+        }
+        (staging.path / RUN).write_text(json.dumps(about, indent=2) + "\n")
+        return staging.commit()
