@@ -1,0 +1,1 @@
+"""Scores of any method's masks on any of the datasets, each protocol named."""

@@ -1,0 +1,203 @@
+"""Masks of any method, read from the forms in which methods write them.
+
+For a sequence `dog` under a folder, the first of these that is there:
+
+    dog.npz                  labels [T, H, W], or masks bool [N, T, H, W] with scores [N]
+    dog/masks/00000.png …    what `unveil segment` writes; scores from dog/objects.json
+    dog/00000.png …          palette, grey or DAVIS-coloured masks
+    dog/objects.json         YouTube-VIS records with COCO run lengths
+    dog.json                 the same
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from unveil.datasets.masks import image_files, read_stack, unify_binary
+from unveil.errors import DataError
+
+_DEEPEST = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method says of one sequence.
+
+    labels: uint8 or uint16 [T, H, W], 0 background. scores: id → score, empty where the method
+    gives none. origin: the file or folder, for messages.
+    """
+
+    labels: np.ndarray
+    origin: Path
+    scores: Mapping[int, float] = field(default_factory=dict)
+
+
+def locate(root: Path, name: str) -> Path:
+    """The file or folder that holds the masks of a sequence. Raises DataError where none does."""
+    folder = root / name
+    if (root / f"{name}.npz").is_file():
+        return root / f"{name}.npz"
+    for masks in (folder / "masks", folder):
+        if image_files(masks):
+            return masks
+    for file in (folder / "objects.json", root / f"{name}.json"):
+        if file.is_file():
+            return file
+    raise DataError(
+        f"no masks of {name} in {root}: looked for {name}.npz, {name}/masks/*.png, {name}/*.png, "
+        f"{name}/objects.json and {name}.json"
+    )
+
+
+def fingerprint(place: Path) -> str:
+    """A digest that changes when the files of a prediction do: their names, sizes and times."""
+    files = sorted(p for p in place.iterdir() if p.is_file()) if place.is_dir() else [place]
+    scores = place.parent / "objects.json"
+    if place.name == "masks" and scores.is_file():
+        files.append(scores)
+    digest = hashlib.sha256()
+    for file in files:
+        about = file.stat()
+        digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def read_prediction(
+    place: Path, frame_names: Sequence[str], size: tuple[int, int], name: str
+) -> Prediction:
+    """The masks at a place that `locate` found.
+
+    frame_names: the frames of the sequence, which masks are named after. size: height and width
+    that they must have. Raises DataError naming the file that is missing, of another size, holds
+    floating point numbers or colours out of the palette.
+    """
+    if place.suffix == ".npz":
+        prediction = _from_npz(place)
+    elif place.suffix == ".json":
+        prediction = _from_json(place, name)
+    else:
+        prediction = _from_masks(place, frame_names)
+    t, h, w = prediction.labels.shape
+    if (h, w) != size:
+        raise DataError(
+            f"{prediction.origin}: masks of {name} are {w}x{h}, the ground truth {size[1]}x"
+            f"{size[0]}: write them at the size of the annotation"
+        )
+    if t != len(frame_names):
+        raise DataError(
+            f"{prediction.origin}: masks for {t} frames of {name}, expected {len(frame_names)}"
+        )
+    return prediction
+
+
+def _from_masks(folder: Path, frame_names: Sequence[str]) -> Prediction:
+    files = image_files(folder)
+    lost = [name for name in frame_names if name not in files]
+    if lost:
+        raise DataError(
+            f"{folder}: {len(lost)} of {len(frame_names)} frames have no mask, first {lost[0]}.png"
+        )
+    labels = unify_binary(read_stack(files[name] for name in frame_names))
+    record = folder.parent / "objects.json"
+    scores = _scores(record) if folder.name == "masks" and record.is_file() else {}
+    return Prediction(labels, folder, scores)
+
+
+def _from_npz(path: Path) -> Prediction:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {key: content[key] for key in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read ({error}): write it with numpy.savez") from error
+    if "labels" in arrays:
+        return Prediction(_whole(arrays["labels"], path), path, {})
+    if "masks" not in arrays:
+        raise DataError(
+            f"{path}: expected an array `labels` [T, H, W] or `masks` [N, T, H, W], got "
+            f"{', '.join(arrays) or 'none'}"
+        )
+    masks = arrays["masks"]
+    if masks.ndim != 4 or masks.dtype not in (np.bool_, np.uint8) or masks.max(initial=0) > 1:
+        raise DataError(
+            f"{path}: expected `masks` bool [N, T, H, W], got {masks.dtype} {list(masks.shape)}"
+        )
+    scores = arrays.get("scores", np.ones(len(masks)))
+    if scores.shape != (len(masks),):
+        raise DataError(
+            f"{path}: expected `scores` [{len(masks)}], one a mask, got {list(scores.shape)}"
+        )
+    ids = {i + 1: float(score) for i, score in enumerate(scores)}
+    return Prediction(_layered(masks.astype(bool), ids), path, ids if "scores" in arrays else {})
+
+
+def _whole(labels: np.ndarray, path: Path) -> np.ndarray:
+    about = f"{labels.dtype} {list(labels.shape)}"
+    if labels.ndim != 3 or labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: expected `labels` as whole numbers [T, H, W], got {about}")
+    if labels.size and (labels.min() < 0 or labels.max() > _DEEPEST):
+        raise DataError(
+            f"{path}: expected ids in 0 … {_DEEPEST}, got {labels.min()} … {labels.max()}"
+        )
+    return labels.astype(np.uint8 if labels.max(initial=0) <= 255 else np.uint16)
+
+
+def _layered(masks: np.ndarray, scores: Mapping[int, float]) -> np.ndarray:
+    """Masks bool [N, T, H, W] as labels; where they overlap, the higher score is seen."""
+    n, t, h, w = masks.shape
+    labels = np.zeros((t, h, w), np.uint8 if n <= 255 else np.uint16)
+    for id in sorted(scores, key=lambda id: (scores[id], -id)):
+        labels[masks[id - 1]] = id
+    return labels
+
+
+def _from_json(path: Path, name: str) -> Prediction:
+    content = _load(path)
+    try:
+        video = _video(content, name)
+        mine = [a for a in content["annotations"] if a["video_id"] == video["id"]]
+        t, h, w = len(video["file_names"]), video["height"], video["width"]
+        scores = {i: float(a.get("score", 1.0)) for i, a in enumerate(mine, 1)}
+        labels = np.zeros((t, h, w), np.uint8 if len(mine) <= 255 else np.uint16)
+        for i in sorted(scores, key=lambda i: (scores[i], -i)):
+            for frame, record in enumerate(mine[i - 1]["segmentations"]):
+                if record is not None:
+                    labels[frame][_mask(record, h, w)] = i
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not in the layout of YouTube-VIS ({error!r})") from error
+    return Prediction(labels, path, scores)
+
+
+def _video(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    videos = content["videos"]
+    named = [v for v in videos if name in (v.get("name"), Path(v["file_names"][0]).parent.name)]
+    return named[0] if named or len(videos) != 1 else videos[0]
+
+
+def _mask(record: Mapping[str, Any], h: int, w: int) -> np.ndarray:
+    record = dict(record)
+    if list(record["size"]) != [h, w]:
+        raise ValueError(f"a mask of size {record['size']} in a video of {[h, w]}")
+    if isinstance(record["counts"], list):
+        record = coco.frPyObjects(record, h, w)
+    return coco.decode(record).astype(bool)
+
+
+def _scores(path: Path) -> dict[int, float]:
+    try:
+        return {int(a["id"]): float(a["score"]) for a in _load(path)["annotations"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not in the layout of YouTube-VIS ({error!r})") from error
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}): write it again") from error
