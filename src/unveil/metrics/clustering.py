@@ -1,0 +1,58 @@
+"""Measures that look at pixels as a clustering: adjusted Rand index, mIoU, best overlap.
+
+Source: Hubert and Arabie, "Comparing partitions", 1985; Greff et al., arXiv 1903.00450, for the
+foreground; Kipf et al., arXiv 2111.12594, for videos.
+"""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from unveil.metrics.measured import Measured
+
+
+def rand_index(counts: np.ndarray) -> float:
+    """The adjusted Rand index of two clusterings whose shared pixels are counts [A, B].
+
+    1 where they are the same, 0 where they agree as by chance. Two clusterings that both keep all
+    pixels together are the same.
+    """
+    counts = counts.astype(float)
+    total = counts.sum()
+    same = _pairs(counts).sum()
+    rows, columns = _pairs(counts.sum(1)).sum(), _pairs(counts.sum(0)).sum()
+    by_chance = rows * columns / _pairs(total) if total > 1 else 0.0
+    most = (rows + columns) / 2
+    return 1.0 if most == by_chance else float((same - by_chance) / (most - by_chance))
+
+
+def fg_ari(m: Measured) -> tuple[float, list[float | None]]:
+    """FG-ARI of the video and of every frame, over the pixels of true objects only.
+
+    What is predicted as background is one more cluster. A frame without objects has None.
+    """
+    over = m.joint[:, :, 1:]
+    frames = [rand_index(c) if c.sum() else None for c in over]
+    return rand_index(over.sum(0)), frames
+
+
+def video_miou(m: Measured) -> np.ndarray:
+    """IoU of every object with its match [O]: Hungarian a video on the mean IoU of its frames.
+
+    The mean is over the frames where proposal or object has a pixel.
+    """
+    somewhere = m.union > 0
+    total = np.where(somewhere, m.j, 0).sum(0)
+    iou = total / np.maximum(somewhere.sum(0), 1)
+    best = np.zeros(len(m.objects))
+    rows, columns = linear_sum_assignment(-iou)
+    best[columns] = iou[rows, columns]
+    return best
+
+
+def best_overlap(m: Measured) -> np.ndarray:
+    """The highest volume IoU of each object with any proposal [O]; proposals may serve twice."""
+    return m.volume_iou.max(0, initial=0)
+
+
+def _pairs(n: np.ndarray | float) -> np.ndarray | float:
+    return n * (n - 1) / 2

@@ -1,0 +1,74 @@
+"""The protocols of DAVIS, from the J and F of every proposal with every object.
+
+Source: Perazzi et al., CVPR 2016; Caelles et al., "The 2019 DAVIS Challenge on VOS: Unsupervised
+Multi-Object Segmentation", arXiv 1905.00737; the official toolkits.
+"""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from unveil.metrics.measured import Measured
+
+_BINS = 4  # the decay is the first quarter of the frames less the last
+_RECALLED = 0.5  # a frame above this is recalled
+
+
+def match_sequence(m: Measured) -> tuple[np.ndarray, np.ndarray, list[int | None]]:
+    """One Hungarian match for the whole sequence on (mean J + mean F) / 2.
+
+    Returns J and F [T, O] of the matched pairs, and the id matched to each object. Where there are
+    fewer proposals than objects, the rest are matched with empty masks, as in the toolkit.
+    """
+    j, f = padded(m.j, m.present), padded(m.f, m.present)
+    rows, columns = linear_sum_assignment(-(j.mean(0) + f.mean(0)) / 2)
+    order = rows[np.argsort(columns)]
+    objects = np.arange(len(order))
+    return j[:, order, objects], f[:, order, objects], _named(order, m)
+
+
+def match_frames(m: Measured) -> tuple[np.ndarray, np.ndarray, list[list[int | None]]]:
+    """A Hungarian match of its own in every frame, on J + F: what hides id switches.
+
+    Returns J and F [T, O], and the ids by frame.
+    """
+    j, f = padded(m.j, m.present), padded(m.f, m.present)
+    objects = np.arange(j.shape[2])
+    best_j, best_f, ids = [], [], []
+    for t in range(len(j)):
+        rows, columns = linear_sum_assignment(-(j[t] + f[t]))
+        order = rows[np.argsort(columns)]
+        best_j.append(j[t, order, objects])
+        best_f.append(f[t, order, objects])
+        ids.append(_named(order, m))
+    return np.stack(best_j), np.stack(best_f), ids
+
+
+def statistics(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, recall (share of frames above 0.5) and decay of one object's values [T].
+
+    The decay is the mean of the first quarter of the frames less that of the last; quarters share
+    their end frames, as in the toolkit.
+    """
+    ends = (np.round(np.linspace(1, len(values), _BINS + 1) + 1e-10) - 1).astype(int)
+    first, last = values[: ends[1] + 1], values[ends[-2] :]
+    return (
+        float(values.mean()),
+        float((values > _RECALLED).mean()),
+        float(first.mean() - last.mean()),
+    )
+
+
+def padded(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """J or F [T, P, O] with empty proposals added until there are as many as objects.
+
+    An empty mask scores 1 where the object is absent as well, 0 where it is present.
+    """
+    _, p, o = values.shape
+    if p >= o:
+        return values
+    empty = np.repeat(~present[:, None, :], o - p, axis=1).astype(values.dtype)
+    return np.concatenate((values, empty), axis=1)
+
+
+def _named(order: np.ndarray, m: Measured) -> list[int | None]:
+    return [int(m.ids[i]) if i < len(m.ids) else None for i in order]
