@@ -87,17 +87,25 @@ def markdown(record: Record) -> str:
         "",
         f"{len(dataset['sequences'])} sequences of `{dataset['root']}` ({dataset['split']}).",
         "",
+        *tables(record),
+        "## Settings and versions",
+        "",
+        *(f"- {key}: `{value}`" for key, value in _about(record)),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def tables(record: Record, level: int = 2) -> list[str]:
+    """The lines of the protocols' tables and of what failed, under headings of this level."""
+    mark, lines = "#" * level, []
     for name, protocol in record["protocols"].items():
-        lines += [f"## {protocol['title']} (`{name}`)", "", protocol["about"], ""]
+        lines += [f"{mark} {protocol['title']} (`{name}`)", "", protocol["about"], ""]
         lines += [*_pipe(_means(record, protocol)), ""]
         lines += [*_pipe(_rows(protocol)), ""]
     if record["failures"]:
-        lines += ["## Not scored", ""]
+        lines += [f"{mark} Not scored", ""]
         lines += [f"- **{f['sequence']}**: {f['error']}" for f in record["failures"]] + [""]
-    lines += ["## Settings and versions", ""]
-    lines += [f"- {key}: `{value}`" for key, value in _about(record)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def page(record: Record, pictures: Mapping[str, bytes]) -> str:

@@ -1,0 +1,155 @@
+"""Write docs/results.md: Unveil, as it is now, on every annotated clip that is at hand.
+
+    python benchmarks/results.py
+
+The real clips are not part of this project: without them (UNVEIL_SHARED, or ../shared beside the
+repository) only the synthetic benchmark is scored. Goes on where it stopped.
+"""
+
+import os
+import platform
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import tyro
+
+from unveil.datasets import Dataset, open_dataset
+from unveil.datasets.make import make_benchmark
+from unveil.evaluate import cache, protocols
+from unveil.evaluate.own import plain
+from unveil.evaluate.run import evaluate
+from unveil.report.evaluation import tables
+from unveil.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+APPROXIMATE = {"bmx-trees", "scooter-black", "soapbox"}
+"""Sequences whose foreground is exact, but whose split between objects is approximated here."""
+NOTE = "approximate: foreground exact, ids of the objects approximated"
+CLIPS, SEED = 10, 0  # of the synthetic benchmark
+
+
+@dataclass(frozen=True)
+class Results:
+    """Score Unveil on every annotated clip at hand and write the page."""
+
+    shared: Path = Path(os.environ.get("UNVEIL_SHARED", ROOT.parent / "shared"))
+    """The folder whose data/ holds the real clips."""
+    page: Path = ROOT / "docs" / "results.md"
+    """What is written."""
+    work: Path = ROOT / "out" / "results"
+    """Where masks and scores are kept between runs."""
+    predictions: Path | None = None
+    """Score these masks of the DAVIS sequences instead; the other clips are left out."""
+    jobs: int = os.cpu_count() or 1
+    """Processes that score."""
+    settings: Settings = field(default_factory=Settings)
+    """Of Unveil."""
+
+    def run(self) -> int:
+        """Score, write, and say where; 1 where a sequence could not be scored."""
+        data = self.shared / "data"
+        lines, failed = self.head(data.is_dir()), 0
+        sections = [self.davis(data / "davis")] if (data / "davis").is_dir() else []
+        if self.predictions is None:
+            if (data / "schoolgirls").is_dir():
+                sections.append(self.schoolgirls(data / "schoolgirls"))
+            sections.append(self.synthetic())
+        for title, about, records in sections:
+            lines += [f"## {title}", "", about, ""]
+            for record in records:
+                lines += tables(record, level=3)
+                failed += len(record["failures"])
+        cache.write(self.page, "\n".join(lines).rstrip() + "\n")
+        print(self.page)
+        return 1 if failed else 0
+
+    def davis(self, root: Path) -> tuple[str, str, list[dict]]:
+        """The DAVIS sequences, by both of their annotations."""
+        multi = open_dataset("davis2017", root)
+        noted = tuple(
+            replace(s, note=NOTE if s.name in APPROXIMATE else "") for s in multi.sequences
+        )
+        first = self.score(replace(multi, sequences=noted), "davis")
+        masks = self.predictions or self.work / "davis" / "predictions"
+        # The masks of the first run are scored again: nothing is segmented twice.
+        second = self.score(open_dataset("davis2016", root), "davis-2016", masks)
+        count, some = len(multi.sequences), ", ".join(sorted(APPROXIMATE))
+        about = (
+            f"{count} sequences of the DAVIS validation set, 854x480. The DAVIS-2016 masks are the "
+            f"official ones. The multi-object ids are exact for single-object sequences and "
+            f"**approximate** for {some} (foreground exact, the split between objects "
+            "approximated), so these figures cannot be set against a full validation run."
+        )
+        return f"DAVIS, {count} sequences", about, [first, second]
+
+    def schoolgirls(self, root: Path) -> tuple[str, str, list[dict]]:
+        """The clip with seven objects."""
+        places = {"frames": "schoolgirls.mp4", "masks": "schoolgirls_mask"}
+        record = self.score(open_dataset("folder", root, **places), "schoolgirls")
+        about = "One real clip with seven annotated objects, 80 frames of 432x240."
+        return "schoolgirls", about, [record]
+
+    def synthetic(self) -> tuple[str, str, list[dict]]:
+        """The synthetic benchmark, rendered once."""
+        root = self.work / f"synthetic-data-{cache.code_digest('datasets')}"
+        size = {"frames": 24, "height": 192, "width": 320}
+        if not root.is_dir():
+            make_benchmark(root, "davis2017", sequences=CLIPS, seed=SEED, **size)
+        record = self.score(open_dataset("davis2017", root), "synthetic")
+        about = (
+            f"{CLIPS} rendered clips of 24 frames, 320x192, with exact masks: `unveil data make "
+            f"--sequences {CLIPS} --seed {SEED}`. Scenarios: calm, occlusion, return, late, crowd."
+        )
+        return "Synthetic benchmark", about, [record]
+
+    def score(self, dataset: Dataset, name: str, masks: Path | None = None) -> dict:
+        """One dataset by its usual protocols."""
+        record = evaluate(
+            dataset,
+            protocols.defaults(dataset.name),
+            predictions=masks or self.predictions,
+            settings=self.settings,
+            out=self.work / name,
+            jobs=self.jobs,
+            on_progress=lambda *at: print(name, *at, file=sys.stderr),
+        )
+        method = "Unveil" if self.predictions is None else str(self.predictions)
+        return {**record, "method": {**record["method"], "name": method}}
+
+    def head(self, real: bool) -> list[str]:
+        """What was run, and on what."""
+        import torch
+
+        what = "Unveil" if self.predictions is None else f"the masks in `{self.predictions}`"
+        lines = [
+            "# Results",
+            "",
+            f"Scores of {what}, written by `python benchmarks/results.py`; do not edit. In percent "
+            "unless they are counts. Rows marked *published* are copied from the paper and were "
+            "not measured here.",
+            "",
+            f"- machine: {machine()}",
+            f"- versions: Python {platform.python_version()}, torch {torch.__version__}",
+        ]
+        if self.predictions is None:
+            told = ", ".join(f"{k} {v}" for k, v in plain(self.settings).items() if v is not None)
+            lines.append(f"- settings: {told}")
+        if not real:
+            lines.append("- the real clips were not at hand: only the synthetic benchmark is here")
+        return [*lines, ""]
+
+
+def machine() -> str:
+    """The processor and its cores."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        model = text.split("model name")[1].split(":")[1].split("\n")[0].strip()
+    except (OSError, IndexError):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    style = (tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff)
+    sys.exit(tyro.cli(Results, config=style).run())

@@ -1,0 +1,108 @@
+"""`unveil evaluate`."""
+
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from unveil.settings import Settings
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score Unveil, or any method's masks, on a dataset; every protocol named."""
+
+    dataset: tyro.conf.Positional[str]
+    """davis2016, davis2017, ytvis2019, ytvis2021, movi, movi-a … movi-e, or folder."""
+    root: Path
+    """The folder it lies in, in its official layout; see `unveil data check`."""
+    predictions: Path | None = None
+    """Masks to score, a folder with SEQ/*.png, SEQ/masks/*.png, SEQ/objects.json or SEQ.npz.
+    Without it Unveil segments the sequences itself."""
+    out: Path | None = None
+    """A folder for results.json, results.md and index.html; run again to go on where it stopped."""
+    json: Path | None = None
+    """Write the results to this file."""
+    sequences: str | None = None
+    """Only these, separated by commas."""
+    protocol: str | None = None
+    """Only these protocols, separated by commas; by default all that fit the dataset."""
+    split: str | None = None
+    """One of the dataset's lists; by default the one that the field scores."""
+    frames: Path | None = None
+    """Of a plain folder: its frames, relative to the root (folder of images, or a video)."""
+    masks: Path | None = None
+    """Of a plain folder: its masks, relative to the root."""
+    jobs: int = os.cpu_count() or 1
+    """Processes that score."""
+    settings: Settings = field(default_factory=Settings)
+    """How Unveil segments; without meaning for given predictions."""
+
+    def run(self) -> int:
+        """Score, write, print the means; 1 where a sequence could not be scored."""
+        import tempfile
+
+        from unveil.cli.progress import progress
+        from unveil.datasets import open_dataset
+        from unveil.errors import InputError
+        from unveil.evaluate import protocols
+        from unveil.evaluate.run import evaluate
+        from unveil.evaluate.write import write_json, write_results
+
+        if self.jobs < 1:
+            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
+        if self.predictions is not None and not self.predictions.is_dir():
+            raise InputError(f"no folder of predictions at {self.predictions}")
+        dataset = open_dataset(
+            self.dataset, self.root, split=self.split, frames=self.frames, masks=self.masks
+        )
+        if self.sequences is not None:
+            dataset = dataset.select(_listed(self.sequences))
+        names = _listed(self.protocol) if self.protocol else protocols.defaults(dataset.name)
+        with ExitStack() as stack:
+            out = self.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            show = stack.enter_context(progress(dataset.name))
+            record = evaluate(
+                dataset,
+                names,
+                predictions=self.predictions,
+                settings=self.settings,
+                out=out,
+                jobs=self.jobs,
+                on_progress=show,
+            )
+            files = [self.json] if self.json else []
+            if self.json:
+                write_json(record, self.json)
+            if self.out:
+                files += write_results(
+                    record, dataset, self.predictions or out / "predictions", out
+                )
+        _say(record, files)
+        return 1 if record["failures"] else 0
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _say(record: dict[str, Any], files: list[Path]) -> None:
+    total, lost = len(record["dataset"]["sequences"]), record["failures"]
+    print(f"{record['method']['name']} on {total - len(lost)} of {total} sequences")
+    for name, protocol in record["protocols"].items():
+        values = ", ".join(
+            f"{column} {100 * value:.1f}"
+            if column in protocol["percent"]
+            else f"{column} {value:g}"
+            for column in protocol["columns"]
+            if (value := protocol["mean"].get(column)) is not None
+        )
+        print(f"  {name:24} {values}")
+    for failure in lost:
+        print(f"unveil: {failure['sequence']}: {failure['error']}", file=sys.stderr)
+    for file in files:
+        print(f"  {file}")

@@ -1,0 +1,63 @@
+"""Results a sequence, kept so that an evaluation goes on where it stopped.
+
+An entry belongs to a key: whatever a score depends on. Another key, or a file that was cut off,
+is as if nothing were there.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import unveil
+from unveil.staging import said
+
+_CODE = (".py", ".safetensors")  # weights that travel with the package decide results too
+
+
+def digest(*parts: object) -> str:
+    """A short digest of values that JSON or str can tell apart."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def code_digest(*rooms: str) -> str:
+    """A digest of the source of these modules and packages of Unveil: new code, new scores."""
+    source = Path(unveil.__file__).parent
+    hashed = hashlib.sha256()
+    for room in rooms:
+        file, folder = source / f"{room}.py", source / room
+        for path in [file, *sorted(p for p in folder.rglob("*") if p.suffix in _CODE)]:
+            if path.is_file():
+                hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+def load(file: Path, key: str) -> dict[str, Any] | None:
+    """The entry with this key, or None."""
+    try:
+        entry = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return entry["content"] if isinstance(entry, dict) and entry.get("key") == key else None
+
+
+def store(file: Path, key: str, content: Mapping[str, Any]) -> None:
+    """Write an entry."""
+    write(file, json.dumps({"key": key, "content": content}))
+
+
+def write(file: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all. Raises OutputError."""
+    with said(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)

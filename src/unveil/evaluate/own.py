@@ -1,0 +1,64 @@
+"""Unveil's own masks of a dataset, kept between runs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import UnveilError
+from unveil.evaluate import cache
+from unveil.evaluate.predictions import fingerprint
+from unveil.evaluate.task import Progress, Result, Task
+from unveil.settings import Settings
+from unveil.types import Clip
+
+_MADE_BY = (
+    *("video", "backbone", "attention", "cluster", "refine", "objectness", "segmenter"),
+    *("container", "images", "export", "blocks"),
+)
+"""The rooms whose code decides what the masks are."""
+
+
+def segmented(
+    tasks: Sequence[Task], settings: Settings, on_progress: Progress | None
+) -> Iterator[Task | Result]:
+    """The tasks, each when its masks are there; in place of one that failed, its result."""
+    segmenter = None
+    for i, task in enumerate(tasks):
+        name = task.sequence.name
+        out, mark = task.predictions / name, task.predictions / f".{name}.key"
+        try:
+            key = _key(task, settings)
+            if cache.load(mark, key) is None or not (out / "run.json").is_file():
+                if segmenter is None:
+                    from unveil.segmenter import Segmenter  # loads models: only where it is needed
+
+                    segmenter = Segmenter(settings)
+                clip = Clip(
+                    task.sequence.frames(), name=name, frame_names=task.sequence.frame_names()
+                )
+                segmenter.segment_to(clip, out)
+                cache.store(mark, key, {})
+            yield task
+        except UnveilError as error:
+            yield {"sequence": name, "error": str(error)}
+        if on_progress is not None:
+            on_progress("segmenting", i + 1, len(tasks))
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Settings as JSON can hold them."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()}
+
+
+def _key(task: Task, settings: Settings) -> str:
+    """What the masks of a sequence depend on."""
+    origin = task.sequence.origin
+    return cache.digest(
+        version("unveil"),
+        cache.code_digest(*_MADE_BY),
+        plain(settings),
+        str(task.sequence),
+        fingerprint(origin) if origin.exists() else None,
+    )

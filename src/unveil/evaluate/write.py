@@ -1,0 +1,48 @@
+"""The results of an evaluation as files: results.json, results.md and index.html."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unveil.datasets import VOID, Dataset
+from unveil.errors import DataError
+from unveil.evaluate import cache
+from unveil.evaluate.predictions import locate
+from unveil.evaluate.run import read
+from unveil.report.evaluation import best_and_worst, markdown, page, strip
+
+
+def write_json(record: Mapping[str, Any], file: Path) -> None:
+    """The record as JSON. Raises OutputError where it cannot be written."""
+    cache.write(file, json.dumps(record, indent=1) + "\n")
+
+
+def write_results(
+    record: Mapping[str, Any], dataset: Dataset, predictions: Path, out: Path
+) -> list[Path]:
+    """Write the three files; the page shows the best and the worst sequences.
+
+    predictions: the folder that was scored. Returns the files. Raises OutputError.
+    """
+    write_json(record, out / "results.json")
+    cache.write(out / "results.md", markdown(record))
+    best, worst = best_and_worst(record)
+    pictures = _pictures(dataset, predictions, [*best, *worst])
+    cache.write(out / "index.html", page(record, pictures))
+    return [out / "index.html", out / "results.md", out / "results.json"]
+
+
+def _pictures(dataset: Dataset, predictions: Path, names: list[str]) -> dict[str, bytes]:
+    """A strip a sequence; on grey where its frames are not there, as they need not be."""
+    pictures = {}
+    for sequence in dataset.select(names).sequences if names else ():
+        truth, prediction = read(sequence, locate(predictions, sequence.name))
+        try:
+            frames = sequence.frames()
+        except DataError:
+            frames = np.full((*truth.shape, 3), 128, np.uint8)
+        pictures[sequence.name] = strip(frames, truth, prediction.labels, VOID)
+    return pictures
