@@ -82,12 +82,12 @@ def _davis2016(m: Measured) -> Record:
 
 def _davis2017(m: Measured) -> Record:
     j, f, matched = davis.match_sequence(m)
-    return _jf_record(j, f, m.objects, matched)
+    return _jf_record(j, f, m.objects.tolist(), matched)
 
 
 def _per_frame(m: Measured) -> Record:
     j, f, ids = davis.match_frames(m)
-    return _jf_record(j, f, m.objects, [list(x) for x in zip(*ids, strict=True)])
+    return _jf_record(j, f, m.objects.tolist(), [list(x) for x in zip(*ids, strict=True)])
 
 
 def _foreground(m: Measured) -> Record:

@@ -177,7 +177,7 @@ def _rows(protocol: Record) -> list[list[str]]:
     return table
 
 
-def _number(value: float | None, protocol: Record, column: str) -> str:
+def _number(value: float | int | None, protocol: Record, column: str) -> str:
     """A share as percent with one digit, a count as it is, nothing as a dash."""
     if value is None:
         return "–"

@@ -1,0 +1,259 @@
+"""unveil evaluate: what it writes, what it keeps, and that one broken sequence does not end it."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unveil.cli.data import Check, Make
+from unveil.cli.evaluate import Evaluate
+from unveil.datasets import open_dataset
+from unveil.datasets.layouts import write_masks
+from unveil.errors import DataError, InputError
+from unveil.evaluate import protocols, run
+from unveil.metrics import PROTOCOLS, Measured
+from unveil.settings import Settings
+
+SIZE, FRAMES, COUNT = (48, 64), 5, 3
+LAYOUTS = ["davis2016", "davis2017", "ytvis2019", "ytvis2021", "movi", "folder"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> dict[str, Path]:
+    """Layout → the same three synthetic clips, as `unveil data make` writes them."""
+    roots = {}
+    for layout in ("davis2017", "ytvis2019", "movi", "folder"):
+        roots[layout] = tmp_path_factory.mktemp("made") / layout
+        make = Make(roots[layout], layout, sequences=COUNT, frames=FRAMES, size=SIZE, seed=1)
+        assert make.run() == 0
+    return {**roots, "davis2016": roots["davis2017"], "ytvis2021": roots["ytvis2019"]}
+
+
+@pytest.fixture
+def perfect(made, tmp_path):
+    """A function that writes the ground truth of a layout as a prediction."""
+
+    def write(layout: str, shift: int = 0) -> Path:
+        folder = tmp_path / f"masks-{layout}"
+        for sequence in open_dataset(layout, made[layout]).sequences:
+            write_masks(folder / sequence.name, np.roll(sequence.truth(), shift, axis=2))
+        return folder
+
+    return write
+
+
+def evaluated(command: Evaluate, code: int = 0) -> dict:
+    assert command.run() == code
+    return json.loads(command.json.read_text())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_perfect_masks_are_perfect_in_every_layout(layout, made, perfect, tmp_path):
+    assert Check(layout, made[layout]).run() == 0
+    command = Evaluate(layout, made[layout], perfect(layout), json=tmp_path / "o.json", jobs=1)
+    record = evaluated(command)
+    assert set(record["protocols"]) == set(protocols.defaults(layout))
+    for protocol in record["protocols"].values():
+        shares = [c for c in protocol["columns"] if c in protocol["percent"]]
+        for column in shares:
+            best = 0.0 if "decay" in column or column == "flicker" else 1.0
+            # Objects of a clip may be away for a while, which costs nobody anything.
+            assert protocol["mean"][column] == pytest.approx(best, abs=1e-9), column
+        assert len(protocol["rows"]) == COUNT
+
+
+def test_layouts_agree_on_the_same_imperfect_masks(made, perfect, tmp_path):
+    figures = {}
+    for layout in ("davis2017", "ytvis2019", "folder", "movi"):
+        masks = perfect(layout, shift=3)
+        command = Evaluate(layout, made[layout], masks, json=tmp_path / "o.json", jobs=1)
+        record = evaluated(replace(command, protocol="davis2017, miou,fg-ari"))
+        figures[layout] = [p["mean"] for p in record["protocols"].values()]
+    first = figures.pop("davis2017")
+    assert first[0]["J&F"] < 0.95
+    for other in figures.values():
+        for mine, theirs in zip(first, other, strict=True):
+            assert theirs == pytest.approx(mine, abs=1e-12)
+
+
+def test_the_oracle_is_met_through_the_command(shared, tmp_path):
+    command = Evaluate(
+        "davis2016",
+        shared / "davis",
+        shared / "oracle" / "masks",
+        sequences="dog",
+        json=tmp_path / "out.json",
+        jobs=1,
+    )
+    mean = evaluated(command)["protocols"]["davis2016"]["mean"]
+    expected = json.loads((shared / "oracle/expected_jf.json").read_text())["dog"]
+    for measure in "JF":
+        scored = [x for x in expected[measure] if x is not None]
+        assert mean[measure] == pytest.approx(np.mean(scored), abs=1e-9)
+
+
+def test_the_page_names_protocols_settings_published_rows_and_shows_pictures(
+    made, perfect, tmp_path
+):
+    out = tmp_path / "out"
+    command = Evaluate("davis2017", made["davis2017"], perfect("davis2017", 2), out=out, jobs=1)
+    assert command.run() == 0
+    page, table = (out / "index.html").read_text(), (out / "results.md").read_text()
+    record = json.loads((out / "results.json").read_text())
+    for text in (page, table):
+        for name in protocols.defaults("davis2017"):
+            assert PROTOCOLS[name].title in text and name in text
+        assert "calm-0" in text and "measured here" in text
+        assert "Betrayed by Attention" in text and "published" in text
+        assert record["versions"]["metrics"] in text
+    assert page.count("data:image/jpeg;base64,") == COUNT
+    rows = record["protocols"]["davis2017"]["rows"]
+    objects = rows[0]["detail"]["objects"]
+    assert len(objects[0]["J"]) == FRAMES
+
+
+def test_a_broken_sequence_is_reported_and_the_others_finish(made, perfect, tmp_path, capsys):
+    masks = perfect("davis2017")
+    broken = masks / "occlusion-1" / "00002.png"
+    Image.fromarray(np.zeros((7, 9), np.uint8)).save(broken)
+    shutil.rmtree(masks / "return-2")
+    command = Evaluate("davis2017", made["davis2017"], masks, out=tmp_path / "out", jobs=1)
+    assert command.run() == 1
+    said = capsys.readouterr()
+    assert "1 of 3 sequences" in said.out
+    assert str(broken) in said.err and "no masks of return-2" in said.err
+    record = json.loads((tmp_path / "out/results.json").read_text())
+    assert [f["sequence"] for f in record["failures"]] == ["occlusion-1", "return-2"]
+    assert record["protocols"]["davis2017"]["mean"]["J"] == 1
+    assert str(broken) in (tmp_path / "out/index.html").read_text()
+
+
+def test_a_surprise_inside_is_a_failure_of_its_sequence_only(made, perfect, tmp_path, monkeypatch):
+    honest = protocols.score_all
+
+    def failing(names, measured, *, drop):
+        if len(measured.objects) == 3:
+            raise RuntimeError("surprise")
+        return honest(names, measured, drop=drop)
+
+    monkeypatch.setattr(protocols, "score_all", failing)
+    dataset = open_dataset("folder", made["folder"])
+    objects = [len(np.unique(s.truth())) - 1 for s in dataset.sequences]
+    assert 0 < objects.count(3) < COUNT
+    record = run.evaluate(dataset, ["miou"], predictions=perfect("folder"), out=tmp_path / "o")
+    assert len(record["failures"]) == objects.count(3)
+    assert "RuntimeError: surprise" in record["failures"][0]["error"]
+
+
+def test_what_is_scored_is_not_scored_again_until_something_changes(
+    made, perfect, tmp_path, monkeypatch
+):
+    masks, scored = perfect("folder", 1), []
+    honest = run.read
+    monkeypatch.setattr(run, "read", lambda s, place: scored.append(s.name) or honest(s, place))
+    dataset = open_dataset("folder", made["folder"])
+
+    def again(*names):
+        scored.clear()
+        record = run.evaluate(dataset, names, predictions=masks, out=tmp_path / "out")
+        return [p["mean"] for p in record["protocols"].values()], len(scored)
+
+    first, count = again("miou")
+    assert count == COUNT
+    assert again("miou") == (first, 0)
+    assert again("miou", "fg-ari")[1] == COUNT
+    (tmp_path / "out/sequences/calm-0.json").write_text('{"key": "cut o')
+    assert again("miou", "fg-ari")[1] == 1
+    truth = dataset.sequences[1].truth()
+    shutil.rmtree(masks / "occlusion-1")
+    write_masks(masks / "occlusion-1", truth)
+    changed, count = again("miou", "fg-ari")
+    assert count == 1 and changed[0]["mIoU"] > first[0]["mIoU"]
+
+
+def test_several_processes_give_the_same_as_one(made, perfect, tmp_path):
+    dataset, masks = open_dataset("movi", made["movi"]), perfect("movi", 2)
+    records = [
+        run.evaluate(dataset, ["davis2017"], predictions=masks, out=tmp_path / f"{n}", jobs=n)
+        for n in (1, 2)
+    ]
+    assert records[0] == records[1]
+
+
+def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, monkeypatch):
+    from unveil import segmenter
+
+    loaded = []
+    honest = segmenter.Segmenter.__init__
+    monkeypatch.setattr(
+        segmenter.Segmenter, "__init__", lambda *a, **k: loaded.append(1) or honest(*a, **k)
+    )
+    settings = Settings(
+        backbone=tiny_backbone, attention="cosine", size=32, precision="fp32", device="cpu"
+    )
+    out = tmp_path / "out"
+    command = Evaluate("davis2017", made["davis2017"], out=out, settings=settings, jobs=1)
+    assert command.run() == 0
+    record = json.loads((out / "results.json").read_text())
+    assert record["method"]["settings"]["attention"] == "cosine"
+    assert 0 <= record["protocols"]["davis2017"]["mean"]["J&F"] <= 1
+    assert (out / "predictions/calm-0/objects.json").is_file()
+    assert command.run() == 0 and len(loaded) == 1
+    changed = replace(command, settings=replace(settings, size=40))
+    assert changed.run() == 0 and len(loaded) == 2
+
+
+def test_own_proposals_beyond_the_limit_are_dropped_by_score_and_others_refused():
+    truth = np.zeros((3, 6, 30), np.uint8)
+    truth[:, 2:4, 4:6] = 1
+    labels = np.tile(np.arange(1, 31, dtype=np.uint8), (3, 6, 1))
+    scores = {i: i / 30 for i in range(1, 31)}
+    measured = Measured(labels, truth, scores)
+    records = protocols.score_all(["davis2017", "miou"], measured, drop=True)
+    assert records["davis2017"]["note"] == "best 20 proposals by score, 10 dropped"
+    # Proposals 5 and 6 cover the object, and are not among the best twenty.
+    assert records["davis2017"]["values"]["J"] == 0 and records["miou"]["values"]["mBO"] > 0
+    with pytest.raises(DataError, match=r"30 proposals, .* allows 20"):
+        protocols.score_all(["davis2017"], measured, drop=False)
+
+
+def test_more_proposals_than_allowed_name_the_file(made, perfect, tmp_path, capsys):
+    masks = perfect("davis2017")
+    many = np.tile(np.arange(SIZE[1], dtype=np.uint8), (FRAMES, SIZE[0], 1))
+    shutil.rmtree(masks / "calm-0")
+    write_masks(masks / "calm-0", many)
+    command = Evaluate("davis2017", made["davis2017"], masks, json=tmp_path / "o.json", jobs=1)
+    assert command.run() == 1
+    assert f"{masks / 'calm-0'}: 63 proposals" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        ({"protocol": "davis2018"}, InputError, "no protocol davis2018; there are davis2016"),
+        ({"protocol": ","}, InputError, "no protocol given"),
+        ({"sequences": "cat"}, DataError, "no sequence cat"),
+        ({"jobs": 0}, InputError, "at least 1"),
+        ({"predictions": Path("nowhere")}, InputError, "no folder of predictions at nowhere"),
+        ({"root": Path("nowhere")}, DataError, "nowhere is no folder"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(wrong, error, says, made, tmp_path):
+    given = {"dataset": "davis2017", "root": made["davis2017"], "predictions": tmp_path, **wrong}
+    with pytest.raises(error, match=says):
+        Evaluate(**given).run()
+
+
+def test_making_again_replaces_only_what_was_made(made, tmp_path):
+    from unveil.errors import OutputError
+
+    out = tmp_path / "data"
+    for _ in range(2):
+        assert Make(out, "folder", sequences=1, frames=1, size=(33, 35)).run() == 0
+    (out / "mine.txt").write_text("kept")
+    with pytest.raises(OutputError, match="not from Unveil"):
+        Make(out, "folder", sequences=1, frames=1, size=(33, 35)).run()
