@@ -58,21 +58,20 @@ class Boundary:
         return dilate(picture, self.reach)
 
 
-def boundaries(labels: np.ndarray, ids: np.ndarray) -> list[Boundary]:
-    """The boundary of each id in labels [H, W]; without pixels where the id is not there.
+def boundaries(places: np.ndarray, count: int, reach: int) -> list[Boundary]:
+    """The boundaries of masks 1 … count in places [H, W]; without pixels where one is not there.
 
     A pixel lies on the boundary where the mask differs between it and its right, lower or lower
     right neighbour; outside the picture the mask goes on as at its edge.
     """
-    h, w = labels.shape
-    reach = tolerance(h, w)
-    compact = np.searchsorted(ids, labels).clip(max=max(len(ids) - 1, 0)).astype(np.int32)
-    if len(ids):
-        compact = np.where(ids[compact] == labels, compact + 1, 0)
-    padded = np.pad(compact, ((0, 1), (0, 1)), mode="edge")
-    boxes = ndimage.find_objects(compact, max_label=len(ids))
+    h, w = places.shape
+    # Cropped to where masks are: the rest of the picture costs nothing from here on.
+    top, bottom, left, right = _extent(places)
+    top, left = max(0, top - 1), max(0, left - 1)
+    crop = places[top : bottom + 1, left : right + 1].astype(np.int32)
+    padded = np.pad(crop, ((0, 1), (0, 1)), mode="edge") if crop.size else crop
     found = []
-    for i, box in enumerate(boxes, 1):
+    for i, box in enumerate(ndimage.find_objects(crop, max_label=count), 1):
         if box is None:
             found.append(Boundary(np.empty(0, np.intp), (h, w), reach))
             continue
@@ -81,8 +80,17 @@ def boundaries(labels: np.ndarray, ids: np.ndarray) -> list[Boundary]:
         here = mask[:-1, :-1]
         edge = (here ^ mask[:-1, 1:]) | (here ^ mask[1:, :-1]) | (here ^ mask[1:, 1:])
         rows, columns = np.nonzero(edge)
-        found.append(Boundary((rows + y) * w + columns + x, (h, w), reach))
+        found.append(Boundary((rows + y + top) * w + columns + x + left, (h, w), reach))
     return found
+
+
+def _extent(places: np.ndarray) -> tuple[int, int, int, int]:
+    """The rows and columns from … to that hold all masks; empty where there are none."""
+    rows = np.flatnonzero(places.any(1))
+    if len(rows) == 0:
+        return 0, -1, 0, -1
+    columns = np.flatnonzero(places[rows[0] : rows[-1] + 1].any(0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def matched(pixels: np.ndarray, zone_of: Boundary) -> np.ndarray:

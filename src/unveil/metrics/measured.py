@@ -1,13 +1,13 @@
 """What all protocols need to know of one sequence, computed once and only when asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from unveil.errors import DataError
-from unveil.metrics.boundary import boundaries, f_matrix
+from unveil.metrics.boundary import boundaries, f_matrix, tolerance
 
 VOID = 255
 
@@ -42,14 +42,13 @@ class Measured:
     @cached_property
     def ids(self) -> np.ndarray:
         """The ids of all proposals [P], ascending, without 0; void pixels count too."""
-        ids = np.unique(self.labels)
-        return ids[ids != 0]
+        return _ids(self.labels)
 
     @cached_property
     def objects(self) -> np.ndarray:
         """The ids of all true objects [O], ascending, without 0 and void."""
-        ids = np.unique(self.truth)
-        return ids[(ids != 0) & (ids != VOID)]
+        ids = _ids(self.truth)
+        return ids[ids != VOID]
 
     @cached_property
     def joint(self) -> np.ndarray:
@@ -58,14 +57,13 @@ class Measured:
         Row and column 0 are the background; void pixels are left out.
         """
         p, o = len(self.ids) + 1, len(self.objects) + 1
-        mine = np.concatenate(([0], self.ids)).astype(np.int64)
-        theirs = np.concatenate(([0], self.objects, [VOID])).astype(np.int64)
-        row, column = _places(mine, self.labels), _places(theirs, self.truth)
-        counts = [
-            np.bincount((row[t] * (o + 1) + column[t]).ravel(), minlength=p * (o + 1))
-            for t in range(len(self.labels))
-        ]
-        return np.stack(counts).reshape(-1, p, o + 1)[:, :, :o]
+        counts = np.zeros((len(self.labels), p, o), np.int64)
+        for i, (mine, theirs, void) in enumerate(self._frames()):
+            pixels = mine.astype(np.intp) * o + theirs
+            if void is not None:
+                pixels = pixels[~void]
+            counts[i] = np.bincount(pixels.ravel(), minlength=p * o).reshape(p, o)
+        return counts
 
     @cached_property
     def inter(self) -> np.ndarray:
@@ -88,7 +86,12 @@ class Measured:
     @cached_property
     def f(self) -> np.ndarray:
         """The boundary measure by frame, proposal and object, float64 [T, P, O]."""
-        return np.stack([self._f_of_frame(t) for t in range(len(self.labels))])
+        t, h, w = self.labels.shape
+        p, o, reach = len(self.ids), len(self.objects), tolerance(h, w)
+        f = np.empty((t, p, o))
+        for i, (mine, theirs, _) in enumerate(self._frames()):
+            f[i] = f_matrix(boundaries(mine, p, reach), boundaries(theirs, o, reach))
+        return f
 
     @cached_property
     def present(self) -> np.ndarray:
@@ -106,14 +109,37 @@ class Measured:
         truth = np.where((self.truth != 0) & (self.truth != VOID), 1, self.truth)
         return Measured((self.labels != 0).astype(np.uint8), truth)
 
-    def _f_of_frame(self, t: int) -> np.ndarray:
-        void = self.truth[t] == VOID
-        labels, truth = (np.where(void, 0, x[t]) for x in (self.labels, self.truth))
-        return f_matrix(boundaries(labels, self.ids), boundaries(truth, self.objects))
+    def _frames(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """For every frame the places of its labels among ids and objects, both [H, W], from 1.
+
+        0 is what is neither; void pixels are 0 in both, and where they are comes third.
+        """
+        mine, theirs = _table(self.ids), _table(self.objects, VOID)
+        for labels, truth in zip(self.labels, self.truth, strict=True):
+            void = truth == VOID
+            rows, columns = mine[labels], theirs[truth]
+            if not void.any():
+                yield rows, columns, None
+                continue
+            rows[void] = 0
+            yield rows, columns, void
 
 
-def _places(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The place of every label in ids, through a table: one look-up a pixel."""
-    table = np.zeros(int(ids.max()) + 1, np.int64)
-    table[ids] = np.arange(len(ids))
-    return table[labels]
+def _ids(labels: np.ndarray) -> np.ndarray:
+    """All labels but 0, ascending; by marking what is seen, which needs no sorting of pixels."""
+    if labels.size == 0 or labels.dtype not in (np.uint8, np.uint16):
+        ids = np.unique(labels)
+        return ids[ids != 0].astype(np.int64)
+    seen = np.zeros(np.iinfo(labels.dtype).max + 1, bool)
+    for frame in labels:
+        seen[frame] = True
+    seen[0] = False
+    return np.flatnonzero(seen)
+
+
+def _table(ids: np.ndarray, *others: int) -> np.ndarray:
+    """Label → place among ids, from 1, as an array to look labels up in; 0 for any other."""
+    highest = max([0, *ids.tolist(), *others])
+    table = np.zeros(highest + 1, np.uint8 if len(ids) < 256 else np.uint16)
+    table[ids] = np.arange(1, len(ids) + 1)
+    return table
