@@ -67,9 +67,11 @@ def boundaries(places: np.ndarray, count: int, reach: int) -> list[Boundary]:
     h, w = places.shape
     # Cropped to where masks are: the rest of the picture costs nothing from here on.
     top, bottom, left, right = _extent(places)
+    if count == 0 or top == bottom:
+        return [Boundary(np.empty(0, np.intp), (h, w), reach) for _ in range(count)]
     top, left = max(0, top - 1), max(0, left - 1)
     crop = places[top : bottom + 1, left : right + 1].astype(np.int32)
-    padded = np.pad(crop, ((0, 1), (0, 1)), mode="edge") if crop.size else crop
+    padded = np.pad(crop, ((0, 1), (0, 1)), mode="edge")
     found = []
     for i, box in enumerate(ndimage.find_objects(crop, max_label=count), 1):
         if box is None:
@@ -88,7 +90,7 @@ def _extent(places: np.ndarray) -> tuple[int, int, int, int]:
     """The rows and columns from … to that hold all masks; empty where there are none."""
     rows = np.flatnonzero(places.any(1))
     if len(rows) == 0:
-        return 0, -1, 0, -1
+        return 0, 0, 0, 0
     columns = np.flatnonzero(places[rows[0] : rows[-1] + 1].any(0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
@@ -126,7 +128,7 @@ def f_matrix(proposals: list[Boundary], objects: list[Boundary]) -> np.ndarray:
 
 def _shares(mine: list[Boundary], others: list[Boundary]) -> np.ndarray:
     """The share of my boundary's pixels near the other's, [mine, others]."""
-    counts = np.array([len(b.pixels) for b in mine])
+    counts = np.array([len(b.pixels) for b in mine], np.intp)
     shares = np.zeros((len(mine), len(others)))
     empty = counts == 0
     pixels = np.concatenate([b.pixels for b in mine]) if len(mine) else np.empty(0, np.intp)
