@@ -73,7 +73,8 @@ class Results:
         first = self.score(replace(multi, sequences=noted), "davis")
         masks = self.predictions or self.work / "davis" / "predictions"
         # The masks of the first run are scored again: nothing is segmented twice.
-        second = self.score(open_dataset("davis2016", root), "davis-2016", masks)
+        single = open_dataset("davis2016", root)
+        second = self.score(single, "davis-2016", masks, names=("davis2016",))
         count, some = len(multi.sequences), ", ".join(sorted(APPROXIMATE))
         about = (
             f"{count} sequences of the DAVIS validation set, 854x480. The DAVIS-2016 masks are the "
@@ -103,11 +104,17 @@ class Results:
         )
         return "Synthetic benchmark", about, [record]
 
-    def score(self, dataset: Dataset, name: str, masks: Path | None = None) -> dict:
-        """One dataset by its usual protocols."""
+    def score(
+        self,
+        dataset: Dataset,
+        name: str,
+        masks: Path | None = None,
+        names: tuple[str, ...] | None = None,
+    ) -> dict:
+        """One dataset by these protocols, or its usual ones."""
         record = evaluate(
             dataset,
-            protocols.defaults(dataset.name),
+            names or protocols.defaults(dataset.name),
             predictions=masks or self.predictions,
             settings=self.settings,
             out=self.work / name,

@@ -81,7 +81,7 @@ def boundaries(places: np.ndarray, count: int, reach: int) -> list[Boundary]:
         mask = padded[y : box[0].stop + 1, x : box[1].stop + 1] == i
         here = mask[:-1, :-1]
         edge = (here ^ mask[:-1, 1:]) | (here ^ mask[1:, :-1]) | (here ^ mask[1:, 1:])
-        rows, columns = np.nonzero(edge)
+        rows, columns = np.divmod(np.flatnonzero(edge), edge.shape[1])
         found.append(Boundary((rows + y + top) * w + columns + x + left, (h, w), reach))
     return found
 
@@ -101,7 +101,7 @@ def matched(pixels: np.ndarray, zone_of: Boundary) -> np.ndarray:
         return np.zeros(len(pixels), bool)
     _, w = zone_of.shape
     rows, columns = np.divmod(pixels, w)
-    (rows_in, columns_in), zone = zone_of.box, zone_of.zone
+    rows_in, columns_in = zone_of.box
     inside = (
         (rows >= rows_in.start)
         & (rows < rows_in.stop)
@@ -109,7 +109,9 @@ def matched(pixels: np.ndarray, zone_of: Boundary) -> np.ndarray:
         & (columns < columns_in.stop)
     )
     hit = np.zeros(len(pixels), bool)
-    hit[inside] = zone[rows[inside] - rows_in.start, columns[inside] - columns_in.start]
+    if not inside.any():  # far apart: the zone, which is what costs, is never drawn
+        return hit
+    hit[inside] = zone_of.zone[rows[inside] - rows_in.start, columns[inside] - columns_in.start]
     return hit
 
 
