@@ -14,7 +14,7 @@ from unveil.cli.evaluate import Evaluate
 from unveil.datasets import open_dataset
 from unveil.datasets.layouts import write_masks
 from unveil.errors import DataError, InputError
-from unveil.evaluate import protocols, run
+from unveil.evaluate import protocols, run, scoring
 from unveil.metrics import PROTOCOLS, Measured
 from unveil.settings import Settings
 
@@ -153,8 +153,8 @@ def test_what_is_scored_is_not_scored_again_until_something_changes(
     made, perfect, tmp_path, monkeypatch
 ):
     masks, scored = perfect("folder", 1), []
-    honest = run.read
-    monkeypatch.setattr(run, "read", lambda s, place: scored.append(s.name) or honest(s, place))
+    honest = scoring.read
+    monkeypatch.setattr(scoring, "read", lambda s, place: scored.append(s.name) or honest(s, place))
     dataset = open_dataset("folder", made["folder"])
 
     def again(*names):
@@ -257,3 +257,34 @@ def test_making_again_replaces_only_what_was_made(made, tmp_path):
     (out / "mine.txt").write_text("kept")
     with pytest.raises(OutputError, match="not from Unveil"):
         Make(out, "folder", sequences=1, frames=1, size=(33, 35)).run()
+
+
+def test_a_process_that_only_scores_does_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, unveil.evaluate.scoring; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_page_of_results_is_made_by_one_command(tiny_backbone, tmp_path, monkeypatch):
+    import importlib.util
+    import sys
+
+    file = Path(__file__).parent.parent / "benchmarks" / "results.py"
+    spec = importlib.util.spec_from_file_location("results", file)
+    results = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "results", results)
+    spec.loader.exec_module(results)
+    monkeypatch.setattr(results, "CLIPS", 1)
+    settings = Settings(
+        backbone=tiny_backbone, attention="cosine", size=32, precision="fp32", device="cpu"
+    )
+    command = results.Results(
+        tmp_path / "nothing", tmp_path / "results.md", tmp_path / "work", None, 1, settings
+    )
+    assert command.run() == 0
+    page = (tmp_path / "results.md").read_text()
+    assert "only the synthetic benchmark" in page and "calm-0" in page
+    assert "attention cosine" in page and "cores" in page

@@ -15,7 +15,6 @@ import numpy as np
 from unveil.datasets.masks import as_truth, image_files, read_frames, read_stack, unify_binary
 from unveil.datasets.sequence import Dataset, Finding
 from unveil.errors import DataError, UnveilError
-from unveil.video import read_clip
 
 _VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv", ".gif")
 
@@ -61,6 +60,8 @@ class FolderSequence:
         return as_truth(unify_binary(labels), self.masks)
 
     def _decode(self, count: int) -> np.ndarray:
+        from unveil.video import read_clip  # brings torch, which masks alone do not need
+
         try:
             frames = read_clip(self.images).frames
         except UnveilError as error:

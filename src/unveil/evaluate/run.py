@@ -1,9 +1,7 @@
 """Score a dataset sequence by sequence: resumable, on several cores, and past what is broken."""
 
-import logging
 import multiprocessing
 import platform
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from importlib.metadata import version
@@ -13,19 +11,12 @@ from typing import Any
 import numpy as np
 
 from unveil.datasets import Dataset
-from unveil.datasets import Sequence as Video
-from unveil.errors import UnveilError
 from unveil.evaluate import cache, protocols
 from unveil.evaluate.own import plain, segmented
-from unveil.evaluate.predictions import Prediction, fingerprint, locate, read_prediction
 from unveil.evaluate.published import published
+from unveil.evaluate.scoring import score
 from unveil.evaluate.task import Progress, Result, Task
-from unveil.metrics import Measured
 from unveil.settings import Settings
-
-log = logging.getLogger(__name__)
-
-_SCORED_BY = ("metrics", "evaluate", "datasets", "images", "objects")  # what a score depends on
 
 
 def evaluate(
@@ -42,7 +33,7 @@ def evaluate(
 
     Args:
         dataset: what to score on.
-        names: protocols, of `unveil.evaluate.protocols.NAMES`.
+        names: protocols, of `unveil.metrics.PROTOCOLS`.
         predictions: a folder as `unveil.evaluate.predictions` describes; None runs Unveil.
         settings: of Unveil, where it runs.
         out: a folder for what is kept between runs: scores, and the masks of Unveil.
@@ -91,61 +82,6 @@ def evaluate(
             "metrics": cache.code_digest("metrics"),
         },
     }
-
-
-def score(task: Task) -> Result:
-    """Score one sequence, or take its score from an earlier run. Never raises for its data."""
-    name, place = task.sequence.name, None
-    try:
-        place = locate(task.predictions, name)
-        key = _key(task, place)
-        if key and (kept := cache.load(task.cached, key)) is not None:
-            return kept
-        start = time.perf_counter()
-        truth, prediction = read(task.sequence, place)
-        measured = Measured(prediction.labels, truth, prediction.scores)
-        result = {
-            "sequence": name,
-            "note": task.sequence.note,
-            "frames": len(truth),
-            "size": list(truth.shape[1:]),
-            "objects": len(measured.objects),
-            "proposals": len(measured.ids),
-            "scores": protocols.score_all(task.protocols, measured, drop=task.own),
-            "seconds": round(time.perf_counter() - start, 3),
-        }
-        if key:
-            cache.store(task.cached, key, result)
-        return result
-    except UnveilError as error:
-        return {"sequence": name, "error": f"{place or task.predictions}: {error}"}
-    except Exception as error:  # one sequence must not end the others
-        log.exception("%s could not be scored", name)
-        return {"sequence": name, "error": f"{type(error).__name__}: {error}"}
-
-
-def read(sequence: Video, place: Path) -> tuple[np.ndarray, Prediction]:
-    """The ground truth [T, H, W] of a sequence, and the prediction for it."""
-    truth = sequence.truth()
-    _, h, w = truth.shape
-    names = sequence.frame_names()
-    return truth, read_prediction(place, names, (h, w), sequence.name)
-
-
-def _key(task: Task, place: Path) -> str | None:
-    """What the score of a sequence depends on; None where the ground truth is not there."""
-    origin = task.sequence.origin
-    if not origin.exists():
-        return None
-    return cache.digest(
-        cache.code_digest(*_SCORED_BY),
-        task.protocols,
-        task.own,
-        str(task.sequence),
-        fingerprint(origin),
-        str(place),
-        fingerprint(place),
-    )
 
 
 def _scored(

@@ -11,7 +11,7 @@ from unveil.datasets import VOID, Dataset
 from unveil.errors import DataError
 from unveil.evaluate import cache
 from unveil.evaluate.predictions import locate
-from unveil.evaluate.run import read
+from unveil.evaluate.scoring import read
 from unveil.report.evaluation import best_and_worst, markdown, page, strip
 
 
