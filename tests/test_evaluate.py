@@ -1,8 +1,9 @@
 """unveil evaluate: what it writes, what it keeps, and that one broken sequence does not end it."""
 
 import json
+import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,36 @@ def test_several_processes_give_the_same_as_one(made, perfect, tmp_path):
         for n in (1, 2)
     ]
     assert records[0] == records[1]
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A sequence that takes the process that reads it with it."""
+
+    name: str
+    origin: Path
+    note: str = ""
+
+    def frame_names(self):
+        return ("00000",)
+
+    def frames(self):
+        raise NotImplementedError
+
+    def truth(self):
+        os._exit(3)
+
+
+def test_a_process_that_dies_takes_only_its_own_sequence_with_it(made, perfect, tmp_path):
+    masks = perfect("folder")
+    dataset = open_dataset("folder", made["folder"])
+    shutil.copytree(masks / "calm-0", masks / "deadly")
+    deadly = Deadly("deadly", tmp_path)
+    dataset = replace(dataset, sequences=(deadly, *dataset.sequences))
+    record = run.evaluate(dataset, ["miou"], predictions=masks, out=tmp_path / "out", jobs=2)
+    assert [f["sequence"] for f in record["failures"]] == ["deadly"]
+    assert "died" in record["failures"][0]["error"]
+    assert record["protocols"]["miou"]["mean"]["mIoU"] == 1
 
 
 def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, monkeypatch):

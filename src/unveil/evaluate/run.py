@@ -3,7 +3,7 @@
 import multiprocessing
 import platform
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from unveil.evaluate.published import published
 from unveil.evaluate.scoring import score
 from unveil.evaluate.task import Progress, Result, Task
 from unveil.settings import Settings
+
+# A forked child may hang on the threads of its parent's libraries; a spawned one cannot.
+_CONTEXT = multiprocessing.get_context("spawn")
 
 
 def evaluate(
@@ -101,14 +104,31 @@ def _scored(
         for task in made:
             yield told(score(task) if isinstance(task, Task) else task)
         return
-    # A forked child may hang on the threads of its parent's libraries; a spawned one cannot.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, total), context) as pool:
-        waiting: list[Future[Result]] = []
+    pool = ProcessPoolExecutor(min(jobs, total), _CONTEXT)
+    waiting: dict[Future[Result], Task] = {}
+    try:
         for task in made:
-            if isinstance(task, Task):
-                waiting.append(pool.submit(score, task))
-            else:
+            if not isinstance(task, Task):
                 yield told(task)
+                continue
+            try:
+                waiting[pool.submit(score, task)] = task
+            except BrokenExecutor:
+                yield told(_alone(task))
         for future in as_completed(waiting):
-            yield told(future.result())
+            try:
+                yield told(future.result())
+            except BrokenExecutor:  # one process died, and with it all that were waiting
+                yield told(_alone(waiting[future]))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone(task: Task) -> Result:
+    """Score a task in a process of its own, so that its death is nobody else's."""
+    with ProcessPoolExecutor(1, _CONTEXT) as pool:
+        try:
+            return pool.submit(score, task).result()
+        except BrokenExecutor:
+            error = "the process that scored it died, perhaps out of memory: try --jobs 1"
+            return {"sequence": task.sequence.name, "error": error}

@@ -43,7 +43,9 @@ def score(task: Task) -> Result:
             cache.store(task.cached, key, result)
         return result
     except UnveilError as error:
-        return {"sequence": name, "error": f"{place or task.predictions}: {error}"}
+        said = str(error)
+        named = place is None or str(place) in said or str(task.sequence.origin) in said
+        return {"sequence": name, "error": said if named else f"{place}: {said}"}
     except Exception as error:  # one sequence must not end the others
         log.exception("%s could not be scored", name)
         return {"sequence": name, "error": f"{type(error).__name__}: {error}"}
