@@ -10,6 +10,7 @@ texture, its outline and its motion: clustering colours fails here. Same seed, s
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 from scipy import ndimage
 
 from unveil.datasets.scenario import SCENARIOS, Actor, cast
@@ -29,8 +30,8 @@ _GRAIN = 0.012  # standard deviation of the camera's noise
 class Rendered(NamedTuple):
     """A clip: frames uint8 [T, H, W, 3] RGB and labels uint8 [T, H, W], 0 the ground."""
 
-    frames: np.ndarray
-    labels: np.ndarray
+    frames: UInt8[np.ndarray, "t h w 3"]
+    labels: UInt8[np.ndarray, "t h w"]
 
 
 def render(

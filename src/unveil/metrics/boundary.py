@@ -9,6 +9,7 @@ from functools import cached_property
 from math import ceil, hypot, isqrt
 
 import numpy as np
+from jaxtyping import Bool, Float, Integer
 from scipy import ndimage
 
 TOLERANCE = 0.008
@@ -58,7 +59,7 @@ class Boundary:
         return dilate(picture, self.reach)
 
 
-def boundaries(places: np.ndarray, count: int, reach: int) -> list[Boundary]:
+def boundaries(places: Integer[np.ndarray, "h w"], count: int, reach: int) -> list[Boundary]:
     """The boundaries of masks 1 … count in places [H, W]; without pixels where one is not there.
 
     A pixel lies on the boundary where the mask differs between it and its right, lower or lower
@@ -95,7 +96,7 @@ def _extent(places: np.ndarray) -> tuple[int, int, int, int]:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def matched(pixels: np.ndarray, zone_of: Boundary) -> np.ndarray:
+def matched(pixels: Integer[np.ndarray, "n"], zone_of: Boundary) -> Bool[np.ndarray, "n"]:
     """Which pixels [N] of a flattened picture lie within reach of a boundary, bool [N]."""
     if len(zone_of.pixels) == 0:
         return np.zeros(len(pixels), bool)
@@ -115,7 +116,7 @@ def matched(pixels: np.ndarray, zone_of: Boundary) -> np.ndarray:
     return hit
 
 
-def f_matrix(proposals: list[Boundary], objects: list[Boundary]) -> np.ndarray:
+def f_matrix(proposals: list[Boundary], objects: list[Boundary]) -> Float[np.ndarray, "p o"]:
     """The F of every proposal with every object in one frame, float64 [P, O].
 
     F is the harmonic mean of precision (pixels of the proposal's boundary near the object's) and
@@ -142,7 +143,7 @@ def _shares(mine: list[Boundary], others: list[Boundary]) -> np.ndarray:
     return shares
 
 
-def dilate(picture: np.ndarray, radius: int) -> np.ndarray:
+def dilate(picture: Bool[np.ndarray, "h w"], radius: int) -> Bool[np.ndarray, "h w"]:
     """The pixels within radius px of a pixel that is set, bool [H, W]: dilation by a disk.
 
     The disk is taken row by row: widening by one px at a time gives all its rows' widths, so the

@@ -5,12 +5,13 @@ foreground; Kipf et al., arXiv 2111.12594, for videos.
 """
 
 import numpy as np
+from jaxtyping import Float, Integer
 from scipy.optimize import linear_sum_assignment
 
 from unveil.metrics.measured import Measured
 
 
-def rand_index(counts: np.ndarray) -> float:
+def rand_index(counts: Integer[np.ndarray, "a b"]) -> float:
     """The adjusted Rand index of two clusterings whose shared pixels are counts [A, B].
 
     1 where they are the same, 0 where they agree as by chance. Two clusterings that both keep all
@@ -35,7 +36,7 @@ def fg_ari(m: Measured) -> tuple[float, list[float | None]]:
     return rand_index(over.sum(0)), frames
 
 
-def video_miou(m: Measured) -> np.ndarray:
+def video_miou(m: Measured) -> Float[np.ndarray, "o"]:
     """IoU of every object with its match [O]: Hungarian a video on the mean IoU of its frames.
 
     The mean is over the frames where proposal or object has a pixel.
@@ -49,7 +50,7 @@ def video_miou(m: Measured) -> np.ndarray:
     return best
 
 
-def best_overlap(m: Measured) -> np.ndarray:
+def best_overlap(m: Measured) -> Float[np.ndarray, "o"]:
     """The highest volume IoU of each object with any proposal [O]; proposals may serve twice."""
     return m.volume_iou.max(0, initial=0)
 

@@ -5,6 +5,7 @@ Multi-Object Segmentation", arXiv 1905.00737; the official toolkits.
 """
 
 import numpy as np
+from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
 from unveil.metrics.measured import Measured
@@ -13,7 +14,9 @@ _BINS = 4  # the decay is the first quarter of the frames less the last
 _RECALLED = 0.5  # a frame above this is recalled
 
 
-def match_sequence(m: Measured) -> tuple[np.ndarray, np.ndarray, list[int | None]]:
+def match_sequence(
+    m: Measured,
+) -> tuple[Float[np.ndarray, "t o"], Float[np.ndarray, "t o"], list[int | None]]:
     """One Hungarian match for the whole sequence on (mean J + mean F) / 2.
 
     Returns J and F [T, O] of the matched pairs, and the id matched to each object. Where there are
@@ -26,7 +29,9 @@ def match_sequence(m: Measured) -> tuple[np.ndarray, np.ndarray, list[int | None
     return j[:, order, objects], f[:, order, objects], _named(order, m)
 
 
-def match_frames(m: Measured) -> tuple[np.ndarray, np.ndarray, list[list[int | None]]]:
+def match_frames(
+    m: Measured,
+) -> tuple[Float[np.ndarray, "t o"], Float[np.ndarray, "t o"], list[list[int | None]]]:
     """A Hungarian match of its own in every frame, on J + F: what hides id switches.
 
     Returns J and F [T, O], and the ids by frame.
@@ -43,7 +48,7 @@ def match_frames(m: Measured) -> tuple[np.ndarray, np.ndarray, list[list[int | N
     return np.stack(best_j), np.stack(best_f), ids
 
 
-def statistics(values: np.ndarray) -> tuple[float, float, float]:
+def statistics(values: Float[np.ndarray, "t"]) -> tuple[float, float, float]:
     """Mean, recall (share of frames above 0.5) and decay of one object's values [T].
 
     The decay is the mean of the first quarter of the frames less that of the last; quarters share
@@ -58,7 +63,9 @@ def statistics(values: np.ndarray) -> tuple[float, float, float]:
     )
 
 
-def padded(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+def padded(
+    values: Float[np.ndarray, "t p o"], present: Bool[np.ndarray, "t o"]
+) -> Float[np.ndarray, "t q o"]:
     """J or F [T, P, O] with empty proposals added until there are as many as objects.
 
     An empty mask scores 1 where the object is absent as well, 0 where it is present.

@@ -6,6 +6,7 @@ Source: Yang et al., "Video Instance Segmentation", arXiv 1905.04804, section 4;
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
@@ -17,8 +18,8 @@ _FEW = 10  # proposals a video that count for AR10
 class Detections:
     """Proposals of one video: scores [P], and volume IoU with its objects [P, O]."""
 
-    scores: np.ndarray
-    iou: np.ndarray
+    scores: Float[np.ndarray, "p"]
+    iou: Float[np.ndarray, "p o"]
 
 
 def average_precision(videos: list[Detections]) -> tuple[float, float, float]:

@@ -1,6 +1,7 @@
 """What users ask for and nobody reports: id switches and boundaries that flicker."""
 
 import numpy as np
+from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
 from unveil.metrics.measured import Measured
@@ -25,7 +26,7 @@ def id_switches(m: Measured) -> int:
     return int(switches)
 
 
-def flicker(f: np.ndarray, present: np.ndarray) -> float | None:
+def flicker(f: Float[np.ndarray, "t o"], present: Bool[np.ndarray, "t o"]) -> float | None:
     """Mean change of the boundary measure between neighbouring frames; lower is steadier.
 
     f, present: [T, O] of the matched pairs. An object's own motion does not count, for both

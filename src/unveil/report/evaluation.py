@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
@@ -31,7 +32,12 @@ _ALPHA, _DIM = 0.72, 0.45  # opacity of objects, brightness of the background ar
 _PAPER = (250, 250, 248)
 
 
-def strip(frames: np.ndarray, truth: np.ndarray, labels: np.ndarray, void: int = 255) -> bytes:
+def strip(
+    frames: UInt8[np.ndarray, "t h w 3"],
+    truth: Integer[np.ndarray, "t h w"],
+    labels: Integer[np.ndarray, "t h w"],
+    void: int = 255,
+) -> bytes:
     """Frames over the ground truth over the prediction, as JPEG.
 
     frames: uint8 [T, H, W, 3]. truth, labels: [T, H, W]. A proposal has the colour of the object
