@@ -1,0 +1,171 @@
+"""The first level: patches of a few frames that belong together, found while the video runs.
+
+A block of eight frames is cut into some hundred small groups, alike in their keys and near each
+other. Only the groups are kept: the id of every patch, and for each group its mean key and a few
+sums. So memory grows by 12 kB a frame at 100 groups of 384 channels instead of 770 kB, a group
+never spans two places that merely look alike, and what appears late founds groups of its own.
+
+Blocks are counted from the first frame, whatever chunks the frames came in: the result does not
+depend on the chunk size at all.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.errors import InputError
+from unveil.types import Features
+
+BLOCK = 8
+"""Frames grouped together."""
+GROUPS = 128
+"""Groups a block, at most."""
+ROUNDS = 5
+"""Of Lloyd's iteration; the groups hardly move after that."""
+PLACE = 0.5
+"""Weight of a patch's place, in half frame heights, beside its key of length 1."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The small groups of a whole video: all that later stages need to know of its features.
+
+    ids: [T, h, w] int32, the group of every patch, 0 … G-1. keys: [G, C] fp32 mean keys.
+    counts: [G] patches. saliency: [G] mean CLS attention, 1 = the mean of its frame. border: [G]
+    share of patches on the frame's left, right or upper edge. block: [G] the block it lies in.
+    """
+
+    ids: Int[np.ndarray, "t h w"]
+    keys: Float[Tensor, "g c"]
+    counts: Float[Tensor, " g"]
+    saliency: Float[Tensor, " g"]
+    border: Float[Tensor, " g"]
+    block: Int[Tensor, " g"]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+@dataclass
+class Grouper:
+    """Takes the features of a video chunk by chunk, and keeps only their groups.
+
+    >>> grouper = Grouper()
+    >>> grouper.add(Features(torch.randn(3, 5, 7, 16), 14))
+    >>> grouper.finish().ids.shape
+    (3, 5, 7)
+
+    block: frames grouped together. groups: groups a block, at most. place: weight of the place.
+    """
+
+    block: int = BLOCK
+    groups: int = GROUPS
+    place: float = PLACE
+    _waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list, repr=False)
+    _done: list[tuple[np.ndarray, dict[str, Tensor]]] = field(default_factory=list, repr=False)
+    _total: int = 0
+
+    def add(self, features: Features) -> None:
+        """Take the features of the next frames; they are let go of before this returns."""
+        saliency = features.saliency
+        if saliency is None:
+            saliency = features.keys.new_ones(features.keys.shape[:3])
+        self._waiting.extend(zip(features.keys, saliency, strict=True))
+        while len(self._waiting) >= self.block:
+            ready, self._waiting = self._waiting[: self.block], self._waiting[self.block :]
+            self._group(ready)
+        # A frame that waits must not keep the whole chunk it is a view of.
+        self._waiting = [(k.clone(), s.clone()) for k, s in self._waiting]
+
+    def finish(self) -> Groups:
+        """All groups of all frames taken. Raises InputError when there were none."""
+        if self._waiting:
+            ready, self._waiting = self._waiting, []
+            self._group(ready)
+        if not self._done:
+            raise InputError("no frames to group")
+        ids, stats = zip(*self._done, strict=True)
+        joined = {name: torch.cat([s[name] for s in stats]) for name in stats[0]}
+        joined["keys"] = joined["keys"].float()
+        return Groups(np.concatenate(ids), **joined)
+
+    @torch.inference_mode()
+    def _group(self, frames: list[tuple[Tensor, Tensor]]) -> None:
+        keys = torch.stack([k for k, _ in frames]).float()
+        saliency = torch.stack([s for _, s in frames]).float()
+        saliency = saliency / saliency.mean((1, 2), keepdim=True).clamp_min(1e-12)
+        t, h, w, _ = keys.shape
+        labels = group_block(keys, self.groups, self.place)
+        used, labels = labels.unique(return_inverse=True)
+        g = len(used)
+        counts = torch.bincount(labels, minlength=g).float()
+
+        def mean(x: Tensor) -> Tensor:
+            total = x.new_zeros(g, *x.shape[1:]).index_add_(0, labels, x)
+            return total / counts.view(-1, *[1] * (x.ndim - 1))
+
+        edge = keys.new_zeros(t, h, w)
+        edge[:, 0] = edge[:, :, 0] = edge[:, :, -1] = 1
+        stats = {
+            "keys": mean(keys.flatten(0, 2)).half(),
+            "counts": counts,
+            "saliency": mean(saliency.flatten()),
+            "border": mean(edge.flatten()),
+            "block": torch.full((g,), len(self._done)),
+        }
+        ids = (labels + self._total).reshape(t, h, w).cpu().numpy().astype(np.int32)
+        self._done.append((ids, {name: x.cpu() for name, x in stats.items()}))
+        self._total += g
+
+
+def group_block(
+    keys: Float[Tensor, "t h w c"], groups: int = GROUPS, place: float = PLACE
+) -> Int[Tensor, " n"]:
+    """Groups of the patches of a few frames: k-means on keys and places, seeded on a grid.
+
+    Deterministic. Peak memory: one fp32 matrix of t·h·w x groups.
+    """
+    t, h, w, _ = keys.shape
+    unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
+    y = torch.linspace(-1, 1, h, device=keys.device) if h > 1 else keys.new_zeros(1)
+    x = torch.linspace(-1, 1, w, device=keys.device) * (w / h) if w > 1 else keys.new_zeros(1)
+    where = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1) * place
+    points = torch.cat((unit, where.expand(t, h, w, 2)), -1).flatten(0, 2)
+    centres = points[_seeds(t, h, w, groups).to(keys.device)]
+    return lloyd(points, centres, points.new_ones(len(points)))[1]
+
+
+def lloyd(
+    points: Float[Tensor, "n d"],
+    centres: Float[Tensor, "m d"],
+    weights: Float[Tensor, " n"],
+    rounds: int = ROUNDS,
+) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
+    """K-means from given centres: the centres, and the nearest one of every point.
+
+    A centre that wins no point stays where it is.
+    """
+    for _ in range(rounds):
+        labels = _nearest(points, centres)
+        mass = points.new_zeros(len(centres)).index_add_(0, labels, weights)
+        total = torch.zeros_like(centres).index_add_(0, labels, points * weights[:, None])
+        centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-12)[:, None], centres)
+    return centres, _nearest(points, centres)
+
+
+def _nearest(points: Tensor, centres: Tensor) -> Tensor:
+    offset = centres.square().sum(1) * -0.5
+    return torch.addmm(offset, points, centres.T).argmax(1)
+
+
+def _seeds(t: int, h: int, w: int, groups: int) -> Tensor:
+    """Indices of patches on an even grid over the middle frame, at most `groups` of them."""
+    down = min(h, max(1, int((groups * h / w) ** 0.5)))
+    across = min(w, max(1, groups // down))
+    ys = (torch.arange(down) * 2 + 1) * h // (2 * down)
+    xs = (torch.arange(across) * 2 + 1) * w // (2 * across)
+    return ((t // 2 * h + ys[:, None]) * w + xs).flatten()

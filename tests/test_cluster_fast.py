@@ -1,0 +1,192 @@
+"""The default clustering: independent of chunks, ids that last, cuts without recomputing."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
+
+from unveil.cluster import fast, tree
+from unveil.cluster.micro import Grouper, Groups
+from unveil.cluster.paper import symmetric_kl
+from unveil.errors import DataError, InputError
+from unveil.types import Features
+
+C = 16
+KINDS = torch.linalg.qr(torch.randn(C, C, generator=torch.Generator().manual_seed(3))).Q
+"""Mean keys of what the planted scenes show: 0 background, 1 and up objects."""
+
+
+def scene(labels: np.ndarray, seed: int = 0) -> Features:
+    """Features of planted labels [T, h, w]: noisy keys, objects more salient than background."""
+    g = torch.Generator().manual_seed(seed)
+    of = torch.from_numpy(labels).long()
+    keys = KINDS[of] + 0.08 * torch.randn(*of.shape, C, generator=g)
+    saliency = (of > 0) * 2.0 + 0.5 + 0.2 * torch.rand(of.shape, generator=g)
+    return Features(keys, 14, saliency)
+
+
+def moving(t: int = 21, h: int = 11, w: int = 17) -> np.ndarray:
+    """Two objects that cross the frame: 1 rightwards, 2 leftwards, gone in frames 8 to 12."""
+    labels = np.zeros((t, h, w), int)
+    for i in range(t):
+        x = 1 + i % (w - 5)
+        labels[i, 2:5, x : x + 3] = 1
+        if not 8 <= i < 13:
+            labels[i, 7:10, w - 4 - x : w - 1 - x] = 2
+    return labels
+
+
+def group(features: Features, chunk: int) -> Groups:
+    grouper = Grouper()
+    for i in range(0, len(features.keys), chunk):
+        part = slice(i, i + chunk)
+        grouper.add(Features(features.keys[part], 14, features.saliency[part]))
+    return grouper.finish()
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / (a | b).sum()
+
+
+def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
+    pairs = len(np.unique(np.stack((a.ravel(), b.ravel())), axis=1).T)
+    return pairs == len(np.unique(a)) == len(np.unique(b))
+
+
+def test_objects_keep_their_ids_across_blocks_and_after_an_absence():
+    labels = moving()
+    found = fast.find(fast.describe(group(scene(labels), 5)), objects=2)
+    assert sorted(found.scores) == [1, 2]
+    of = {k: np.bincount(found.ids[labels == k]).argmax() for k in (1, 2)}
+    assert set(of.values()) == {1, 2}
+    for k, id in of.items():
+        assert iou(found.ids == id, labels == k) > 0.85
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 8, 16])
+def test_the_result_does_not_depend_on_the_chunks(chunk):
+    features = scene(moving())
+    whole = group(features, len(features.keys))
+    chunked = group(features, chunk)
+    assert np.array_equal(whole.ids, chunked.ids)
+    assert torch.equal(whole.keys, chunked.keys)
+    a, b = fast.describe(whole), fast.describe(chunked)
+    assert np.array_equal(a.patches, b.patches) and np.array_equal(a.tree, b.tree)
+
+
+def test_what_appears_late_is_found():
+    labels = np.zeros((27, 9, 13), int)
+    labels[23:, 3:6, 4:8] = 3
+    found = fast.find(fast.describe(group(scene(labels), 4)))
+    assert iou(found.ids > 0, labels > 0) > 0.85
+
+
+def test_the_tree_is_average_linkage_of_symmetric_kl():
+    p = torch.rand(23, 23, generator=torch.Generator().manual_seed(1)).softmax(1)
+    d = symmetric_kl(p, p).double().numpy().copy()
+    np.fill_diagonal(d, 0)
+    expected = linkage(squareform((d + d.T) / 2, checks=False), "average")
+    got = tree.link(p, torch.ones(23))
+    np.testing.assert_allclose(got[:, 2], expected[:, 2], atol=1e-6)
+    np.testing.assert_array_equal(got[:, [0, 1, 3]], expected[:, [0, 1, 3]])
+
+
+def test_rows_over_weighted_prototypes_equal_rows_over_all_keys():
+    keys = KINDS[:3].repeat_interleave(torch.tensor([2, 5, 4]), 0)
+    groups = Groups(np.zeros((1, 1, 1), int), keys, *torch.ones(3, 11), torch.zeros(11).long())
+    summary = tree.summarise(groups)
+    unit = torch.nn.functional.normalize(keys - keys.mean(0), dim=1)
+    full = (unit @ unit.T / 0.1).softmax(1)
+    onto = torch.zeros(11, len(summary.mass)).scatter_(1, summary.member[:, None], 1.0)
+    torch.testing.assert_close(tree.rows(keys, summary), full @ onto, atol=1e-5, rtol=1e-4)
+
+
+def slow_cuts(links: np.ndarray, node: int, m: int):
+    """Every way to cut the tree below a node, as lists of nodes."""
+    yield [node]
+    if node >= m:
+        a, b = links[node - m, :2].astype(int)
+        for left in slow_cuts(links, a, m):
+            for right in slow_cuts(links, b, m):
+                yield left + right
+
+
+def leaves(links: np.ndarray, node: int, m: int) -> list[int]:
+    if node < m:
+        return [node]
+    return [x for child in links[node - m, :2].astype(int) for x in leaves(links, child, m)]
+
+
+def test_pruning_is_the_cheapest_of_all_cuts():
+    rng = np.random.default_rng(5)
+    m = 7
+    links = linkage(rng.random((m, 3)), "average")
+    score, mass, price = rng.random(m), rng.integers(1, 9, m), 0.07
+    mean = (score * mass).sum() / mass.sum()
+    total = (mass * (score - mean) ** 2).sum()
+
+    def cost(nodes):
+        out = price * len(nodes)
+        for node in nodes:
+            i = leaves(links, node, m)
+            centre = (score[i] * mass[i]).sum() / mass[i].sum()
+            out += (mass[i] * (score[i] - centre) ** 2).sum() / total
+        return out
+
+    best = min(slow_cuts(links, 2 * m - 2, m), key=cost)
+    got = tree.prune(links, score, mass, price)
+    expected = np.zeros(m, int)
+    for i, node in enumerate(best):
+        expected[leaves(links, node, m)] = i
+    assert same_partition(got, expected)
+
+
+def test_a_cut_into_pieces_gives_nested_partitions():
+    state = fast.describe(group(scene(moving()), 21))
+    before = None
+    for k in (1, 2, 3, 5, 8):
+        ids = fast.find(state, objects=k).ids
+        assert len(np.unique(ids)) - 1 <= k
+        if before is not None:
+            pairs = np.unique(np.stack((before.ravel(), ids.ravel())), axis=1)
+            assert len(pairs.T) == len(np.unique(ids))
+        before = ids
+
+
+def test_a_saved_state_is_cut_anew_like_a_kept_one(tmp_path):
+    state = fast.describe(group(scene(moving()), 21))
+    state.save(tmp_path / "state.npz")
+    loaded = fast.State.load(tmp_path / "state.npz")
+    for wish in ({}, {"objects": 3}, {"granularity": 0.6}, {"keep_background": True}):
+        a, b = fast.find(state, **wish), fast.find(loaded, **wish)
+        assert np.array_equal(a.ids, b.ids) and a.scores == b.scores
+    (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(DataError, match=r"broken\.npz"):
+        fast.State.load(tmp_path / "broken.npz")
+    with pytest.raises(DataError, match=r"no .*absent"):
+        fast.State.load(tmp_path / "absent.npz")
+
+
+def test_background_is_zero_unless_asked_for():
+    labels = moving()
+    state = fast.describe(group(scene(labels), 21))
+    assert (fast.find(state).ids[labels == 0] == 0).mean() > 0.97
+    assert (fast.find(state, keep_background=True).ids > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 7), (2, 1, 3), (9, 3, 1)])
+def test_tiny_videos_have_an_answer(shape):
+    features = scene(np.zeros(shape, int))
+    found = fast.find(fast.describe(group(features, 2)))
+    assert found.ids.shape == shape
+    assert set(np.unique(found.ids)) - {0} <= set(found.scores)
+
+
+def test_wishes_that_make_no_sense_are_refused():
+    state = fast.describe(group(scene(moving(3)), 3))
+    for wish in ({"objects": 0}, {"granularity": 1.5}, {"objects": 2, "granularity": 0.5}):
+        with pytest.raises(InputError):
+            fast.find(state, **wish)
+    with pytest.raises(InputError, match="no frames"):
+        Grouper().finish()
