@@ -1,7 +1,28 @@
-"""From labels a patch to labels a pixel."""
+"""From labels a patch to labels a pixel.
+
+`nearest` is the published way. `sharpen` lets masks follow the edges of the image: a guided
+filter (He et al., "Guided Image Filtering", 2010; colour guide, and worked at low resolution as
+in "Fast Guided Filter", arXiv 1505.00996) explains each object's mask, in windows a little wider
+than a patch, as a linear function of the colours there. Where object and background differ in
+colour the mask snaps to the edge between them; where they do not, it stays the smooth mask.
+
+Given perfect patch labels on a 24x42 grid, ten development sequences, one object each: nearest
+J 0.80 F 0.84, bilinear 0.82 and 0.86, guided 0.85 to 0.86 and 0.86 to 0.87. Repeating the filter
+or widening its windows costs thin parts and F.
+"""
 
 import numpy as np
-from jaxtyping import Integer
+import torch
+from jaxtyping import Float, Integer, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+FINER = 5
+"""Filtered at so many samples a patch along each side."""
+RADIUS = 4
+"""Of the windows, in samples: together 9, not quite two patches."""
+EPSILON = 1e-4
+"""Variance of colour (0 … 1) below which a window counts as flat."""
 
 
 def nearest(
@@ -12,3 +33,82 @@ def nearest(
     down = np.arange(height) * h // height
     across = np.arange(width) * w // width
     return labels[:, down][:, :, across]
+
+
+def sharpen(
+    labels: Integer[np.ndarray, "t h w"],
+    frames: UInt8[np.ndarray, "t H W 3"],
+    epsilon: float = EPSILON,
+) -> Integer[np.ndarray, "t H W"]:
+    """Labels of pixels that follow the edges of the frames; 0 is background.
+
+    labels: an id a patch. epsilon: > 0, smaller follows weaker edges. Each frame for itself, so
+    the answer does not depend on how many come at once. Cost: 10 ms a frame of 854x480 with one
+    object on two cores, and about 5 ms for each object more. Peak memory: one fp32 mask of full
+    size an object in the frame.
+    """
+    return np.stack([_sharpen(x, f, epsilon) for x, f in zip(labels, frames, strict=True)])
+
+
+@torch.inference_mode()
+def _sharpen(labels: np.ndarray, frame: np.ndarray, epsilon: float) -> np.ndarray:
+    height, width, _ = frame.shape
+    h, w = labels.shape
+    ids = np.unique(labels[labels != 0])
+    if len(ids) == 0:
+        return np.zeros((height, width), labels.dtype)
+    if len(ids) == 1 and (labels != 0).all():
+        return np.full((height, width), ids[0], labels.dtype)
+    size = (min(h * FINER, height), min(w * FINER, width))
+    image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+    guide = F.interpolate(image, size, mode="bilinear", antialias=True).float() / 255
+    hard = torch.from_numpy((labels == ids[:, None, None]).astype(np.float32))[None]
+    masks = F.interpolate(hard, size, mode="bilinear")
+    soft = guided_filter(guide, masks, RADIUS, epsilon)
+    soft = F.interpolate(soft, (height, width), mode="bilinear")[0]
+    # The filter is linear and keeps constants: what the objects leave of 1 is the background's.
+    best, which = soft.max(0)
+    return np.where((best > 1 - soft.sum(0)).numpy(), ids[which.numpy()], 0).astype(labels.dtype)
+
+
+def guided_filter(
+    guide: Float[Tensor, "1 3 H W"], masks: Float[Tensor, "1 k H W"], radius: int, epsilon: float
+) -> Float[Tensor, "1 k H W"]:
+    """Every mask as a locally linear function of the guide's colours.
+
+    In each window of side 2·radius + 1 the mask is fitted by a·colour + b with a penalty epsilon
+    on a; a pixel takes the mean of all fits whose windows hold it.
+    """
+    mean = _box(guide, radius)
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    products = torch.cat([guide[:, i : i + 1] * guide[:, j : j + 1] for i, j in pairs], 1)
+    second = _box(products, radius)[0]
+    rr, rg, rb, gg, gb, bb = (
+        second[n] - mean[0, i] * mean[0, j] + (epsilon if i == j else 0)
+        for n, (i, j) in enumerate(pairs)
+    )
+    # The inverse of the symmetric 3x3 covariance, written out: one for all masks.
+    inverse = torch.stack(
+        [
+            gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
+            rb * gb - rg * bb, rr * bb - rb * rb, rb * rg - rr * gb,
+            rg * gb - rb * gg, rb * rg - rr * gb, rr * gg - rg * rg,
+        ]
+    ).unflatten(0, (3, 3))  # fmt: skip
+    determinant = rr * inverse[0, 0] + rg * inverse[0, 1] + rb * inverse[0, 2]
+    out = []
+    for mask in masks[0].split(1):
+        level = _box(mask[None], radius)
+        covariance = (_box(guide * mask, radius) - mean * level)[0]
+        slope = (inverse * covariance).sum(1) / determinant
+        offset = level[0] - (slope * mean[0]).sum(0, keepdim=True)
+        fit = _box(torch.cat((slope, offset))[None], radius)[0]
+        out.append((fit[:3] * guide[0]).sum(0) + fit[3])
+    return torch.stack(out)[None]
+
+
+def _box(x: Tensor, radius: int) -> Tensor:
+    """Mean over a square window, the borders repeated."""
+    side = 2 * radius + 1
+    x = F.pad(x, (radius,) * 4, mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(x, (side, 1), 1), (1, side), 1)

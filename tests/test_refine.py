@@ -1,0 +1,104 @@
+"""Pixels from patches: the published way, and masks that follow the edges of the image."""
+
+import numpy as np
+import pytest
+import torch
+
+from unveil import refine
+
+
+def planted(slope: float = 0.7) -> tuple[np.ndarray, np.ndarray]:
+    """A frame 60x84 with a slanted edge between two textured colours, and the truth beside it."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:60, :84]
+    truth = x > 25 + slope * y
+    colours = np.where(truth[..., None], (190, 60, 40), (50, 110, 160))
+    return (colours + rng.integers(-12, 13, (60, 84, 3))).astype(np.uint8), truth
+
+
+def to_patches(truth: np.ndarray, h: int, w: int) -> np.ndarray:
+    height, width = truth.shape
+    return truth.reshape(h, height // h, w, width // w).mean((1, 3)) > 0.5
+
+
+def test_nearest_gives_each_pixel_its_patch():
+    labels = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    assert refine.nearest(labels, 5, 7)[0].tolist() == [
+        [0, 0, 0, 1, 1, 2, 2],
+        [0, 0, 0, 1, 1, 2, 2],
+        [0, 0, 0, 1, 1, 2, 2],
+        [3, 3, 3, 4, 4, 5, 5],
+        [3, 3, 3, 4, 4, 5, 5],
+    ]
+
+
+def test_masks_follow_a_planted_edge():
+    frame, truth = planted()
+    labels = to_patches(truth, 5, 7).astype(np.uint8)[None] * 9
+    blocky = refine.nearest(labels, 60, 84)[0] == 9
+    sharp = refine.sharpen(labels, frame[None])[0]
+    assert set(np.unique(sharp)) == {0, 9} and sharp.dtype == np.uint8
+    wrong = ((sharp == 9) != truth).mean()
+    assert wrong < 0.02
+    assert wrong < 0.4 * (blocky != truth).mean()
+
+
+def test_several_objects_share_the_frame_without_gaps_between_them():
+    frame, truth = planted()
+    labels = np.where(to_patches(truth, 5, 7), 300, 7).astype(np.uint16)[None]
+    sharp = refine.sharpen(labels, frame[None])[0]
+    assert set(np.unique(sharp)) == {7, 300} and sharp.dtype == np.uint16
+    assert ((sharp == 300) != truth).mean() < 0.02
+
+
+@pytest.mark.parametrize("ids", [(0, 0), (4, 4)])
+def test_a_frame_of_one_label_stays_so(ids):
+    frame, _ = planted()
+    labels = np.full((2, 5, 7), ids[0], np.uint8)
+    assert (refine.sharpen(labels, np.stack([frame, frame])) == ids[0]).all()
+
+
+def test_a_flat_image_gives_the_smooth_mask():
+    frame = np.full((1, 50, 70, 3), 127, np.uint8)
+    labels = np.zeros((1, 5, 7), np.uint8)
+    labels[0, 1:4, 2:5] = 1
+    sharp = refine.sharpen(labels, frame)[0] == 1
+    square = refine.nearest(labels, 50, 70)[0] == 1
+    assert (sharp & square).sum() / (sharp | square).sum() > 0.7  # its corners get round
+    assert (sharp <= square).all()
+    assert (sharp == sharp[::-1]).all() and (sharp == sharp[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 2, 2, 3), (1, 3, 13, 5)])
+def test_tiny_frames_have_an_answer(shape):
+    h, w, height, width = shape
+    labels = np.ones((1, h, w), np.uint8)
+    labels[0, 0, 0] = 0
+    frame = np.random.default_rng(1).integers(0, 255, (1, height, width, 3), np.uint8)
+    assert refine.sharpen(labels, frame).shape == (1, height, width)
+
+
+def test_the_filter_equals_a_fit_in_every_window():
+    g = torch.Generator().manual_seed(2)
+    h, w, r, eps = 7, 9, 2, 0.01
+    guide, mask = torch.rand(1, 3, h, w, generator=g), torch.rand(1, 2, h, w, generator=g)
+    got = refine.guided_filter(guide.double(), mask.double(), r, eps)
+    pad = torch.nn.functional.pad
+    big = pad(guide.double(), (r,) * 4, mode="replicate")[0]
+    for k in range(2):
+        target = pad(mask[:, k : k + 1].double(), (r,) * 4, mode="replicate")[0, 0]
+        fits = torch.zeros(4, h, w, dtype=torch.float64)
+        for y in range(h):
+            for x in range(w):
+                c = big[:, y : y + 2 * r + 1, x : x + 2 * r + 1].flatten(1)
+                m = target[y : y + 2 * r + 1, x : x + 2 * r + 1].flatten()
+                d = c - c.mean(1, keepdim=True)
+                n = c.shape[1]
+                a = torch.linalg.solve(d @ d.T / n + eps * torch.eye(3), d @ (m - m.mean()) / n)
+                fits[:3, y, x], fits[3, y, x] = a, m.mean() - a @ c.mean(1)
+        fits = pad(fits[None], (r,) * 4, mode="replicate")[0]
+        for y in range(h):
+            for x in range(w):
+                fit = fits[:, y : y + 2 * r + 1, x : x + 2 * r + 1].mean((1, 2))
+                expected = fit[:3] @ guide[0, :, y, x].double() + fit[3]
+                assert abs(got[0, k, y, x] - expected) < 1e-9
