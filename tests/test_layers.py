@@ -16,6 +16,7 @@ ROOMS = [
     {"weights"},
     {"backbone"},
     {"attention"},
+    {"motion"},
     {"cluster", "refine", "objectness"},
     {"report", "objects", "staging"},
     {"export"},

@@ -2,9 +2,12 @@
 
 A group's own saliency (the attention that the class token pays it) is noisy. Seen through the
 attention rows it is not: a group is as salient as what it attends to, all over the video. The
-same is done to border contact: what attends to things that touch the frame's edge is background.
+same is done to border contact (what attends to things that touch the frame's edge is background)
+and to motion against the dominant motion. The score is the geometric mean of saliency and motion:
+both have to speak for an object, neither can shout the other down.
+
 On the ten development sequences the best threshold on plain saliency gives foreground J 0.53 on
-the patch grid, through the rows 0.62, with border contact 0.63.
+the patch grid, through the rows 0.62, with border contact 0.63, with motion 0.65.
 """
 
 import numpy as np
@@ -16,6 +19,9 @@ from unveil.cluster.micro import Groups
 BORDER = 3.0
 """A group whose attention goes to one third to what touches the border scores nothing."""
 BINS = 64
+FLOOR = 1.25
+"""An object is at least so much above the average patch, whatever the histogram says: where
+objects are tiny, Otsu's method would part one half of the background from the other."""
 
 
 def objectness(
@@ -27,13 +33,17 @@ def objectness(
     """
     m = member_rows.shape[1]
 
-    def through_rows(cue: Tensor) -> Tensor:
-        mass = cue.new_zeros(m).index_add_(0, member, groups.counts)
-        total = cue.new_zeros(m).index_add_(0, member, groups.counts * cue)
-        return member_rows @ (total / mass.clamp_min(1e-12))
+    def through_rows(cue: Tensor, weight: Tensor, prior: float = 0.0) -> Tensor:
+        mass = cue.new_zeros(m).index_add_(0, member, weight)
+        total = cue.new_zeros(m).index_add_(0, member, weight * cue)
+        return member_rows @ ((total + prior) / (mass + prior).clamp_min(1e-12))
 
-    salient, edge = through_rows(groups.saliency), through_rows(groups.border)
-    return (salient * (1 - BORDER * edge).clamp_min(0)).cpu().numpy()
+    salient = through_rows(groups.saliency, groups.counts)
+    edge = through_rows(groups.border, groups.counts)
+    # Half a patch at the mean speed: nothing is known of what was never measured.
+    speed = through_rows(groups.motion, groups.measured, prior=0.5)
+    salient = salient * (1 - BORDER * edge).clamp_min(0)
+    return (salient * speed).sqrt().cpu().numpy()
 
 
 def threshold(score: Float[np.ndarray, " g"], mass: Float[np.ndarray, " g"]) -> float:
@@ -58,4 +68,4 @@ def threshold(score: Float[np.ndarray, " g"], mass: Float[np.ndarray, " g"]) -> 
     two = int((between(start, i) + between(i, end)).argmax())
     a, b = np.triu_indices(BINS - 1, 1)
     three = int(b[(between(start, a) + between(a, b) + between(b, end)).argmax()])
-    return float((edges[two + 1] + edges[three + 1]) / 2)
+    return max(FLOOR, float((edges[two + 1] + edges[three + 1]) / 2))

@@ -1,8 +1,8 @@
 """The default clustering: linear in the frames, flat in memory, with a background.
 
     grouper = Grouper()                       # level 1, while the video runs: cluster.micro
-    for features in backbone.encode_chunks(video.chunks(16)):
-        grouper.add(features)
+    for frames in video.chunks(16):
+        grouper.add(backbone.encode(frames), frames)
     state = describe(grouper.finish())        # level 2, once: cluster.tree and objectness
     found = find(state)                       # ids a patch; again with other wishes: no features
 
@@ -24,11 +24,12 @@ from unveil.errors import DataError, InputError
 
 log = logging.getLogger(__name__)
 
-PRICE = 0.02
+PRICE = 0.01
 """Of a node of the tree, as a share of the scatter of objectness: nodes are split while that
 explains more."""
-SPLIT = 0.75
-"""Parts of the foreground that merge above this share of the tree's height are two objects."""
+SPLIT = 0.4
+"""Parts of the foreground that merge above this share of the tree's height are two objects. Lower
+parts a rider from a bicycle, and also a dog from its legs."""
 MAX_OBJECTS = 20
 _FORMAT = 1
 
