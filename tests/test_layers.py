@@ -18,6 +18,7 @@ ROOMS = [
     {"attention"},
     {"motion"},
     {"cluster", "refine", "objectness"},
+    {"stream"},
     {"report", "objects", "staging"},
     {"export"},
     {"demo", "segmenter"},

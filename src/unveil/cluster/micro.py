@@ -9,7 +9,8 @@ Blocks are counted from the first frame, whatever chunks the frames came in: the
 depend on the chunk size at all.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -71,8 +72,8 @@ class Grouper:
     groups: int = GROUPS
     place: float = PLACE
     _waiting: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list, repr=False)
-    _done: list[tuple[np.ndarray, dict[str, Tensor]]] = field(default_factory=list, repr=False)
-    _total: int = 0
+    _done: list[Groups] = field(default_factory=list, repr=False)
+    _blocks: int = 0
 
     def add(self, features: Features, frames: UInt8[np.ndarray, "t H W 3"] | None = None) -> None:
         """Take the features of the next frames; they are let go of before this returns.
@@ -93,17 +94,23 @@ class Grouper:
             (k.clone(), s.clone(), None if x is None else x.clone()) for k, s, x in self._waiting
         ]
 
-    def finish(self) -> Groups:
-        """All groups of all frames taken. Raises InputError when there were none."""
-        if self._waiting:
+    def pop(self, flush: bool = False) -> list[Groups]:
+        """The groups of every block that has become whole since the last call, forgotten here.
+
+        flush: the frames that still wait make a last, shorter block.
+        """
+        if flush and self._waiting:
             ready, self._waiting = self._waiting, []
             self._group(ready)
-        if not self._done:
+        done, self._done = self._done, []
+        return done
+
+    def finish(self) -> Groups:
+        """All groups of all frames taken. Raises InputError when there were none."""
+        done = self.pop(flush=True)
+        if not done:
             raise InputError("no frames to group")
-        ids, stats = zip(*self._done, strict=True)
-        joined = {name: torch.cat([s[name] for s in stats]) for name in stats[0]}
-        joined["keys"] = joined["keys"].float()
-        return Groups(np.concatenate(ids), **joined)
+        return join(done)
 
     @torch.inference_mode()
     def _group(self, frames: list[tuple[Tensor, Tensor, Tensor | None]]) -> None:
@@ -136,11 +143,20 @@ class Grouper:
             "border": mean(edge.flatten()),
             "motion": mean(speed.flatten()) / seen.clamp_min(1e-12),
             "measured": seen * counts,
-            "block": torch.full((g,), len(self._done)),
+            "block": torch.full((g,), self._blocks),
         }
-        ids = (labels + self._total).reshape(t, h, w).cpu().numpy().astype(np.int32)
-        self._done.append((ids, {name: x.cpu() for name, x in stats.items()}))
-        self._total += g
+        ids = labels.reshape(t, h, w).cpu().numpy().astype(np.int32)
+        self._done.append(Groups(ids, **{name: x.cpu() for name, x in stats.items()}))
+        self._blocks += 1
+
+
+def join(parts: Sequence[Groups]) -> Groups:
+    """Groups of several stretches of a video as those of one."""
+    first = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    ids = np.concatenate([part.ids + i for part, i in zip(parts, first, strict=True)])
+    names = [f.name for f in fields(Groups) if f.name != "ids"]
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return Groups(ids.astype(np.int32), **joined | {"keys": joined["keys"].float()})
 
 
 def group_block(

@@ -1,0 +1,139 @@
+"""Objects of a video that never ends: labels with a bounded delay, ids that last.
+
+    stream = Stream()
+    for frames in chunks:
+        for frames, ids in stream.add(backbone.encode(frames), frames):
+            ...                                  # ids [t, h, w], at most `delay` frames late
+    for frames, ids in stream.flush(): ...
+
+Every block of frames is cut together with the blocks before it, as many as memory holds, and the
+pieces take the ids that the shared past already has. A piece without a past takes the id of an
+object that is gone and looked like it, or a new one.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Integer, UInt8
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.attention import Block
+from unveil.cluster import fast
+from unveil.cluster.micro import BLOCK, Grouper, Groups, join
+from unveil.types import Features
+
+WARM_UP = 3
+"""Blocks seen before the first label is given."""
+MEMORY = 32
+"""Blocks cut together: 256 frames."""
+ALIKE = 0.6
+"""Cosine of centred mean keys from which a piece is an object that was gone."""
+MAX_ID = np.iinfo(np.uint16).max
+
+Labelled = tuple[UInt8[np.ndarray, "t H W 3"], Integer[np.ndarray, "t h w"]]
+
+
+@dataclass
+class Stream:
+    """Keeps what has been seen, and labels what comes.
+
+    attention: the trained block, or None for cosine rows. warm_up, memory: in blocks of eight
+    frames. Memory is bounded by `memory` blocks, and one key an object ever seen. The answer does
+    not depend on the chunks that frames come in.
+    """
+
+    attention: Block | None = None
+    warm_up: int = WARM_UP
+    memory: int = MEMORY
+    _grouper: Grouper = field(default_factory=Grouper, repr=False)
+    _frames: deque[np.ndarray] = field(default_factory=deque, repr=False)
+    _past: list[Groups] = field(default_factory=list, repr=False)
+    _ids: list[np.ndarray] = field(default_factory=list, repr=False)
+    _looks: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def delay(self) -> int:
+        """How many frames may wait for their labels, at most."""
+        return self.warm_up * BLOCK - 1
+
+    def add(self, features: Features, frames: UInt8[np.ndarray, "t H W 3"]) -> Iterator[Labelled]:
+        """Take the next frames and their features; yields those that are decided."""
+        self._frames.extend(frames)
+        self._grouper.add(features, frames)
+        for block in self._grouper.pop():
+            yield from self._take(block)
+
+    def flush(self) -> Iterator[Labelled]:
+        """The frames that still wait, once the video has ended after all."""
+        for block in self._grouper.pop(flush=True):
+            yield from self._take(block, last=True)
+        if self._past and len(self._ids) < len(self._past):
+            yield from self._label()
+
+    def _take(self, block: Groups, last: bool = False) -> Iterator[Labelled]:
+        self._past.append(block)
+        if self._ids or last or len(self._past) >= self.warm_up:
+            yield from self._label()
+
+    def _label(self) -> Iterator[Labelled]:
+        """Cut all that is remembered, and name the pieces of the blocks that have no ids yet."""
+        groups = join(self._past)
+        found = fast.find(fast.describe(groups, self.attention))
+        named = self._names(found, groups)[found.ids]
+        start = 0
+        for i, block in enumerate(self._past):
+            stop = start + len(block.ids)
+            if i >= len(self._ids):
+                self._ids.append(named[start:stop])
+                frames = [self._frames.popleft() for _ in range(stop - start)]
+                yield np.stack(frames), named[start:stop]
+            start = stop
+        self._past, self._ids = self._past[-self.memory :], self._ids[-self.memory :]
+
+    def _names(self, found: fast.Objects, groups: Groups) -> np.ndarray:
+        """The lasting id of every piece: uint16 [K + 1], 0 for background."""
+        k = len(found.scores)
+        names = np.zeros(k + 1, np.uint16)
+        looks = _looks(found, groups)
+        past = np.concatenate(self._ids).astype(int) if self._ids else np.zeros((0, 0, 0), int)
+        known = np.array(sorted(self._looks), int)
+        if past.size and len(known):
+            # Rows: pieces; columns: ids; in patches that both claim.
+            now = found.ids[: len(past)].ravel().astype(int)
+            shared = np.zeros((k + 1, known.max() + 1))
+            np.add.at(shared, (now, past.ravel()), 1)
+            shared = shared[1:, known]
+            for piece, j in zip(*linear_sum_assignment(-shared), strict=True):
+                if shared[piece, j] > 0:
+                    names[piece + 1] = known[j]
+        for piece in np.flatnonzero(names[1:] == 0) + 1:
+            names[piece] = self._recall(looks[piece - 1], names, past)
+        for piece in range(1, k + 1):
+            self._looks[int(names[piece])] = looks[piece - 1]
+        return names
+
+    def _recall(self, look: Tensor, taken: np.ndarray, past: np.ndarray) -> int:
+        """The id of an object out of memory that looked so, or the next free one."""
+        here = set(np.unique(past).tolist()) | set(taken.tolist())
+        gone = [i for i in self._looks if i not in here]
+        if gone:
+            alike = torch.stack([self._looks[i] for i in gone]) @ look
+            if alike.max() > ALIKE:
+                return gone[int(alike.argmax())]
+        return min(max((*self._looks, *taken.tolist(), 0)) + 1, MAX_ID)
+
+
+def _looks(found: fast.Objects, groups: Groups) -> Tensor:
+    """The mean centred key of every piece, [K, C] of length 1."""
+    of_group = np.zeros(len(groups), int)
+    of_group[groups.ids.ravel()] = found.ids.ravel()
+    mean = (groups.keys * groups.counts[:, None]).sum(0) / groups.counts.sum()
+    weighted = (groups.keys - mean) * groups.counts[:, None]
+    total = weighted.new_zeros(len(found.scores) + 1, weighted.shape[1])
+    total.index_add_(0, torch.from_numpy(of_group), weighted)
+    return F.normalize(total[1:], dim=1)
