@@ -1,0 +1,170 @@
+"""What each part of the default mode is worth: quality and seconds, one part changed at a time.
+
+    python benchmarks/ablation.py --sequences dog,goat --sizes 336,560
+
+Reads DAVIS sequences (UNVEIL_SHARED, or ../shared beside the repository); the table names those
+that were run. Features are computed once a size and never kept on disk.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+
+from unveil import attention, refine
+from unveil.attention import Block
+from unveil.backbone import Backbone
+from unveil.cluster import fast
+from unveil.cluster.micro import Grouper, Groups
+from unveil.errors import WeightsError
+from unveil.metrics import PROTOCOLS, Measured
+
+ROOT = Path(os.environ.get("UNVEIL_SHARED", Path(__file__).parents[2] / "shared")) / "data/davis"
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Change one part at a time."""
+
+    sequences: str = ""
+    """Names, comma-separated; all that are there by default."""
+    sizes: str = "336,560,672"
+    """Short sides in px: 24x42, 40x71 and 48x85 patches for 480p."""
+    out: Path | None = None
+    """A Markdown file to write the table to."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sequence and what each protocol takes for true."""
+
+    name: str
+    frames: np.ndarray
+    truths: dict[str, np.ndarray]
+
+
+def masks(folder: Path) -> np.ndarray:
+    return np.stack([np.array(Image.open(f)) for f in sorted(folder.glob("*.png"))])
+
+
+def clips(names: list[str]) -> Iterator[Clip]:
+    for name in names:
+        files = sorted((ROOT / "JPEGImages/480p" / name).glob("*.jpg"))
+        frames = np.stack([np.array(Image.open(f).convert("RGB")) for f in files])
+        whole = masks(ROOT / "Annotations/480p" / name)
+        whole = np.where(whole > 0, 1, 0).astype(np.uint8)
+        parts = masks(ROOT / "Annotations_unsupervised/480p" / name)
+        yield Clip(name, frames, {"davis2016": whole, "davis2017": parts, "foreground": whole})
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A name, and how the groups of a clip become labels a patch and a pixel."""
+
+    name: str
+    groups: Callable[[Groups], Groups] = lambda groups: groups
+    block: bool = False
+    prototypes: int = 256
+    find: Callable[[fast.State], fast.Objects] = fast.find
+    sharpen: bool = True
+
+
+def without(groups: Groups, cue: str) -> Groups:
+    return replace(groups, **{cue: torch.zeros_like(getattr(groups, cue))})
+
+
+VARIANTS = [
+    Variant("default"),
+    Variant("no refinement", sharpen=False),
+    Variant("no motion", lambda g: without(g, "measured")),
+    Variant("no border contact", lambda g: without(g, "border")),
+    Variant("64 prototypes", prototypes=64),
+    Variant("512 prototypes", prototypes=512),
+    Variant("foreground as one object", find=lambda s: fast.find(s, granularity=0.0)),
+    Variant("split twice as fine", find=lambda s: fast.find(s, granularity=0.8)),
+    Variant(
+        "no background: tree cut at 16",
+        find=lambda s: fast.find(s, objects=16, keep_background=True),
+    ),
+    Variant("trained rows", block=True),
+]
+
+
+def measure(clip: Clip, groups: Groups, variant: Variant, block: Block | None) -> dict:
+    start = time.perf_counter()
+    state = fast.describe(variant.groups(groups), block, prototypes=variant.prototypes)
+    found = variant.find(state)
+    _, h, w, _ = clip.frames.shape
+    if variant.sharpen:
+        labels = refine.sharpen(found.ids, clip.frames)
+    else:
+        labels = refine.nearest(found.ids, h, w)
+    seconds = (time.perf_counter() - start) / len(labels)
+    records = {
+        name: PROTOCOLS[name].score(Measured(labels, truth)) for name, truth in clip.truths.items()
+    }
+    return {"seconds": seconds, "objects": len(found.scores), **records}
+
+
+def main(bench: Ablation) -> None:
+    names = bench.sequences.split(",") if bench.sequences else None
+    names = names or sorted(p.name for p in (ROOT / "JPEGImages/480p").iterdir())
+    backbone = Backbone()
+    try:
+        block = attention.load_block(None, backbone.name, backbone.channels)
+    except WeightsError:
+        block = None
+    lines = [
+        f"Sequences: {', '.join(names)}. Backbone {backbone.name}, {backbone.dtype}.",
+        "",
+        "| size | grid | variant | DAVIS-2016 J&F | DAVIS-2017 J&F | foreground J | objects | "
+        "backbone s | grouping s | rest s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines))
+    for size in map(int, bench.sizes.split(",")):
+        rows: dict[str, list[dict]] = {}
+        seconds = np.zeros(3)
+        for clip in clips(names):
+            grouper = Grouper()
+            for i in range(0, len(clip.frames), CHUNK):
+                frames = clip.frames[i : i + CHUNK]
+                times = [time.perf_counter()]
+                features = backbone.encode(frames, size)
+                times.append(time.perf_counter())
+                grouper.add(features, frames)
+                times.append(time.perf_counter())
+                seconds += (*np.diff(times), len(frames))
+            groups = grouper.finish()
+            for variant in VARIANTS:
+                if variant.block and block is None:
+                    continue
+                used = block if variant.block else None
+                rows.setdefault(variant.name, []).append(measure(clip, groups, variant, used))
+        h, w = backbone.grid(*clip.frames.shape[1:3], size)
+        for name, records in rows.items():
+            mean = {p: PROTOCOLS[p].mean([r[p] for r in records]) for p in clip.truths}
+            figures = [
+                f"{100 * mean['davis2016']['J&F']:.1f}",
+                f"{100 * mean['davis2017']['J&F']:.1f}",
+                f"{100 * mean['foreground']['J']:.1f}",
+                f"{np.mean([r['objects'] for r in records]):.1f}",
+                *(f"{x:.3f}" for x in seconds[:2] / seconds[2]),
+                f"{np.mean([r['seconds'] for r in records]):.3f}",
+            ]
+            lines.append(f"| {size} | {h}x{w} | {name} | {' | '.join(figures)} |")
+            print(lines[-1], flush=True)
+    if bench.out:
+        bench.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Ablation)))
