@@ -6,10 +6,13 @@ import torch
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
+from unveil.backbone import Backbone
 from unveil.cluster import fast, tree
 from unveil.cluster.micro import Grouper, Groups
 from unveil.cluster.paper import symmetric_kl
+from unveil.datasets.synthetic import render
 from unveil.errors import DataError, InputError
+from unveil.refine import nearest
 from unveil.types import Features
 
 C = 16
@@ -181,6 +184,21 @@ def test_tiny_videos_have_an_answer(shape):
     found = fast.find(fast.describe(group(features, 2)))
     assert found.ids.shape == shape
     assert set(np.unique(found.ids)) - {0} <= set(found.scores)
+
+
+def test_an_occluded_object_of_the_synthetic_benchmark_keeps_its_id(default_backbone):
+    clip = render(seed=0, frames=24, objects=2, scenario="occlusion")
+    grouper, backbone = Grouper(), Backbone(default_backbone)
+    for i in range(0, 24, 7):
+        part = clip.frames[i : i + 7]
+        grouper.add(backbone.encode(part, 168), part)
+    found = fast.find(fast.describe(grouper.finish()))
+    labels = nearest(found.ids, *clip.labels.shape[1:])
+    assert iou(labels > 0, clip.labels > 0) > 0.75
+    seen = [i for i in range(24) if (clip.labels[i] == 1).sum() > 200]
+    assert np.ptp(seen) + 1 > len(seen) + 8, "it should be hidden in between"
+    names = {np.bincount(labels[i][clip.labels[i] == 1]).argmax() for i in seen}
+    assert len(names) == 1 and names != {0}
 
 
 def test_wishes_that_make_no_sense_are_refused():
