@@ -44,7 +44,7 @@ def sharpen(
 
     labels: an id a patch. epsilon: > 0, smaller follows weaker edges. Each frame for itself, so
     the answer does not depend on how many come at once. Cost: 10 ms a frame of 854x480 with one
-    object on two cores, and about 5 ms for each object more. Peak memory: one fp32 mask of full
+    object on two cores, and about 3 ms for each object more. Peak memory: one fp32 mask of full
     size an object in the frame.
     """
     return np.stack([_sharpen(x, f, epsilon) for x, f in zip(labels, frames, strict=True)])
