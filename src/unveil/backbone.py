@@ -119,6 +119,13 @@ class Backbone:
         keys = self._last.keys[:, self._prefix :].unflatten(1, (h, w))
         return keys, self._saliency().unflatten(1, (h, w))
 
+    @torch.inference_mode()
+    def encode_with_cls(self, pixels: Float[Tensor, "t 3 H1 W1"]) -> Float[Tensor, "t n c"]:
+        """Keys of CLS, then those of the patches row by row, n = 1 + h·w: what training reads."""
+        self._model(pixels.to(self.dtype), **self._options)
+        keys = self._last.keys
+        return torch.cat([keys[:, :1], keys[:, self._prefix :]], 1)
+
     def _saliency(self) -> Float[Tensor, "t n"]:
         """Softmax of the CLS query over the patches, mean over heads."""
         k = self._last.keys[:, self._prefix :].unflatten(-1, (self._heads, -1)).float()

@@ -1,0 +1,94 @@
+"""Photometric augmentation: one draw a window, the same for all its frames.
+
+As published: grayscale with probability .2, colour jitter .4/.4/.4/.1 with probability .8,
+Gaussian blur with probability .5. Nothing here moves a pixel to another patch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+GRAYSCALE = 0.2
+JITTER = 0.8
+BLUR = 0.5
+STRENGTH = (0.4, 0.4, 0.4, 0.1)
+"""Of brightness, contrast, saturation (factors 1 ± s) and hue (turns ± s)."""
+SIGMA = (0.1, 2.0)
+"""Of the blur, px of the frame as the backbone sees it."""
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One draw. factors: brightness, contrast, saturation; hue in turns; sigma 0 = no blur."""
+
+    factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    hue: float = 0.0
+    order: tuple[int, ...] = (0, 1, 2, 3)
+    gray: bool = False
+    sigma: float = 0.0
+
+    def __call__(self, frames: UInt8[Tensor, "t 3 H W"]) -> UInt8[Tensor, "t 3 H W"]:
+        """The frames changed the same way; each on its own, so chunks do not matter."""
+        x = frames.float() / 255
+        for what in self.order:
+            x = _adjust(x, what, self.hue if what == 3 else self.factors[what])
+        if self.gray:
+            x = _gray(x).expand_as(x)
+        if self.sigma:
+            x = _blur(x, self.sigma)
+        return (x * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def draw(generator: torch.Generator) -> Augmentation:
+    """Draw an augmentation with the published probabilities."""
+    u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
+    order = tuple(torch.randperm(4, generator=generator).tolist())
+    factors, hue = (1.0, 1.0, 1.0), 0.0
+    if u[0] < JITTER:
+        factors = tuple(1 + s * (2 * v - 1) for s, v in zip(STRENGTH[:3], u[1:4], strict=True))
+        hue = STRENGTH[3] * (2 * u[4] - 1)
+    sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u[7] if u[6] < BLUR else 0.0
+    return Augmentation(factors, hue, order, u[5] < GRAYSCALE, sigma)
+
+
+def _adjust(x: Tensor, what: int, by: float) -> Tensor:
+    if what == 3:
+        return _turn_hue(x, by) if by else x
+    if by == 1:
+        return x
+    if what == 0:
+        return (x * by).clamp(0, 1)
+    base = _gray(x).mean((1, 2, 3), keepdim=True) if what == 1 else _gray(x)
+    return (base + by * (x - base)).clamp(0, 1)
+
+
+def _gray(x: Tensor) -> Tensor:
+    return (x * x.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+
+
+def _turn_hue(x: Tensor, turns: float) -> Tensor:
+    """Turn the hue of RGB in 0 … 1, by way of HSV, value and saturation kept."""
+    top, which = x.max(1)
+    chroma = top - x.amin(1)
+    safe = chroma.clamp_min(1e-8)
+    r, g, b = x.unbind(1)
+    sector = torch.stack([(g - b) / safe, (b - r) / safe + 2, (r - g) / safe + 4], 1)
+    hue = sector.gather(1, which[:, None])[:, 0] + 6 * turns
+    channels = []
+    for peak in (0, 2, 4):  # of red, green and blue, in sixths of a turn
+        distance = ((hue - peak + 3) % 6 - 3).abs()
+        channels.append(top - chroma * (distance - 1).clamp(0, 1))
+    return torch.stack(channels, 1)
+
+
+def _blur(x: Tensor, sigma: float) -> Tensor:
+    radius = max(1, round(3 * sigma))
+    grid = torch.arange(-radius, radius + 1, dtype=x.dtype)
+    kernel = torch.exp(-0.5 * (grid / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(3, 1, -1)
+    x = F.conv2d(F.pad(x, (radius, radius, 0, 0), "replicate"), kernel[:, :, None], groups=3)
+    return F.conv2d(F.pad(x, (0, 0, radius, radius), "replicate"), kernel[..., None], groups=3)

@@ -1,0 +1,87 @@
+"""Everything that a run needs to go on, in one file that appears whole or not at all."""
+
+import dataclasses
+import io
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unveil.errors import TrainingError
+from unveil.training.recipe import Recipe
+
+NAME = "checkpoint.pt"
+_FORMAT = "unveil-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after some steps.
+
+    Random numbers have no state to keep: each sample's are drawn from the seed and its number
+    (`sampling`), and the learning rate follows from the step. clips: digests of the clips that
+    are trained on, so that a changed folder is noticed.
+    """
+
+    step: int
+    recipe: dict[str, Any]
+    clips: list[str]
+    block: dict[str, Any]
+    optimiser: dict[str, Any]
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write it beside the old one, then put it in its place. Raises TrainingError if it cannot."""
+    partial = folder / f".{NAME}.partial"
+    buffer = io.BytesIO()
+    torch.save({"format": _FORMAT, **dataclasses.asdict(checkpoint)}, buffer)
+    try:
+        with partial.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(folder / NAME)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise TrainingError(
+            f"cannot write the checkpoint of step {checkpoint.step} to {folder}: "
+            f"{error.strerror}; the one before it is kept, free some space and run again"
+        ) from error
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint of a run's folder, None where there is none.
+
+    Raises TrainingError where the file is not a checkpoint of this version.
+    """
+    file = folder / NAME
+    if not file.is_file():
+        return None
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise TrainingError(f"{file} cannot be read: {error}; remove it to start anew") from error
+    if not isinstance(state, dict) or state.pop("format", None) != _FORMAT:
+        raise TrainingError(
+            f"{file} was made by another version of Unveil (no {_FORMAT}); choose another --out"
+        )
+    return Checkpoint(**state)
+
+
+def check_fits(checkpoint: Checkpoint, recipe: Recipe, clips: list[str], folder: Path) -> None:
+    """Raise TrainingError unless a run can go on with this recipe and these clips."""
+    now = dataclasses.asdict(recipe)
+    changed = sorted(k for k in now if now[k] != checkpoint.recipe.get(k))
+    if changed:
+        raise TrainingError(
+            f"the run in {folder} was started with another recipe ({', '.join(changed)} differ); "
+            "go on with the same one, or choose another --out"
+        )
+    if clips != checkpoint.clips:
+        raise TrainingError(
+            f"the run in {folder} was started on {len(checkpoint.clips)} clips, the folder now "
+            f"gives {len(clips)}, not the same ones; restore them, or choose another --out"
+        )

@@ -1,0 +1,131 @@
+"""The videos of a folder, and the windows of a few frames drawn from them."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unveil import container, images
+from unveil.errors import InputError, TrainingError
+from unveil.training.augment import Augmentation, draw
+from unveil.video import open_video
+
+log = logging.getLogger(__name__)
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class TrainingClip:
+    """A video file or a folder of frames, known by what it holds. digest: SHA-256, hex."""
+
+    path: Path
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Window:
+    """Indices of the frames of a window, ascending, and what is done to all of them."""
+
+    frames: tuple[int, ...]
+    augmentation: Augmentation
+
+
+def find_clips(folder: Path) -> list[TrainingClip]:
+    """Every video and every folder of frames in a folder, by name; one of equal ones.
+
+    Raises TrainingError when there is no such folder, or nothing in it to train on.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise TrainingError(f"no folder {folder}: give a folder of videos or of frame folders")
+    paths = [p for p in sorted(folder.iterdir()) if _is_clip(p)]
+    if not paths and any(map(_is_image, folder.iterdir())):
+        paths = [folder]
+    if not paths:
+        raise TrainingError(
+            f"no videos and no folders of frames in {folder}; a clip ends in one of "
+            f"{', '.join(sorted(container.SUFFIXES))}, or is a folder of images"
+        )
+    clips: dict[str, TrainingClip] = {}
+    for path in paths:
+        clip = TrainingClip(path, _digest(path))
+        first = clips.setdefault(clip.digest, clip)
+        if first is not clip:
+            log.warning("%s holds the same as %s; used once", clip.name, first.name)
+    return list(clips.values())
+
+
+def count_frames(clip: TrainingClip) -> int:
+    """Frames that decode, by decoding them. Raises InputError where there are none."""
+    return sum(len(chunk) for chunk in open_video(clip.path).chunks(16))
+
+
+def draw_windows(
+    clip: TrainingClip, length: int, frames: int, max_gap: int, count: int, seed: int
+) -> list[Window]:
+    """Windows of a clip, the same for the same content and seed, wherever the file lies.
+
+    length: frames of the clip. frames: of a window. max_gap: largest step between two of them,
+    less where the clip is too short for it. Raises InputError for a clip shorter than a window.
+    """
+    if length < frames:
+        raise InputError(f"{clip.name} has {length} frames, fewer than a window of {frames}")
+    longest = min(max_gap, (length - 1) // (frames - 1))
+    generator = torch.Generator().manual_seed(_seed(seed, clip.digest, "windows"))
+    windows = []
+    for _ in range(count):
+        gaps = torch.randint(1, longest + 1, (frames - 1,), generator=generator).tolist()
+        start = torch.randint(length - sum(gaps), (1,), generator=generator).item()
+        indices = [start + sum(gaps[:i]) for i in range(frames)]
+        windows.append(Window(tuple(indices), draw(generator)))
+    return windows
+
+
+def read_frames(clip: TrainingClip, indices: Sequence[int]) -> dict[int, np.ndarray]:
+    """Some frames of a clip, uint8 [H, W, 3], by index; in one pass that ends at the last."""
+    wanted, found = set(indices), {}
+    for i, frame in enumerate(open_video(clip.path)):
+        if i in wanted:
+            found[i] = frame
+        if len(found) == len(wanted):
+            return found
+    raise InputError(f"{clip.name} changed while it was being read: frame {max(wanted)} is gone")
+
+
+def _seed(*parts: object) -> int:
+    text = "/".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in images.SUFFIXES
+
+
+def _is_clip(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return any(map(_is_image, path.iterdir()))
+    return path.suffix.lower() in container.SUFFIXES
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and bytes of a folder's images."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(filter(_is_image, path.iterdir()))
+    for file in files:
+        if path.is_dir():
+            digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as f:
+            while block := f.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,181 @@
+"""Frozen features of augmented windows, computed once and kept on disk.
+
+What is cached: for each clip a fixed number of windows, each with its own frames and its own
+augmentation, both drawn from the seed and the clip's content. What is drawn anew in each step:
+the clip, which of its windows, the query positions and all dropout. The paper draws frames and
+augmentation anew each time as well; more windows come closer to that.
+
+A file holds one clip. It appears whole (written beside, then renamed) under a lock of its own,
+so that interrupted and concurrent runs neither break nor repeat work. Its name is a digest of
+everything that its content depends on; a cache of another version is thus never read.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from unveil import weights
+from unveil.backbone import Backbone
+from unveil.errors import InputError, TrainingError
+from unveil.training.clips import TrainingClip, Window, count_frames, draw_windows, read_frames
+from unveil.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+VERSION = 1
+_SUFFIX = ".windows.safetensors"
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """The features of one clip's windows in a file, read where they are needed.
+
+    grid: patches down and across. count: windows.
+    """
+
+    clip: TrainingClip
+    file: Path
+    grid: tuple[int, int]
+    count: int
+
+    def window(self, index: int) -> Float[Tensor, "t n c"]:
+        """Features [T, 1 + h·w, C] of one window, CLS first; the file is mapped, not read."""
+        with safe_open(self.file, "pt") as file:
+            return file.get_slice("keys")[index : index + 1][0]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of features with a limit on its size in bytes."""
+
+    folder: Path
+    limit: int
+
+    def get(
+        self, clip: TrainingClip, recipe: Recipe, backbone: Callable[[], Backbone]
+    ) -> ClipFeatures:
+        """The features of a clip's windows: from the folder, or computed and put there.
+
+        backbone: called only when something has to be computed. Raises InputError when the clip
+        cannot be read or is shorter than a window, TrainingError when the disk is full.
+        """
+        file = self.folder / f"{_key(clip, recipe)}{_SUFFIX}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{file}.lock"):
+                found = _open(clip, file)
+                if found is None:
+                    _write(clip, recipe, backbone(), file)
+                    found = _open(clip, file)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot keep features in {self.folder}: {error.strerror or error}; free some "
+                "space or choose another folder with --cache"
+            ) from error
+        os.utime(file)
+        return found
+
+    def evict(self, keep: Sequence[ClipFeatures]) -> int:
+        """Remove what was used longest ago until the limit holds; how many files went.
+
+        keep: files of this run, which stay; if they alone exceed the limit, a warning is logged.
+        """
+        kept = {item.file for item in keep}
+        files = sorted(self.folder.glob(f"*{_SUFFIX}"), key=lambda p: p.stat().st_mtime)
+        total, gone = sum(p.stat().st_size for p in files), 0
+        for file in files:
+            if total <= self.limit:
+                break
+            if file in kept:
+                continue
+            total -= file.stat().st_size
+            file.unlink(missing_ok=True)
+            Path(f"{file}.lock").unlink(missing_ok=True)
+            gone += 1
+        if total > self.limit:
+            log.warning(
+                "this run alone keeps %.1f GB in %s, above the limit of %.1f GB",
+                total / 1e9,
+                self.folder,
+                self.limit / 1e9,
+            )
+        return gone
+
+
+def default_cache() -> Path:
+    """Where features are kept unless told otherwise: beside the weights."""
+    return weights.home() / "features"
+
+
+def _key(clip: TrainingClip, recipe: Recipe) -> str:
+    parts = {
+        "version": VERSION,
+        "backbone": recipe.backbone,
+        "clip": clip.digest,
+        **{k: getattr(recipe, k) for k in ("size", "frames", "max_gap", "windows", "seed")},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _open(clip: TrainingClip, file: Path) -> ClipFeatures | None:
+    """What a file holds; None where there is none or it is damaged."""
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, "pt") as opened:
+            grid = json.loads(opened.metadata()["unveil"])["grid"]
+            count = opened.get_slice("keys").get_shape()[0]
+        return ClipFeatures(clip, file, tuple(grid), count)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        log.warning("%s is damaged (%s); its features are computed again", file, error)
+        return None
+
+
+def _write(clip: TrainingClip, recipe: Recipe, backbone: Backbone, file: Path) -> None:
+    length = count_frames(clip)
+    windows = draw_windows(clip, length, recipe.frames, recipe.max_gap, recipe.windows, recipe.seed)
+    keys, grid = encode_windows(clip, windows, recipe.size, backbone)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        about = {"grid": grid, "clip": clip.name, "version": VERSION}
+        save_file({"keys": keys}, partial, metadata={"unveil": json.dumps(about)})
+        partial.replace(file)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OSError(str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def encode_windows(
+    clip: TrainingClip, windows: Sequence[Window], size: int, backbone: Backbone
+) -> tuple[Float[Tensor, "k t n c"], tuple[int, int]]:
+    """Features of windows, each augmented in its own way, and the grid of patches."""
+    frames = read_frames(clip, [i for window in windows for i in window.frames])
+    height, width, _ = next(iter(frames.values())).shape
+    h, w = backbone.grid(height, width, size)
+    small = {
+        i: _resize(frame, h * backbone.patch, w * backbone.patch) for i, frame in frames.items()
+    }
+    keys = []
+    for window in windows:
+        pixels = window.augmentation(torch.stack([small[i] for i in window.frames]))
+        pixels = backbone.prepare(pixels.permute(0, 2, 3, 1).contiguous().numpy(), h, w)
+        keys.append(backbone.encode_with_cls(pixels).cpu())
+    return torch.stack(keys), (h, w)
+
+
+def _resize(frame: np.ndarray, height: int, width: int) -> Tensor:
+    x = torch.from_numpy(frame).permute(2, 0, 1)[None]
+    x = torch.nn.functional.interpolate(x, (height, width), mode="bilinear", antialias=True)
+    return x[0]

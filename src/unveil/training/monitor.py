@@ -1,0 +1,115 @@
+"""A run as it goes on: a bar on the terminal, JSON lines, TensorBoard, trials of the block.
+
+Only the first process watches. `log.jsonl` holds one object a line, told apart by `kind`: start,
+step, trial, skip. After an interruption, lines past the checkpoint are removed, so that a resumed
+run's log reads like that of one never interrupted.
+"""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from unveil.attention import Block
+from unveil.training.features import ClipFeatures
+from unveil.training.loop import StepRecord, Watcher
+from unveil.training.trial import Trial, try_block
+
+LOG = "log.jsonl"
+Show = Callable[[str, int, int | None, str], None]
+
+
+class Monitor(Watcher):
+    """Writes into a run's folder, and tells `show` (stage, done, total, words) what goes on."""
+
+    def __init__(self, out: Path, steps: int, show: Show | None = None) -> None:
+        self.out, self.steps = out, steps
+        self._show = show or (lambda stage, done, total, words: None)
+        self._skipped: dict[str, str] = {}
+        self._log = None
+        self._board = None
+        self._untrained: Block | None = None
+
+    def close(self) -> None:
+        """Flush and close what is open."""
+        if self._log is not None:
+            self._log.close()
+            self._board.close()
+            self._log = self._board = None
+
+    def features(self, done: int, total: int, name: str) -> None:
+        """Move the bar of the features."""
+        self._show("features", done, total, name)
+
+    def skipped(self, name: str, reason: str) -> None:
+        """Remember a clip that cannot be used."""
+        self._skipped[name] = reason
+
+    def started(
+        self, step: int, train: Sequence[ClipFeatures], held: Sequence[ClipFeatures]
+    ) -> None:
+        """Open the log, cut to the checkpoint, and note the clips."""
+        # TensorBoard takes a second to import, which only a run that begins should pay.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        before = [] if step == 0 else [r for r in read_log(self.out) if r.get("step", 0) <= step]
+        lines = "".join(json.dumps(record) + "\n" for record in before)
+        partial = self.out / f".{LOG}.partial"
+        partial.write_text(lines)
+        partial.replace(self.out / LOG)
+        self._log = (self.out / LOG).open("a", buffering=1)
+        self._board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1)
+        names = {"train": [c.clip.name for c in train], "held": [c.clip.name for c in held]}
+        self._write("start", {"step": step, **names, "skipped": self._skipped})
+
+    def stepped(self, record: StepRecord) -> None:
+        """Log a step."""
+        numbers = dataclasses.asdict(record)
+        self._write("step", numbers)
+        for name in ("semantic", "motion", "lr", "grad_norm"):
+            self._board.add_scalar(name, numbers[name], record.step)
+        words = (
+            f"semantic {record.semantic:.3f}, motion {record.motion:.3f}, lr {record.lr:.1e}, "
+            f"{record.seconds:.2f} s"
+        )
+        self._show("steps", record.step, self.steps, words)
+
+    def tried(self, step: int, block: Block, held: Sequence[ClipFeatures]) -> None:
+        """Try the block on the held-out clips; log it and draw its attention beside untrained."""
+        from unveil.training.report import draw_attention
+
+        if not held:
+            return
+        block = copy.deepcopy(block).cpu().eval()
+        if self._untrained is None:
+            self._untrained = copy.deepcopy(block)
+        trial = try_block(step, block, held)
+        self._write("trial", dataclasses.asdict(trial))
+        for name, value in dataclasses.asdict(trial).items():
+            if name != "step":
+                self._board.add_scalar(f"trial/{name}", value, step)
+        draw_attention(self.out / "attention" / f"{step:06d}.png", self._untrained, block, held)
+
+    def _write(self, kind: str, record: dict[str, Any]) -> None:
+        self._log.write(json.dumps({"kind": kind, **record}) + "\n")
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The records of a run's log; a last line cut short by a kill is left out."""
+    records = []
+    try:
+        text = (out / LOG).read_text()
+    except FileNotFoundError:
+        return []
+    for line in text.splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+__all__ = ["LOG", "Monitor", "Show", "Trial", "read_log"]

@@ -1,0 +1,95 @@
+"""What a training run does, as one value that a TOML file can hold."""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unveil import weights
+from unveil.attention import HEADS
+from unveil.errors import TrainingError
+from unveil.losses import LossSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe of training; the defaults are those of the shipped block where not the paper's."""
+
+    backbone: str = weights.DEFAULT
+    """A name of `unveil weights list`, a hub id or a local folder."""
+    heads: int = HEADS
+    """Heads of the block; the channels are the backbone's and must be a multiple."""
+    size: int = 224
+    """Short side of a frame in px; the aspect is kept."""
+    frames: int = 3
+    """Frames a window."""
+    max_gap: int = 4
+    """Largest step between neighbouring frames of a window; each is drawn from 1 to this."""
+    windows: int = 16
+    """Augmented windows a clip whose features are computed and cached."""
+    seed: int = 0
+    """Of everything that is drawn."""
+    batch: int = 2
+    """Clips a step, over all processes together."""
+    steps: int = 4000
+    """Steps of the optimiser."""
+    lr: float = 1e-4
+    """Learning rate at the start. The paper's 1e-5 is meant for 60,000 steps of 8 clips."""
+    final_lr: float = 1e-6
+    """Learning rate at the end of the cosine."""
+    weight_decay: float = 0.04
+    """Weight decay at the start; never on biases and norms."""
+    final_weight_decay: float = 0.1
+    """Weight decay at the end of the cosine."""
+    dropout: float = 0.1
+    """Of the block's outputs and its MLP."""
+    attention_dropout: float = 0.4
+    """Of attention probabilities."""
+    precision: str = "auto"
+    """fp32, bf16, or auto: bf16 where the processor gains from it."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    keep: tuple[int, ...] = (500, 2000)
+    """Steps after which the block is kept as a file of its own."""
+    try_every: int = 500
+    """Steps between trials of the block on validation clips."""
+    validation: int = 4
+    """Clips held out for those trials; never trained on."""
+    losses: LossSettings = field(default_factory=LossSettings)
+    """Constants of the losses."""
+
+    def __post_init__(self) -> None:
+        whole = ("heads", "size", "max_gap", "windows", "batch", "steps", "checkpoint_every")
+        for name in (*whole, "try_every", "lr"):
+            if not getattr(self, name) > 0:
+                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        if self.frames < 2:
+            raise TrainingError(f"recipe: a window needs at least 2 frames, got {self.frames}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise TrainingError(f"recipe: precision is fp32, bf16 or auto, got {self.precision!r}")
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise TrainingError(f"recipe: {name} must lie in 0 … 1, got {getattr(self, name)}")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe from TOML. Raises TrainingError for anything that is not a recipe."""
+    try:
+        table = tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise TrainingError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"{path} is not TOML: {error}") from error
+    try:
+        losses = _build(LossSettings, table.pop("losses", {}), f"{path}, [losses]")
+        return dataclasses.replace(_build(Recipe, table, str(path)), losses=losses)
+    except TypeError as error:
+        raise TrainingError(f"{path}: a value of the wrong type: {error}") from error
+
+
+def _build(kind: type, table: dict[str, Any], where: str) -> Any:
+    known = {f.name for f in dataclasses.fields(kind)} - {"losses"}
+    if unknown := sorted(set(table) - known):
+        raise TrainingError(f"{where}: no such entry {unknown[0]!r}; known: {sorted(known)}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})

@@ -1,0 +1,157 @@
+"""The losses against loops written from the equations: values and gradients, at odd sizes."""
+
+import pytest
+import torch
+
+from oracles import losses_slow as slow
+from oracles.training_plain import plain_losses
+from unveil.attention import Block
+from unveil.losses import (
+    LossSettings,
+    draw_queries,
+    extremes,
+    log_rows,
+    log_similarity,
+    motion_consistency,
+    semantic_consistency,
+)
+from unveil.training.step import clip_losses, head_mean_rows
+
+SIZES = [(2, 1, 7, 3), (3, 3, 11, 5), (5, 2, 13, 7)]
+SMALL = LossSettings(
+    queries=3,
+    semantic_positives=300,
+    semantic_negatives=500,
+    motion_positives=250,
+    motion_negatives=400,
+)
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+
+def rows(*shape: int, seed: int = 0) -> torch.Tensor:
+    return (2 * draw(*shape, seed=seed)).softmax(-1)
+
+
+@pytest.mark.parametrize(("t", "p", "n", "c"), SIZES)
+def test_semantic_consistency_equals_the_loops(t, p, n, c):
+    attention = rows(p * t, t, n)
+    values = []
+    for function in (slow.semantic, None):
+        tokens = draw(t, n, c, seed=1).requires_grad_()
+        queries = draw(p * t, c, seed=2).requires_grad_()
+        if function:
+            a, b, _, _ = SMALL.counts(n)
+            loss = function(attention, queries, tokens, a, b)
+        else:
+            loss = semantic_consistency(attention, queries, tokens, SMALL)
+        loss.backward()
+        values.append((loss.detach(), tokens.grad, queries.grad))
+    torch.testing.assert_close(values[0], values[1], atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("t", "p", "n", "c"), SIZES)
+def test_motion_consistency_equals_the_loops(t, p, n, c):
+    _, _, a, b = SMALL.counts(n)
+    values = []
+    for fast in (False, True):
+        every = (0.8 * draw(t, n, t * n)).softmax(-1)
+        every = (
+            every * (draw(t, n, t * n, seed=5) > -0.5)
+        ).requires_grad_()  # as dropout leaves it
+        queries = every[:, :p]
+        own = queries.detach().unflatten(2, (t, n))[torch.arange(t), :, torch.arange(t)]
+        if fast:
+            high, low = extremes(own, a, b)
+            s = log_similarity(queries, log_rows(every))
+            loss = motion_consistency(queries, s.gather(-1, high), s.gather(-1, low), SMALL)
+        else:
+            loss = slow.motion(queries, every, own, a, b)
+        loss.backward()
+        values.append((loss.detach(), every.grad))
+    assert values[0][0] > 0
+    torch.testing.assert_close(values[0], values[1], atol=1e-12, rtol=1e-9)
+
+
+def test_no_gradient_flows_into_the_query_rows():
+    queries = rows(2, 3, 10).requires_grad_()
+    s = log_similarity(queries, log_rows(rows(2, 5, 10, seed=1)).requires_grad_())
+    motion_consistency(queries, s[..., :2], s[..., 2:], SMALL).backward()
+    assert queries.grad is None
+
+
+def test_a_focused_query_weighs_more():
+    focused = torch.tensor([0.97, 0.01, 0.01, 0.01])
+    queries = torch.stack([focused, torch.full((4,), 0.25)])[None]
+    lost = torch.zeros(1, 2, 1)
+    only_first = motion_consistency(queries, lost, torch.tensor([[[1.0], [-9.0]]]), SMALL)
+    only_second = motion_consistency(queries, lost, torch.tensor([[[-9.0], [1.0]]]), SMALL)
+    entropy = -(focused * focused.log()).sum()
+    ratio = torch.exp(torch.log(torch.tensor(4.0)) - entropy)
+    torch.testing.assert_close(only_first / only_second, ratio)
+    torch.testing.assert_close(only_first + only_second, torch.tensor(2.0))
+
+
+def test_counts_scale_with_the_grid():
+    assert LossSettings().counts(24 * 48) == (30, 200, 10, 50)
+    assert LossSettings().counts(24 * 42) == (26, 175, 9, 44)
+    assert LossSettings().counts(6) == (1, 1, 1, 1)
+
+
+def test_queries_are_different_and_follow_the_generator():
+    one = draw_queries(11, 8, torch.Generator().manual_seed(3))
+    assert sorted(set(one.tolist())) == sorted(one.tolist())
+    assert torch.equal(one, draw_queries(11, 8, torch.Generator().manual_seed(3)))
+    assert len(draw_queries(5, 8, torch.Generator())) == 5
+
+
+def make_block(seed: int = 0) -> Block:
+    torch.manual_seed(seed)
+    block = Block(12, 3).double()
+    with torch.no_grad():
+        block.attention.qkv.weight *= 4  # rows far from uniform
+    return block
+
+
+@pytest.mark.parametrize(("t", "n"), [(2, 11), (3, 35)])
+def test_the_step_equals_the_plain_transcription(t, n):
+    """Dropout off: to 1e-9 in double precision, losses and every gradient."""
+    features, positions = draw(t, 1 + n, 12), torch.randperm(n)[:5]
+    block = make_block().eval()
+    semantic, motion = plain_losses(block, features, SMALL, positions)
+    (semantic + motion).backward()
+    want = [p.grad.clone() for p in block.parameters()]
+    block.zero_grad()
+    losses = clip_losses(block, features, SMALL, torch.Generator(), positions)
+    losses.total.backward()
+    assert motion > 0 and semantic > 0
+    torch.testing.assert_close(losses.semantic, semantic, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(losses.motion, motion, atol=1e-9, rtol=1e-9)
+    for p, grad in zip(block.parameters(), want, strict=True):
+        torch.testing.assert_close(p.grad, grad, atol=1e-9, rtol=1e-9)
+    assert block.attention.qkv.weight.grad.abs().max() > 1e-4
+
+
+def test_dropout_follows_the_generator_and_is_unbiased():
+    features, block = draw(3, 36, 12), make_block().train()
+
+    def losses(seed: int) -> torch.Tensor:
+        return clip_losses(block, features, SMALL, torch.Generator().manual_seed(seed)).total
+
+    assert torch.equal(losses(1), losses(1))
+    assert not torch.equal(losses(1), losses(2))
+    from unveil.training.step import _Draw
+
+    keep = _Draw(torch.Generator().manual_seed(0), torch.device("cpu"), True).keep(
+        (8, 97, 101), 0.4
+    )
+    assert abs(keep.mean() - 1) < 0.01
+    assert abs((keep == 0).float().mean() - 0.4) < 0.005
+
+
+def test_head_mean_rows_are_distributions():
+    got = head_mean_rows(draw(5, 3, 4), draw(7, 3, 4, seed=1))
+    torch.testing.assert_close(got.sum(-1), torch.ones_like(got[:, 0]))
