@@ -61,7 +61,8 @@ def test_unknown_backbone_and_missing_block(tmp_path, options, capsys, tiny_back
     out = ["--out", str(tmp_path / "out")]
     assert main(["segment", folder, *out, "--backbone", "resnet"]) == 2
     assert "no backbone is called 'resnet'" in capsys.readouterr().err
-    assert main(["segment", folder, *out, "--backbone", tiny_backbone]) == 2
+    block = ["--attention", "block", "--backbone", tiny_backbone]
+    assert main(["segment", folder, *out, *block]) == 2
     assert "--attention cosine" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -9,7 +9,7 @@ import unveil
 
 SOURCE = Path(unveil.__file__).parent
 ROOMS = [
-    {"errors", "settings"},
+    {"errors", "settings", "pipeline"},
     {"types"},
     {"container", "images"},
     {"video"},
@@ -18,10 +18,11 @@ ROOMS = [
     {"attention"},
     {"motion"},
     {"cluster", "refine", "objectness"},
-    {"stream"},
+    {"stream", "finders"},
     {"report", "objects", "staging"},
     {"export"},
-    {"demo", "segmenter"},
+    {"painter"},
+    {"demo", "segmenter", "recut"},
     {"losses"},
     {"training"},
     {"datasets", "metrics"},

@@ -2,116 +2,277 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import unveil
+from unveil.cluster.fast import State
+from unveil.datasets.synthetic import render
 from unveil.errors import InputError, WeightsError
-from unveil.segmenter import Segmenter, _ranked
+from unveil.finders import rank
+from unveil.segmenter import Segmenter
+from unveil.settings import Settings
 from unveil.types import Clusters, Features
+
+MODES = ["fast", "paper"]
 
 
 @pytest.fixture(scope="module")
-def segmenter(tiny_backbone) -> Segmenter:
-    return Segmenter(backbone=tiny_backbone, attention="cosine", size=16, precision="fp32", chunk=3)
+def options(tiny_backbone) -> dict:
+    return {"backbone": tiny_backbone, "size": 16, "precision": "fp32", "chunk": 3}
+
+
+@pytest.fixture(scope="module")
+def segmenters(options) -> dict[str, Segmenter]:
+    return {mode: Segmenter(mode=mode, **options) for mode in MODES}
 
 
 def clip(t: int = 5, h: int = 17, w: int = 23) -> np.ndarray:
     """A bright square that walks over dark noise."""
     frames = np.random.default_rng(0).integers(0, 60, (t, h, w, 3), dtype=np.uint8)
     for i in range(t):
-        frames[i, 4:12, 2 + 2 * i : 10 + 2 * i] = 230
+        frames[i, 4:12, (2 + 2 * i) % w : (2 + 2 * i) % w + 8] = 230
     return frames
 
 
+def digests(folder) -> dict[str, str]:
+    """A digest of every file of a result but run.json, which tells seconds."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != "run.json"]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("t", [1, 2, 3, 7, 11])
-def test_any_number_of_frames_keeps_its_size(segmenter, t):
-    got = segmenter(clip(t))
+def test_any_number_of_frames_keeps_its_size(segmenters, t, mode):
+    got = segmenters[mode](clip(t))
     assert got.labels.shape == (t, 17, 23)
-    assert got.labels.min() >= 1
-    assert set(np.unique(got.labels)) <= set(got.ids)
+    assert set(np.unique(got.labels)) <= {0, *got.ids}
+    assert len(got) >= 1
     assert all(0 <= got.scores[i] <= 1 for i in got.ids)
     assert got.frames.shape == (t, 17, 23, 3)
+    assert (got.state is not None) == (mode == "fast")
+    if mode == "paper":
+        assert got.labels.min() >= 1  # it has no background
 
 
-def test_the_chunk_size_changes_nothing(segmenter, tiny_backbone):
-    other = Segmenter(segmenter.settings, chunk=11)
-    np.testing.assert_array_equal(segmenter(clip(7)).labels, other(clip(7)).labels)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_chunk_size_changes_nothing(segmenters, mode):
+    a, b = segmenters[mode], Segmenter(segmenters[mode].settings, chunk=11)
+    np.testing.assert_array_equal(a(clip(19)).labels, b(clip(19)).labels)
 
 
-def test_streaming_to_a_folder_equals_saving_what_is_in_memory(segmenter, tmp_path):
+@pytest.mark.parametrize("mode", MODES)
+def test_streaming_to_a_folder_equals_saving_what_is_in_memory(segmenters, tmp_path, mode):
+    segmenter = segmenters[mode]
     run = segmenter.segment_to(clip(), tmp_path / "a")
     segmenter(clip()).save(tmp_path / "b")
-    for name in [
-        "overlay.mp4",
-        "objects.json",
-        "contact.png",
-        "masks/00000.png",
-        "masks/00004.png",
-    ]:
-        digests = {hashlib.sha256((tmp_path / x / name).read_bytes()).digest() for x in "ab"}
-        assert len(digests) == 1, name
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    names = {"overlay.mp4", "objects.json", "contact.png", "masks/00000.png", "masks/00004.png"}
+    assert names | ({"state.npz"} if mode == "fast" else set()) <= set(digests(tmp_path / "a"))
     written = json.loads((tmp_path / "a" / "run.json").read_text())
     assert written["video"]["frames"] == run["video"]["frames"] == 5
+    assert written["settings"] == segmenter.settings.plain()
     assert {"decode", "backbone", "clustering", "refine", "write"} <= set(written["seconds"])
     assert written["peak_memory_mb"] > 0
+    assert ("state.npz" in written["output"]["files"]) == (mode == "fast")
 
 
-def test_an_error_half_way_leaves_no_folder(segmenter, tmp_path, monkeypatch):
+def test_the_same_input_gives_the_same_bytes(options, tmp_path):
+    for name in "ab":
+        Segmenter(seed=5, **options).segment_to(clip(11), tmp_path / name)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+@pytest.mark.parametrize(("mode", "stage"), [("fast", "sharpen"), ("paper", "nearest")])
+def test_an_error_half_way_leaves_no_folder(segmenters, tmp_path, monkeypatch, mode, stage):
     def broken(*args):
         raise RuntimeError("stage failed")
 
-    monkeypatch.setattr("unveil.refine.nearest", broken)
+    monkeypatch.setattr(f"unveil.refine.{stage}", broken)
     with pytest.raises(RuntimeError, match="stage failed"):
-        segmenter.segment_to(clip(), tmp_path / "a")
+        segmenters[mode].segment_to(clip(), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_reaches_its_end(segmenter):
+@pytest.mark.parametrize("mode", MODES)
+def test_progress_reaches_its_end(segmenters, mode):
     seen = {}
-    segmenter(clip(), on_progress=lambda stage, done, total: seen.update({stage: (done, total)}))
+    show = lambda stage, done, total: seen.update({stage: (done, total)})  # noqa: E731
+    segmenters[mode](clip(), on_progress=show)
     assert seen["backbone"] == (5, 5)
     assert seen["writing"] == (5, 5)
     assert seen["clustering"][0] == seen["clustering"][1]
 
 
-def test_ids_go_by_saliency_and_skip_empty_clusters():
-    import torch
+def test_wishes_reach_the_cut(segmenters, options):
+    fast = segmenters["fast"].settings
+    whole = Segmenter(fast, keep_background=True, objects=4)(clip())
+    assert len(whole) == 4 and whole.labels.min() >= 1
+    assert len(Segmenter(fast, objects=2)(clip())) <= 2
+    cuts = [Segmenter(fast, keep_background=True, granularity=g) for g in (0.0, 1.0)]
+    coarse, fine = (len(cut(clip())) for cut in cuts)
+    assert coarse == 1 < fine
 
+
+def test_a_segmentation_is_cut_anew_as_if_it_had_been_cut_so(segmenters):
+    segmenter = segmenters["fast"]
+    anew = segmenter(clip()).recut(objects=3, keep_background=True)
+    straight = Segmenter(segmenter.settings, objects=3, keep_background=True)(clip())
+    np.testing.assert_array_equal(anew.labels, straight.labels)
+    assert anew.scores == straight.scores
+    assert anew.run["settings"] == straight.run["settings"]
+    with pytest.raises(InputError, match="either objects or granularity"):
+        anew.recut(objects=3, granularity=0.5)
+    with pytest.raises(InputError, match="only fast mode keeps one"):
+        segmenters["paper"](clip()).recut(objects=3)
+
+
+def stream(segmenter: Segmenter, feed: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+    """All frames and labels of a stream, and how many frames had waited at most for theirs."""
+    given = 0
+
+    def camera():
+        nonlocal given
+        for some in feed:
+            given += 1 if some.ndim == 3 else len(some)
+            yield some
+
+    shown, labels, late = [], [], 0
+    for frames, ids in segmenter.stream(camera()):
+        late = max(late, given - sum(map(len, shown)) - 1)
+        shown.append(frames)
+        labels.append(ids)
+    return np.concatenate(shown), np.concatenate(labels), late
+
+
+def test_a_stream_labels_every_frame_in_time_however_it_comes(segmenters):
+    video = clip(45)
+    segmenter = Segmenter(segmenters["fast"].settings, keep_background=True)
+    shown, labels, late = stream(segmenter, list(video))
+    np.testing.assert_array_equal(shown, video)
+    assert labels.shape == (45, 17, 23) and labels.min() >= 1
+    assert late <= 23
+    _, other, _ = stream(segmenter, [video[:1], video[1:20], *video[20:26], video[26:]])
+    np.testing.assert_array_equal(labels, other)
+
+
+def test_objects_of_a_synthetic_stream_keep_their_ids(default_backbone):
+    clip = render(seed=0, frames=40, objects=2)
+    segmenter = Segmenter(backbone=default_backbone, size=168)
+    _, labels, late = stream(segmenter, list(clip.frames))
+    assert late <= 23
+    both, either = (labels > 0) & (clip.labels > 0), (labels > 0) | (clip.labels > 0)
+    assert both.sum() / either.sum() > 0.7
+    for i in (1, 2):
+        seen = [x[y == i] for x, y in zip(labels, clip.labels, strict=True) if (y == i).any()]
+        names = {int(np.bincount(ids).argmax()) for ids in seen}
+        assert len(names) == 1 and names != {0}
+
+
+def test_a_stream_goes_on_for_ever(segmenters):
+    def endless():
+        while True:
+            yield from clip(8)
+
+    steps = zip(range(5), segmenters["fast"].stream(endless()), strict=False)
+    assert sum(len(frames) for _, (frames, _) in steps) >= 5 * 8
+
+
+@pytest.mark.parametrize(
+    ("feed", "said"),
+    [
+        ([np.zeros((4, 5), np.uint8)], "expected uint8"),
+        ([np.zeros((4, 5, 3))], "expected uint8"),
+        ([*clip(8), clip(1, 18)[0]], r"expected \[17, 23, 3\], got \[18, 23, 3\]"),
+    ],
+)
+def test_a_stream_of_something_else(segmenters, feed, said):
+    with pytest.raises(InputError, match=said):
+        list(segmenters["fast"].stream(feed))
+
+
+def test_paper_mode_cannot_stream(segmenters):
+    with pytest.raises(InputError, match="needs the whole video at once"):
+        segmenters["paper"].stream(clip())
+
+
+def test_ids_go_by_saliency_and_skip_empty_clusters():
     labels = torch.tensor([[[0, 0, 2], [2, 3, 3]]])
     saliency = torch.tensor([[[0.1, 0.1, 0.3], [0.3, 0.1, 0.1]]])
     features = Features(torch.zeros(1, 2, 3, 4), 14, saliency)
-    found = _ranked(Clusters(labels, torch.zeros(4, 5)), features)
+    found = rank(Clusters(labels, torch.zeros(4, 5)), features)
     assert found.ids.tolist() == [[[2, 2, 1], [1, 3, 3]]]
     assert found.ids.dtype == np.uint8
     assert found.scores == {1: 0.6429, 2: 0.375, 3: 0.375}
 
 
 def test_more_than_255_clusters_need_two_bytes():
-    import torch
-
     labels = torch.arange(300).reshape(1, 15, 20)
     features = Features(torch.zeros(1, 15, 20, 4), 14, torch.full((1, 15, 20), 1 / 300))
-    found = _ranked(Clusters(labels, torch.zeros(300, 5)), features)
+    found = rank(Clusters(labels, torch.zeros(300, 5)), features)
     assert found.ids.dtype == np.uint16
     assert len(found.scores) == 300
 
 
 def test_the_one_call(tiny_backbone):
-    options = {"backbone": tiny_backbone, "attention": "cosine", "size": 16, "stride": 2}
-    got = unveil.segment(clip(), **options)
+    got = unveil.segment(clip(), backbone=tiny_backbone, size=16, stride=2)
     assert len(got.labels) == 3
+    assert isinstance(got.state, State)
     first = next(iter(got))
     assert first.masks.dtype == bool
     np.testing.assert_array_equal(first.masks, got.masks(first.id))
     assert got.overlay().shape == got.frames.shape
+    with pytest.raises(InputError, match="no object 99"):
+        got.masks(99)
 
 
-def test_what_cannot_be_set_is_said(tiny_backbone):
+def test_weights_that_are_missing_are_said(options):
+    with pytest.raises(WeightsError, match="no block was trained for backbone"):
+        Segmenter(attention="block", **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tau": 0.5}, "tau means nothing in fast mode"),
+        ({"key_every": 5}, "key_every means nothing in fast mode"),
+        ({"mode": "paper", "objects": 3}, "objects means nothing in paper mode"),
+        ({"mode": "paper", "granularity": 0.0}, "granularity means nothing in paper mode"),
+        ({"mode": "paper", "keep_background": True}, "keep_background means nothing"),
+        ({"mode": "paper", "tau": 0.0}, "tau: expected more than 0"),
+        ({"mode": "paper", "key_every": 0}, "key_every: expected at least 1"),
+        ({"block": Path("b.safetensors")}, "a block means nothing with cosine rows"),
+        ({"objects": 3, "granularity": 0.5}, "either objects or granularity"),
+        ({"objects": 0}, "objects: expected at least 1"),
+        ({"granularity": 1.5}, "granularity: expected 0 … 1"),
+        ({"chunk": 0}, "chunk: expected at least 1"),
+    ],
+)
+def test_what_would_be_ignored_or_makes_no_sense_is_said(changes, said):
+    with pytest.raises(InputError, match=said):
+        Settings(**changes)
+
+
+@pytest.mark.parametrize("name", ["mode", "attention", "precision"])
+def test_a_choice_that_there_is_not_is_said(name):
+    code = f"from unveil.settings import Settings; Settings({name}='x')"  # no type checker there
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"InputError: {name}: expected" in done.stderr
+
+
+def test_what_cannot_be_set_is_said():
     with pytest.raises(InputError, match="no such setting: 'colour'"):
         Segmenter(colour=3)
-    with pytest.raises(WeightsError, match="no block was trained for backbone"):
-        Segmenter(backbone=tiny_backbone)
-    with pytest.raises(InputError, match="no object 99"):
-        unveil.segment(clip(), backbone=tiny_backbone, attention="cosine", size=16).masks(99)
+
+
+def test_run_json_holds_what_the_mode_uses():
+    fast, paper = Settings().plain(), Settings(mode="paper").plain()
+    assert {"objects", "granularity", "keep_background"} <= set(fast)
+    assert not {"tau", "key_every"} & set(fast)
+    assert paper["tau"] == 1.0 and paper["key_every"] == 10
+    assert "objects" not in paper

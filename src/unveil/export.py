@@ -5,6 +5,7 @@ out/
 ├── overlay.mp4         the objects over the frames, at the source's rate
 ├── objects.json        YouTube-VIS layout: run lengths, areas, boxes, a score an object
 ├── contact.png         a row of frames over a row of segmentations
+├── state.npz           the merge tree, for a new cut (fast mode)
 └── run.json            settings, versions, seconds a stage, and which files belong here
 """
 
@@ -34,6 +35,7 @@ from unveil.types import Segmentation
 
 log = logging.getLogger(__name__)
 
+STATE = "state.npz"
 _PALETTE_IDS = 255  # a palette has no room for more
 _PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}  # as small as level 6 on flat masks
 _CHUNK = 16  # frames at a time when a whole segmentation is saved
@@ -219,6 +221,8 @@ def save(segmentation: Segmentation, out: str | Path) -> Path:
             part = slice(i, i + _CHUNK)
             frames = None if s.frames is None else s.frames[part]
             writer.write(frames, s.labels[part], s.frame_names[part])
+        if s.state is not None:
+            s.state.save(writer.path / STATE)
         return writer.finish(s.scores, s.run)
 
 

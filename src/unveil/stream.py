@@ -12,7 +12,7 @@ object that is gone and looked like it, or a new one.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from unveil.attention import Block
 from unveil.cluster import fast
 from unveil.cluster.micro import BLOCK, Grouper, Groups, join
+from unveil.errors import InputError
 from unveil.types import Features
 
 WARM_UP = 3
@@ -43,13 +44,18 @@ class Stream:
     """Keeps what has been seen, and labels what comes.
 
     attention: the trained block, or None for cosine rows. warm_up, memory: in blocks of eight
-    frames. Memory is bounded by `memory` blocks, and one key an object ever seen. The answer does
-    not depend on the chunks that frames come in.
+    frames. seed, objects, granularity, keep_background: as `fast.describe` and `fast.find` take
+    them, for each window. Memory is bounded by `memory` blocks, and one key an object ever seen.
+    The answer does not depend on the chunks that frames come in.
     """
 
     attention: Block | None = None
     warm_up: int = WARM_UP
     memory: int = MEMORY
+    seed: int = 0
+    objects: int | None = None
+    granularity: float | None = None
+    keep_background: bool = False
     _grouper: Grouper = field(default_factory=Grouper, repr=False)
     _frames: deque[np.ndarray] = field(default_factory=deque, repr=False)
     _past: list[Groups] = field(default_factory=list, repr=False)
@@ -83,7 +89,8 @@ class Stream:
     def _label(self) -> Iterator[Labelled]:
         """Cut all that is remembered, and name the pieces of the blocks that have no ids yet."""
         groups = join(self._past)
-        found = fast.find(fast.describe(groups, self.attention))
+        state = fast.describe(groups, self.attention, seed=self.seed)
+        found = fast.find(state, self.objects, self.granularity, self.keep_background)
         named = self._names(found, groups)[found.ids]
         start = 0
         for i, block in enumerate(self._past):
@@ -126,6 +133,29 @@ class Stream:
             if alike.max() > ALIKE:
                 return gone[int(alike.argmax())]
         return min(max((*self._looks, *taken.tolist(), 0)) + 1, MAX_ID)
+
+
+def in_blocks(frames: Iterable[np.ndarray]) -> Iterator[UInt8[np.ndarray, "t H W 3"]]:
+    """Single frames [H, W, 3], or chunks of them [t, H, W, 3], as chunks of one block.
+
+    The last may be shorter. Raises InputError for what is not uint8 RGB of one size.
+    """
+    waiting: list[np.ndarray] = []
+    expected = None
+    for some in frames:
+        if not isinstance(some, np.ndarray) or some.dtype != np.uint8 or some.ndim not in (3, 4):
+            got = f"{some.dtype} {list(some.shape)}" if hasattr(some, "shape") else type(some)
+            raise InputError(f"frames: expected uint8 [H, W, 3] or [t, H, W, 3], got {got}")
+        for frame in some if some.ndim == 4 else some[None]:
+            expected = expected or (*frame.shape[:2], 3)
+            if frame.shape != expected:
+                raise InputError(f"frames: expected {list(expected)}, got {list(frame.shape)}")
+            waiting.append(frame)
+            if len(waiting) == BLOCK:
+                yield np.stack(waiting)
+                waiting = []
+    if waiting:
+        yield np.stack(waiting)
 
 
 def _looks(found: fast.Objects, groups: Groups) -> Tensor:

@@ -101,6 +101,7 @@ class Segmentation:
     labels: uint8 or uint16 [T, H, W]; 0 is background, any other number an object's id, the same
     in every frame. scores: id → score in 0 … 1. frames: uint8 [T, H, W, 3] the labels belong to,
     for pictures; None where they were not kept. run: settings, versions and seconds a stage.
+    state: what `recut` needs, an `unveil.cluster.fast.State`; None where there is none.
     """
 
     labels: np.ndarray
@@ -110,6 +111,7 @@ class Segmentation:
     frame_names: tuple[str, ...] = ()
     frames: np.ndarray | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
+    state: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         x = self.labels
@@ -145,9 +147,24 @@ class Segmentation:
 
     def save(self, out: str | Path) -> Path:
         """Write masks, overlay.mp4, objects.json, contact.png and run.json; return the folder."""
-        from unveil.export import save  # the one upward call: export is built on this value
+        from unveil.export import save  # an upward call: export is built on this value
 
         return save(self, out)
+
+    def recut(
+        self,
+        objects: int | None = None,
+        granularity: float | None = None,
+        keep_background: bool = False,
+    ) -> "Segmentation":
+        """The same video cut into other objects, without computing its features again.
+
+        Arguments as in `unveil.Settings`. Raises InputError where they contradict, and where this
+        segmentation kept no merge tree or no frames.
+        """
+        from unveil.recut import recut_segmentation
+
+        return recut_segmentation(self, objects, granularity, keep_background)
 
     def overlay(self, alpha: float = 0.5) -> np.ndarray:
         """The frames with the objects painted over them, uint8 [T, H, W, 3]."""

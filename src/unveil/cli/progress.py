@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from unveil.segmenter import Progress
+from unveil.pipeline import Progress
 
 
 @contextmanager

@@ -141,13 +141,22 @@ def _segment_one(segmenter: Any, source: str, out: Path, span: dict[str, Any]) -
 
     with progress(Path(source).name) as show:
         run = segmenter.segment_to(source, out, on_progress=show, **span)
+    say(source, out, run)
+
+
+def say(source: str, out: Path, run: dict[str, Any]) -> None:
+    """Tell what was found, where it lies and what it took."""
     video, spent = run["video"], run["seconds"]
     for warning in run["warnings"]:
         print(f"unveil: warning: {warning}", file=sys.stderr)
     size = f"{video['width']}x{video['height']}"
-    print(f"{source}: {run['objects']} objects in {video['frames']} frames of {size}")
+    print(f"{source}: {_count(run['objects'], 'object')} in {video['frames']} frames of {size}")
     print(f"  pictures  {out / 'contact.png'}, {out / 'overlay.mp4'}")
     print(f"  masks     {out / 'masks'}, {out / 'objects.json'}")
-    stages = ", ".join(f"{stage} {took:.1f}" for stage, took in spent.items())
-    print(f"  seconds   {stages}; {sum(spent.values()):.1f} in all")
+    stages = ", ".join(f"{stage} {took:.2f}" for stage, took in spent.items())
+    print(f"  seconds   {stages}; {sum(spent.values()):.2f} in all")
     print(f"  memory    {run['peak_memory_mb']} MB at its peak")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

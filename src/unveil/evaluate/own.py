@@ -1,9 +1,7 @@
 """Unveil's own masks of a dataset, kept between runs."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
@@ -14,8 +12,8 @@ from unveil.settings import Settings
 from unveil.types import Clip
 
 _MADE_BY = (
-    *("video", "backbone", "attention", "cluster", "refine", "objectness", "segmenter"),
-    *("container", "images", "export", "blocks"),
+    *("settings", "container", "images", "video", "backbone", "attention", "motion", "cluster"),
+    *("refine", "objectness", "finders", "painter", "segmenter", "objects", "export", "blocks"),
 )
 """The rooms whose code decides what the masks are."""
 
@@ -49,7 +47,7 @@ def segmented(
 
 def plain(settings: Settings) -> dict[str, Any]:
     """Settings as JSON can hold them."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()}
+    return settings.plain()
 
 
 def _key(task: Task, settings: Settings) -> str:

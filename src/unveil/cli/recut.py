@@ -1,0 +1,43 @@
+"""`unveil recut`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Recut:
+    """Cut a result into other objects, from its merge tree: no model, no features."""
+
+    folder: tyro.conf.Positional[Path]
+    """A result of `unveil segment`."""
+    objects: int | None = None
+    """So many objects; by default as many as the video seems to have."""
+    granularity: float | None = None
+    """0, all foreground is one object, … 1, as fine as can be."""
+    keep_background: bool = False
+    """All clusters become objects, the background's too."""
+    out: Path | None = None
+    """The folder of the new result; in the place of the old one by default."""
+    source: Path | None = None
+    """The video, where it is no longer where it was."""
+
+    def run(self) -> int:
+        """Cut, paint, and say where the pictures are."""
+        from unveil.cli.progress import progress
+        from unveil.cli.segment import say
+        from unveil.recut import recut
+
+        with progress(self.folder.name) as show:
+            run = recut(
+                self.folder,
+                objects=self.objects,
+                granularity=self.granularity,
+                keep_background=self.keep_background,
+                out=self.out,
+                source=self.source,
+                on_progress=show,
+            )
+        say(str(self.folder), self.out or self.folder, run)
+        return 0

@@ -1,0 +1,68 @@
+"""How stages run beside each other, and what each of them took."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the stage, what is done and what there is to do (None where nobody knows)."""
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """The Progress of those who ask for none."""
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each made in a thread while its user works on the one before.
+
+    Two items are alive at a time. What making an item raises is raised where it was due. The
+    thread ends with the iteration, also where that is broken off.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="unveil-ahead") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+@dataclass
+class Clock:
+    """Seconds that the main thread spent in a stage, added up.
+
+    Stages that run beside it (decoding, writing) count with what was waited for them, so the
+    stages sum up to the time in all.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Count what happens in the block as a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def each(self, stage: str, items: Iterator[T]) -> Iterator[T]:
+        """The items, with the time that each took to come."""
+        while True:
+            with self(stage):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+
+def peak_memory_mb() -> int:
+    """The most memory that the process has held so far."""
+    import resource  # not there on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))

@@ -1,0 +1,137 @@
+"""Other objects from the same merge tree: no model is loaded, no feature computed again.
+
+    recut("out/dog", objects=3)                  # the folder of a result, replaced
+    segmentation.recut(granularity=0.5)          # what is in memory
+
+The cut itself takes milliseconds; painting the frames anew takes what painting takes.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from unveil import refine
+from unveil.cluster import fast
+from unveil.cluster.fast import State
+from unveil.errors import DataError, InputError
+from unveil.export import STATE, Writer
+from unveil.finders import Found
+from unveil.painter import write
+from unveil.pipeline import Clock, Progress, peak_memory_mb, silent
+from unveil.settings import check_cut
+from unveil.staging import RUN
+from unveil.types import Segmentation
+from unveil.video import Video, open_video
+
+
+def recut(
+    folder: str | Path,
+    *,
+    objects: int | None = None,
+    granularity: float | None = None,
+    keep_background: bool = False,
+    out: str | Path | None = None,
+    source: str | Path | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Cut the result of a video anew; returns what the new `run.json` says.
+
+    Args:
+        folder: a result of `unveil segment` in fast mode.
+        objects, granularity, keep_background: as in `unveil.settings.Settings`.
+        out: where the new result goes; in the place of the old one by default.
+        source: the video, where it is no longer where it was.
+
+    Raises:
+        DataError: the folder is no such result.
+        InputError: the video is gone or is another one, or the wishes contradict.
+        OutputError: `out` cannot be written.
+    """
+    wishes = _wishes(objects, granularity, keep_background)
+    folder, clock = Path(folder), Clock()
+    run = _read(folder)
+    with clock("cut"):
+        found = _find(State.load(folder / STATE), wishes)
+    video = _open(folder, run["video"], source)
+    chunk = run["settings"]["chunk"]
+    shape = {"height": video.height, "width": video.width}
+    with Writer(out or folder, name=video.name, fps=video.fps, **shape) as writer:
+        write(writer, video, found, chunk, clock, on_progress or silent)
+        run = {
+            **run,
+            "settings": {**run["settings"], **wishes},
+            "objects": len(found.scores),
+            "recut": True,
+            "seconds": {k: round(v, 3) for k, v in clock.seconds.items()},
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        writer.finish(found.scores, run)
+    return run
+
+
+def recut_segmentation(
+    segmentation: Segmentation,
+    objects: int | None = None,
+    granularity: float | None = None,
+    keep_background: bool = False,
+) -> Segmentation:
+    """The same for a segmentation in memory. Raises InputError without a state or frames."""
+    s = segmentation
+    wishes = _wishes(objects, granularity, keep_background)
+    if s.state is None or s.frames is None:
+        lacks = "merge tree (only fast mode keeps one)" if s.state is None else "frames"
+        raise InputError(f"{s.name} cannot be cut anew: this segmentation kept no {lacks}")
+    found = _find(s.state, wishes)
+    run = dict(s.run) | {"objects": len(found.scores), "recut": True}
+    run["settings"] = {**run.get("settings", {}), **wishes}
+    return replace(s, labels=refine.sharpen(found.ids, s.frames), scores=found.scores, run=run)
+
+
+def _wishes(objects: int | None, granularity: float | None, keep: bool) -> dict[str, Any]:
+    check_cut(objects, granularity)
+    return {"objects": objects, "granularity": granularity, "keep_background": keep}
+
+
+def _find(state: State, wishes: dict[str, Any]) -> Found:
+    found = fast.find(state, **wishes)
+    return Found(found.ids, found.scores, state)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What run.json says, with at least what a new cut needs."""
+    path = folder / RUN
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        run["settings"]["chunk"], run["video"]["source"]
+    except FileNotFoundError:
+        raise DataError(f"no result of Unveil at {folder}: there is no {RUN} in it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} does not say what a new cut needs ({error}); segment the video again"
+        ) from error
+    return run
+
+
+def _open(folder: Path, about: dict[str, Any], source: str | Path | None) -> Video:
+    """The video that a result is of."""
+    if source is None and about["source"] is None:
+        raise InputError(
+            f"{folder} was made of frames in memory: give a video of them with --source"
+        )
+    span = {name: about.get(name) for name in ("start", "end")}
+    try:
+        video = open_video(source or about["source"], stride=about.get("stride", 1), **span)
+    except InputError as error:
+        if source is not None:
+            raise
+        raise InputError(
+            f"the video of {folder} cannot be read: {error}; say where it is with --source"
+        ) from error
+    size, was = (video.height, video.width), (about["height"], about["width"])
+    if size != was:
+        raise InputError(
+            f"{video.name} is {size[1]}x{size[0]}, the video of {folder} was {was[1]}x{was[0]}: "
+            "give the same video with --source"
+        )
+    return video
