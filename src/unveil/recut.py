@@ -54,6 +54,8 @@ def recut(
     with clock("cut"):
         found = _find(State.load(folder / STATE), wishes)
     video = _open(folder, run["video"], source)
+    if source is not None:
+        run["video"]["source"] = str(Path(source).expanduser().absolute())
     chunk = run["settings"]["chunk"]
     shape = {"height": video.height, "width": video.width}
     with Writer(out or folder, name=video.name, fps=video.fps, **shape) as writer:

@@ -4,12 +4,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from unveil.pipeline import Progress
+from unveil.pipeline import Progress, silent
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Progress]:
     """A callback that draws bars on stderr while the context is open; silent where it is no tty."""
+    if not sys.stderr.isatty():
+        yield silent
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,

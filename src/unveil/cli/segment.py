@@ -80,21 +80,20 @@ class Demo:
 
     out: Path = Path("out")
     """Where the folder of the result is made."""
-    clip: str = "bikes"
-    """bikes, carphone or bigbuckbunny."""
+    clip: str = "bigbuckbunny"
+    """bigbuckbunny, carphone, or bikes, which has several shots."""
     start: str | None = "0"
     """First moment used: seconds, mm:ss or hh:mm:ss."""
-    end: str | None = "3"
-    """Moment before which to stop: the first shot of the default clip."""
+    end: str | None = "4"
+    """Moment before which to stop."""
     settings: Settings = field(default_factory=Settings)
     """How to segment."""
 
     def run(self) -> int:
         """Fetch, segment, and say where the pictures are."""
         from unveil.demo import fetch_clip
-        from unveil.weights import home
 
-        clip = fetch_clip(self.clip, home() / "clips")
+        clip = fetch_clip(self.clip)
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": 1}
         _segment_one(_load(self.settings), str(clip), self.out / self.clip, span)
         return 0
