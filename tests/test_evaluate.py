@@ -260,6 +260,9 @@ def test_more_proposals_than_allowed_name_the_file(made, perfect, tmp_path, caps
     command = Evaluate("davis2017", made["davis2017"], masks, json=tmp_path / "o.json", jobs=1)
     assert command.run() == 1
     assert f"{masks / 'calm-0'}: 63 proposals" in capsys.readouterr().err
+    only = replace(command, sequences="calm-0")
+    assert only.run() == 2
+    assert capsys.readouterr().out.splitlines()[0] == "masks-davis2017 on 0 of 1 sequences"
 
 
 @pytest.mark.parametrize(
@@ -269,6 +272,7 @@ def test_more_proposals_than_allowed_name_the_file(made, perfect, tmp_path, caps
         ({"protocol": ","}, InputError, "no protocol given"),
         ({"sequences": "cat"}, DataError, "no sequence cat"),
         ({"jobs": 0}, InputError, "at least 1"),
+        ({"settings": Settings(size=224)}, InputError, "leave out the settings of Unveil"),
         ({"predictions": Path("nowhere")}, InputError, "no folder of predictions at nowhere"),
         ({"root": Path("nowhere")}, DataError, "nowhere is no folder"),
     ],

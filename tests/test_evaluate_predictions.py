@@ -11,6 +11,7 @@ from PIL import Image
 from unveil.datasets.layouts import write_masks
 from unveil.errors import DataError
 from unveil.evaluate.predictions import fingerprint, locate, read_prediction
+from unveil.metrics import PROTOCOLS, Measured
 from unveil.types import Segmentation
 
 NAMES = ("00000", "00001", "00002")
@@ -81,6 +82,51 @@ def test_where_masks_overlap_the_higher_score_is_seen(tmp_path):
     np.savez(tmp_path / "dog.npz", masks=masks, scores=[0.2, 0.7])
     labels = read(tmp_path, names=("a",), size=(3, 5)).labels
     assert labels[0, 0].tolist() == [1, 1, 2, 2, 2]
+
+
+def test_proposals_that_overlap_keep_their_whole_masks_for_video_ap(tmp_path):
+    """The same from arrays and from run lengths: AP sees both, what needs labels the upper one."""
+    masks = np.zeros((3, 2, 4, 5), bool)
+    masks[0, :, :2], masks[1, :, :, :3], masks[2] = True, True, True
+    scores = [0.5, 0.9, 0.7]
+    np.savez(tmp_path / "dog.npz", masks=masks, scores=scores)
+    (tmp_path / "json").mkdir()
+    names = [f"dog/{n}.jpg" for n in NAMES[:2]]
+    record = {
+        "videos": [{"id": 4, "height": 4, "width": 5, "file_names": names}],
+        "annotations": [
+            {"video_id": 4, "score": s, "segmentations": [run_lengths(x) for x in track]}
+            for s, track in zip(scores, masks, strict=True)
+        ],
+    }
+    (tmp_path / "json/dog.json").write_text(json.dumps(record))
+    truth = np.zeros((2, 4, 5), np.uint8)
+    truth[:, :2], truth[0, 3, 4] = 1, 255
+    for root in (tmp_path, tmp_path / "json"):
+        read_back = read(root, names=NAMES[:2], size=(4, 5))
+        # Object 1 covers 2 rows of 4: met whole by proposal 1, of which no pixel is on top.
+        assert set(np.unique(read_back.labels)) == {2, 3}
+        measured = Measured(read_back.labels, truth, read_back.scores, read_back.tracks)
+        ids, iou = measured.overlapping
+        assert ids.tolist() == [1, 2, 3]
+        # Of 20 object pixels; void leaves 39 of the 40 that there are.
+        assert iou[:, 0].tolist() == pytest.approx([1, 12 / (24 + 20 - 12), 20 / 39])
+        values = PROTOCOLS["video-ap"].score(measured)["values"]
+        # By score: proposal 2 misses, 3 hits at IoU 0.5, 1 hits above it.
+        assert values["AP50"] == pytest.approx(1 / 2)
+        assert values["AP"] == pytest.approx((1 / 2 + 9 * 1 / 3) / 10)
+        assert values["AR10"] == 1
+
+
+def run_lengths(mask):
+    """Uncompressed COCO run lengths: column by column, from background on; None for no pixel."""
+    runs, value = [0], False
+    for pixel in mask.T.ravel().tolist():
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    return {"size": list(mask.shape), "counts": runs} if mask.any() else None
 
 
 def test_more_masks_than_frames_are_fine_and_missing_ones_are_named(labels, tmp_path):

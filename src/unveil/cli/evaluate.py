@@ -40,10 +40,10 @@ class Evaluate:
     jobs: int = os.cpu_count() or 1
     """Processes that score."""
     settings: Settings = field(default_factory=Settings)
-    """How Unveil segments; without meaning for given predictions."""
+    """How Unveil segments; not together with given predictions."""
 
     def run(self) -> int:
-        """Score, write, print the means; 1 where a sequence could not be scored."""
+        """Score, write, print the means; 1 where a sequence could not be scored, 2 where none."""
         import tempfile
 
         from unveil.cli.progress import progress
@@ -55,8 +55,14 @@ class Evaluate:
 
         if self.jobs < 1:
             raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
-        if self.predictions is not None and not self.predictions.is_dir():
-            raise InputError(f"no folder of predictions at {self.predictions}")
+        if self.predictions is not None:
+            if not self.predictions.is_dir():
+                raise InputError(f"no folder of predictions at {self.predictions}")
+            if self.settings != Settings():
+                raise InputError(
+                    "--predictions are scored as they are: leave out the settings of Unveil, or "
+                    "leave out --predictions to run it"
+                )
         dataset = open_dataset(
             self.dataset, self.root, split=self.split, frames=self.frames, masks=self.masks
         )
@@ -83,7 +89,8 @@ class Evaluate:
                     record, dataset, self.predictions or out / "predictions", out
                 )
         _say(record, files)
-        return 1 if record["failures"] else 0
+        lost = len(record["failures"])
+        return (2 if lost == len(dataset.sequences) else 1) if lost else 0
 
 
 def _listed(text: str) -> list[str]:
@@ -93,7 +100,7 @@ def _listed(text: str) -> list[str]:
 def _say(record: dict[str, Any], files: list[Path]) -> None:
     total, lost = len(record["dataset"]["sequences"]), record["failures"]
     print(f"{record['method']['name']} on {total - len(lost)} of {total} sequences")
-    for name, protocol in record["protocols"].items():
+    for name, protocol in record["protocols"].items() if len(lost) < total else ():
         values = ", ".join(
             f"{column} {100 * value:.1f}"
             if column in protocol["percent"]

@@ -12,7 +12,7 @@ For a sequence `dog` under a folder, the first of these that is there:
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pycocotools import mask as coco
 
 from unveil.datasets.masks import image_files, read_stack, unify_binary
 from unveil.errors import DataError
+from unveil.metrics.measured import Track
 
 _DEEPEST = np.iinfo(np.uint16).max
 
@@ -31,12 +32,14 @@ class Prediction:
     """What a method says of one sequence.
 
     labels: uint8 or uint16 [T, H, W], 0 background. scores: id → score, empty where the method
-    gives none. origin: the file or folder, for messages.
+    gives none. origin: the file or folder, for messages. tracks: id → the frames and masks of its
+    proposal, where the form allows them to overlap; labels show the one with the highest score.
     """
 
     labels: np.ndarray
     origin: Path
     scores: Mapping[int, float] = field(default_factory=dict)
+    tracks: Mapping[int, Track] | None = None
 
 
 def locate(root: Path, name: str) -> Path:
@@ -133,8 +136,11 @@ def _from_npz(path: Path) -> Prediction:
         raise DataError(
             f"{path}: expected `scores` [{len(masks)}], one a mask, got {list(scores.shape)}"
         )
-    ids = {i + 1: float(score) for i, score in enumerate(scores)}
-    return Prediction(_layered(masks.astype(bool), ids), path, ids if "scores" in arrays else {})
+    masks = masks.astype(bool)
+    tracks = {i: tuple(enumerate(layer)) for i, layer in enumerate(masks, 1)}
+    ids = dict(zip(tracks, scores.astype(float).tolist(), strict=True))
+    labels = _seen(tracks, ids, masks.shape[1:])
+    return Prediction(labels, path, ids if "scores" in arrays else {}, tracks)
 
 
 def _whole(labels: np.ndarray, path: Path) -> np.ndarray:
@@ -148,13 +154,28 @@ def _whole(labels: np.ndarray, path: Path) -> np.ndarray:
     return labels.astype(np.uint8 if labels.max(initial=0) <= 255 else np.uint16)
 
 
-def _layered(masks: np.ndarray, scores: Mapping[int, float]) -> np.ndarray:
-    """Masks bool [N, T, H, W] as labels; where they overlap, the higher score is seen."""
-    n, t, h, w = masks.shape
-    labels = np.zeros((t, h, w), np.uint8 if n <= 255 else np.uint16)
-    for id in sorted(scores, key=lambda id: (scores[id], -id)):
-        labels[masks[id - 1]] = id
+def _seen(
+    tracks: Mapping[int, Track], scores: Mapping[int, float], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Tracks as labels [T, H, W]; where they overlap, the higher score is seen."""
+    labels = np.zeros(shape, np.uint8 if len(tracks) <= 255 else np.uint16)
+    for id in sorted(tracks, key=lambda id: (scores[id], -id)):
+        for frame, mask in tracks[id]:
+            labels[frame][mask] = id
     return labels
+
+
+@dataclass(frozen=True)
+class _RunLengths:
+    """A track as YouTube-VIS records it, decoded each time it is looked at: it may be long."""
+
+    records: Sequence[Mapping[str, Any] | None]
+    size: tuple[int, int]
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        for frame, record in enumerate(self.records):
+            if record is not None:
+                yield frame, _mask(record, *self.size)
 
 
 def _from_json(path: Path, name: str) -> Prediction:
@@ -164,14 +185,11 @@ def _from_json(path: Path, name: str) -> Prediction:
         mine = [a for a in content["annotations"] if a["video_id"] == video["id"]]
         t, h, w = len(video["file_names"]), video["height"], video["width"]
         scores = {i: float(a.get("score", 1.0)) for i, a in enumerate(mine, 1)}
-        labels = np.zeros((t, h, w), np.uint8 if len(mine) <= 255 else np.uint16)
-        for i in sorted(scores, key=lambda i: (scores[i], -i)):
-            for frame, record in enumerate(mine[i - 1]["segmentations"]):
-                if record is not None:
-                    labels[frame][_mask(record, h, w)] = i
+        tracks = {i: _RunLengths(a["segmentations"], (h, w)) for i, a in enumerate(mine, 1)}
+        labels = _seen(tracks, scores, (t, h, w))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not in the layout of YouTube-VIS ({error!r})") from error
-    return Prediction(labels, path, scores)
+    return Prediction(labels, path, scores, tracks)
 
 
 def _video(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ def score(task: Task) -> Result:
             return kept
         start = time.perf_counter()
         truth, prediction = read(task.sequence, place)
-        measured = Measured(prediction.labels, truth, prediction.scores)
+        measured = Measured(prediction.labels, truth, prediction.scores, prediction.tracks)
         result = {
             "sequence": name,
             "note": task.sequence.note,

@@ -1,6 +1,6 @@
 """What all protocols need to know of one sequence, computed once and only when asked for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +11,9 @@ from unveil.metrics.boundary import boundaries, f_matrix, tolerance
 
 VOID = 255
 
+Track = Iterable[tuple[int, np.ndarray]]
+"""One proposal as it was given: frames it is in, each with its mask, bool [H, W]."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -18,12 +21,15 @@ class Measured:
 
     labels: integers [T, H, W], 0 background. truth: integers [T, H, W], 0 background, 255 void:
     pixels that count for nothing. scores: id → how sure the method is; empty where it does not
-    say. Raises DataError where shapes differ, labels are no integers, or there is no object.
+    say. tracks: id → proposal, where proposals were given that overlap, of which labels show only
+    the uppermost; what allows for overlap looks at these. Raises DataError where shapes differ,
+    labels are no integers, or there is no object.
     """
 
     labels: np.ndarray
     truth: np.ndarray
     scores: Mapping[int, float] = field(default_factory=dict)
+    tracks: Mapping[int, Track] | None = None
 
     def __post_init__(self) -> None:
         for what, x in (("labels", self.labels), ("truth", self.truth)):
@@ -103,6 +109,23 @@ class Measured:
         """Shared pixels of all frames over their union, float64 [P, O]."""
         union = self.union.sum(0)
         return np.divide(self.inter.sum(0), union, out=np.zeros(union.shape), where=union > 0)
+
+    @cached_property
+    def overlapping(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids [N] of all proposals as they were given, and their volume IoU, [N, O]."""
+        if self.tracks is None:
+            return self.ids, self.volume_iou
+        o = len(self.objects)
+        table = _table(self.objects, VOID)
+        table[VOID] = o + 1  # a column of its own, which is left out
+        inter = np.zeros((len(self.tracks), o + 2), np.int64)
+        for row, track in enumerate(self.tracks.values()):
+            for frame, mask in track:
+                inter[row] += np.bincount(table[self.truth[frame][mask]], minlength=o + 2)
+        inter = inter[:, : o + 1]
+        union = inter.sum(1)[:, None] + self.joint.sum((0, 1))[1:] - inter[:, 1:]
+        iou = np.divide(inter[:, 1:], union, out=np.zeros(union.shape), where=union > 0)
+        return np.array(list(self.tracks), np.int64), iou
 
     def foreground(self) -> "Measured":
         """The same with all proposals as one, and all objects as one."""

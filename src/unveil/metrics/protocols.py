@@ -122,8 +122,9 @@ def _overlap_mean(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _video_ap(m: Measured) -> Record:
-    scores = [float(m.scores.get(int(i), 1.0)) for i in m.ids]
-    record = {"scores": scores, "iou": m.volume_iou.tolist(), "objects": len(m.objects)}
+    ids, iou = m.overlapping
+    scores = [float(m.scores.get(int(i), 1.0)) for i in ids]
+    record = {"scores": scores, "iou": iou.tolist(), "objects": len(m.objects)}
     return {"values": _video_ap_mean([record]), **record}
 
 
@@ -237,8 +238,8 @@ _ALL = [
         "video-ap",
         "Class-agnostic video AP",
         "Average precision on volume IoU in the way of YouTube-VIS, all objects one class, over "
-        "all videos together; at most 100 proposals a video, 10 for AR10. Proposals without a "
-        "score count alike.",
+        "all videos together; at most 100 proposals a video, 10 for AR10. Proposals may overlap; "
+        "those without a score count alike.",
         ("AP50", "AP", "AR10"),
         frozenset(("AP50", "AP", "AR10")),
         None,
