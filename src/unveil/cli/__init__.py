@@ -18,6 +18,8 @@ from unveil.errors import UnveilError
 Command = (
     Annotated[Segment, tyro.conf.subcommand("segment")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
 )
 _STYLE = (
