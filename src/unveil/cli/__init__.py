@@ -11,6 +11,9 @@ from typing import Annotated
 
 import tyro
 
+from unveil.cli.data import Data
+from unveil.cli.evaluate import Evaluate
+from unveil.cli.recut import Recut
 from unveil.cli.segment import Demo, Segment
 from unveil.cli.weights import Weights
 from unveil.errors import UnveilError
@@ -18,6 +21,7 @@ from unveil.errors import UnveilError
 Command = (
     Annotated[Segment, tyro.conf.subcommand("segment")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Recut, tyro.conf.subcommand("recut")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
