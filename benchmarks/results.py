@@ -41,6 +41,8 @@ class Results:
     """Where masks and scores are kept between runs."""
     predictions: Path | None = None
     """Score these masks of the DAVIS sequences instead; the other clips are left out."""
+    sequences: int | None = None
+    """Only so many sequences of each dataset, to try it out; by default all."""
     jobs: int = os.cpu_count() or 1
     """Processes that score."""
     settings: Settings = field(default_factory=Settings)
@@ -75,7 +77,8 @@ class Results:
         # The masks of the first run are scored again: nothing is segmented twice.
         single = open_dataset("davis2016", root)
         second = self.score(single, "davis-2016", masks, names=("davis2016",))
-        count, some = len(multi.sequences), ", ".join(sorted(APPROXIMATE))
+        count = len(first["dataset"]["sequences"])
+        some = ", ".join(sorted(APPROXIMATE))
         about = (
             f"{count} sequences of the DAVIS validation set, 854x480. The DAVIS-2016 masks are the "
             f"official ones. The multi-object ids are exact for single-object sequences and "
@@ -112,6 +115,7 @@ class Results:
         names: tuple[str, ...] | None = None,
     ) -> dict:
         """One dataset by these protocols, or its usual ones."""
+        dataset = replace(dataset, sequences=dataset.sequences[: self.sequences])
         record = evaluate(
             dataset,
             names or protocols.defaults(dataset.name),

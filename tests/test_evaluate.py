@@ -317,7 +317,11 @@ def test_the_page_of_results_is_made_by_one_command(tiny_backbone, tmp_path, mon
         backbone=tiny_backbone, attention="cosine", size=32, precision="fp32", device="cpu"
     )
     command = results.Results(
-        tmp_path / "nothing", tmp_path / "results.md", tmp_path / "work", None, 1, settings
+        shared=tmp_path / "nothing",
+        page=tmp_path / "results.md",
+        work=tmp_path / "work",
+        jobs=1,
+        settings=settings,
     )
     assert command.run() == 0
     page = (tmp_path / "results.md").read_text()

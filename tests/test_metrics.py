@@ -214,6 +214,13 @@ def test_the_rand_index_ignores_the_ground_and_void_and_counts_the_unlabelled_as
     assert values("fg-ari", strip("........"), truth)["FG-ARI per video"] == 0
 
 
+def test_an_object_alone_has_a_rand_index_of_1_or_0():
+    truth = strip("..1111")
+    assert values("fg-ari", strip("333333"), truth)["FG-ARI per frame"] == 1
+    assert values("fg-ari", strip("..3333"), truth)["FG-ARI per frame"] == 1
+    assert values("fg-ari", strip("...333"), truth)["FG-ARI per frame"] == 0
+
+
 def test_fg_ari_per_frame_does_not_see_swapped_ids_and_per_video_does():
     truth = strip("1122", "1122")
     swapped = strip("1122", "2211")

@@ -81,6 +81,13 @@ def test_a_strip_has_three_rows_and_no_colour_for_void():
     assert np.ptp(in_void) < 12
 
 
+def test_a_zero_has_no_sign():
+    wanted = record()
+    (protocol,) = wanted["protocols"].values()
+    protocol["mean"] = {"J": -1e-9, "flips": 1}
+    assert "-0.0" not in markdown(wanted) and "| 0.0 |" in markdown(wanted)
+
+
 def test_published_rows_are_those_of_the_table():
     ours = {r["model"]: r["values"] for r in published("davis2017", "davis2017-per-frame")}
     assert ours["Betrayed by Attention"] == {"J&F": 43.9, "J": 39.2, "F": 48.6}

@@ -194,8 +194,8 @@ _ALL = [
         "davis2017-per-frame",
         "DAVIS-2017 Unsupervised, matched per frame",
         "As the standard one, but up to 300 proposals and a Hungarian match on J + F in each "
-        "frame: an id may change from frame to frame at no cost, so figures are higher and do not "
-        "compare with the standard ones.",
+        "frame: an id may change from frame to frame at no cost, so J&F is never lower than by the "
+        "standard one, and the two do not compare.",
         _JF,
         frozenset(_JF),
         300,
@@ -216,7 +216,8 @@ _ALL = [
         "fg-ari",
         "FG-ARI",
         "Adjusted Rand index over the pixels of true objects, once a frame (mean over the frames "
-        "of a video that show an object) and once a video; mean over videos.",
+        "of a video that show an object) and once a video; mean over videos. An object alone "
+        "scores 1 where one label covers it whole, else 0.",
         _ARI,
         frozenset(_ARI),
         None,

@@ -188,7 +188,7 @@ def _number(value: float | int | None, protocol: Record, column: str) -> str:
     if value is None:
         return "–"
     if column in protocol["percent"]:
-        return f"{100 * value:.1f}"
+        return f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no minus before a zero
     return f"{value:g}" if float(value).is_integer() else f"{value:.2f}"
 
 
@@ -237,7 +237,7 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
-:root {{ color-scheme: light dark; --line: #8884; --faint: #8889; }}
+:root {{ color-scheme: light dark; --line: #8884; --faint: #777; }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 74rem; margin: 2rem auto;
   padding: 0 1rem; }}
 h1 {{ font-size: 1.7rem; }} h2 {{ font-size: 1.2rem; margin: 2.2rem 0 .3rem; }}
