@@ -1,18 +1,22 @@
-"""Seconds a stage and peak memory of the fast and the published clustering, in one run.
+"""Seconds a stage and peak memory: both clusterings, and the whole of `unveil segment`.
 
     python benchmarks/speed.py --out out/speed          # speed.json, speed.md, speed.png
 
-Frames are rendered by the synthetic benchmark. Each measurement runs in a process of its own, so
-that its peak memory is its own. The published clustering is quadratic in the frames: it is run up
-to `--paper-frames` and its seconds at 80 frames are extrapolated, and marked so, unless run.
+Frames are rendered by the synthetic benchmark at 854x480. Each measurement runs in a process of
+its own, so that its peak memory is its own. The published clustering is quadratic in the frames:
+its seconds at 80 frames are extrapolated, and marked so, unless run.
 """
 
 import json
 import multiprocessing
-import resource
+import os
+import platform
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,147 +24,197 @@ import numpy as np
 import tyro
 
 HEIGHT, WIDTH, CHUNK = 480, 854, 16
-GRIDS = ((24, 42), (40, 60))
+RENDERED = 20  # frames; longer videos show them to and fro
+TARGET = 80  # frames at which the two clusterings are compared
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Time both modes over frames and patches."""
+    """Time both modes over frames and patches, and whole runs over frames."""
 
-    fast_frames: str = "20,80,320"
-    """Frames for the fast mode, comma-separated."""
-    paper_frames: str = "5,10,20"
+    grids: str = "24x42,40x60"
+    """Patches down and across, of the clusterings."""
+    fast_frames: str = "20,80"
+    """Frames for the fast clustering, comma-separated."""
+    paper_frames: str = "5,10"
     """Frames for the published clustering."""
+    whole_frames: str = "100,200"
+    """Frames for whole runs of `unveil segment`; empty for none."""
+    whole_size: int = 336
+    """Short side that the backbone sees in whole runs, in px."""
     out: Path = Path("out/speed")
     """Folder for speed.json, speed.md and speed.png."""
 
 
-def rendered(frames: int) -> np.ndarray:
-    """Ten rendered frames, to and fro, so that long videos cost no rendering."""
+def rendered() -> np.ndarray:
+    """Frames that go to and fro, so that long videos cost no rendering."""
     from unveil.datasets.synthetic import render
 
-    clip = render(seed=0, frames=10, height=HEIGHT, width=WIDTH, objects=3)
-    there = clip.frames
-    return np.concatenate((there, there[::-1]))[np.arange(frames) % 20]
+    there = render(seed=0, frames=RENDERED // 2, height=HEIGHT, width=WIDTH, objects=3).frames
+    return np.concatenate((there, there[::-1]))
 
 
-def measure(mode: str, frames: int, h: int, w: int) -> dict[str, Any]:
-    import torch
+def chunks(video: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+    for i in range(0, frames, CHUNK):
+        yield video[np.arange(i, min(frames, i + CHUNK)) % len(video)]
 
-    from unveil import attention, refine
+
+def clustering(mode: str, frames: int, h: int, w: int) -> dict[str, Any]:
+    """One mode from pixels to ids a patch; nothing is decoded, refined or written."""
     from unveil.backbone import Backbone
-    from unveil.cluster import fast, paper
-    from unveil.cluster.micro import Grouper
-    from unveil.types import Features
+    from unveil.pipeline import Clock, peak_memory_mb
+    from unveil.segmenter import FINDERS
+    from unveil.settings import Settings
 
-    backbone = Backbone()
+    backbone, clock, video = Backbone(), Clock(), rendered()
     size = (h * backbone.patch, w * backbone.patch)
-    seconds: dict[str, float] = {}
-    video = rendered(min(frames, 20))
     backbone.encode(video[:4], size)  # the first pass pays for what the others find ready
-
-    def timed(stage: str, start: float) -> None:
-        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
-
-    def chunks():
-        for i in range(0, frames, CHUNK):
-            part = video[np.arange(i, min(frames, i + CHUNK)) % 20]
-            start = time.perf_counter()
+    finder = FINDERS[mode](Settings(mode=mode))
+    for part in chunks(video, frames):
+        with clock("backbone"):
             features = backbone.encode(part, size)
-            timed("backbone", start)
-            yield part, features
+        with clock("clustering"):
+            finder.add(features, part)
+    with clock("clustering"):
+        finder.finish()
+    about = {"mode": mode, "frames": frames, "grid": f"{h}x{w}"}
+    return {**about, "seconds": clock.seconds, "peak_mb": peak_memory_mb()}
 
-    if mode == "paper":
-        parts = [f for _, f in chunks()]
-        features = Features(torch.cat([p.keys for p in parts]), backbone.patch)
+
+def whole(frames: int, size: int) -> dict[str, Any]:
+    """`segment_to` from an mp4 file to the finished folder, and the backbone's forward alone."""
+    from unveil.report.movie import Movie
+    from unveil.segmenter import Segmenter
+
+    video, blank = rendered(), np.zeros((HEIGHT, WIDTH), np.uint8)
+    segmenter = Segmenter(size=size)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "video.mp4"
+        movie = Movie(source, Fraction(24), HEIGHT, WIDTH)
+        for part in chunks(video, frames):
+            for frame in part:
+                movie.write(frame, blank)
+        movie.close()
+        alone = [forward(segmenter, video, size)]
         start = time.perf_counter()
-        paper.merge(attention.cosine_rows(features))
-        timed("clustering", start)
-    else:
-        grouper = Grouper()
-        for part, features in chunks():
-            start = time.perf_counter()
-            grouper.add(features, part)
-            timed("clustering", start)
-        start = time.perf_counter()
-        found = fast.find(fast.describe(grouper.finish()))
-        timed("clustering", start)
-        for i in range(0, frames, CHUNK):
-            part = video[np.arange(i, min(frames, i + CHUNK)) % 20]
-            start = time.perf_counter()
-            refine.sharpen(found.ids[i : i + CHUNK], part)
-            timed("refine", start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    shape = {"mode": mode, "frames": frames, "grid": [h, w]}
-    return {**shape, "seconds": seconds, "peak_mb": round(peak)}
+        run = segmenter.segment_to(source, Path(folder) / "out")
+        seconds = time.perf_counter() - start
+        alone.append(forward(segmenter, video, size))
+    backbone = float(np.mean(alone)) * frames  # before and after, for the machine may be shared
+    h, w = run["grid"]
+    about = {"mode": "whole", "frames": frames, "grid": f"{h}x{w}", "peak_mb": None}
+    about |= {"seconds": {**run["seconds"], "all": seconds, "backbone alone": backbone}}
+    return {**about, "peak_mb": run["peak_memory_mb"], "ratio": seconds / backbone}
+
+
+def forward(segmenter: Any, video: np.ndarray, size: int) -> float:
+    """Seconds a frame of the backbone, on frames that are in memory."""
+    segmenter.backbone.encode(video[:4], size)
+    start = time.perf_counter()
+    for part in chunks(video, 3 * CHUNK):
+        segmenter.backbone.encode(part, size)
+    return (time.perf_counter() - start) / (3 * CHUNK)
+
+
+def tables(results: list[dict[str, Any]]) -> str:
+    """What was measured, as Markdown."""
+    lines = [f"{machine()}\n", "| mode | grid | frames | backbone s | clustering s | peak MB |"]
+    lines.append("|---|---|---|---|---|---|")
+    for r in results:
+        if r["mode"] != "whole":
+            s = r["seconds"]
+            cells = (r["mode"], r["grid"], r["frames"], f"{s['backbone']:.2f}")
+            cells += (f"{s['clustering']:.2f}", r["peak_mb"])
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += ["", *(line for grid in grids_of(results) if (line := compared(results, grid)))]
+    runs = [r for r in results if r["mode"] == "whole"]
+    if runs:
+        stages = ("decode", "backbone", "clustering", "refine", "write", "all", "backbone alone")
+        lines += ["", "Whole runs, ms a frame; decoding and writing run beside the others, what is"]
+        lines += ["counted is the wait for them. Ratio: all over the backbone alone.", ""]
+        lines.append(f"| grid | frames | {' | '.join(stages)} | ratio | peak MB |")
+        lines.append(f"|---|---|{'---|' * len(stages)}---|---|")
+        for r in runs:
+            ms = " | ".join(f"{1000 * r['seconds'][s] / r['frames']:.1f}" for s in stages)
+            lines.append(
+                f"| {r['grid']} | {r['frames']} | {ms} | {r['ratio']:.2f} | {r['peak_mb']} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def compared(results: list[dict[str, Any]], grid: str) -> str:
+    """How much faster the fast clustering is on 80 frames; empty where that was not run."""
+    of = {m: dict(seconds_of(results, m, grid)) for m in ("fast", "paper")}
+    if TARGET not in of["fast"] or not of["paper"]:
+        return ""
+    last = max(of["paper"])
+    paper, how = of["paper"][last] * (TARGET / last) ** 2, f"extrapolated from {last} frames"
+    if last == TARGET:
+        how = "measured"
+    ratio = paper / of["fast"][TARGET]
+    return f"{grid}, {TARGET} frames: paper {paper:.0f} s ({how}), {ratio:.0f} times fast.  "
+
+
+def seconds_of(results: list[dict[str, Any]], mode: str, grid: str) -> list[tuple[int, float]]:
+    rows = (r for r in results if r["mode"] == mode and r["grid"] == grid)
+    return [(r["frames"], r["seconds"]["clustering"]) for r in rows]
+
+
+def grids_of(results: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(r["grid"] for r in results if r["mode"] != "whole"))
+
+
+def machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [x.split(":")[1].strip() for x in info.read_text().split("\n") if "model name" in x]
+        cpu = names[0] if names else cpu
+    threads = os.environ.get("OMP_NUM_THREADS", "as torch chooses")
+    return f"{cpu}, {os.cpu_count()} cores, threads of torch: {threads}."
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
-    import matplotlib
+    """Seconds of both clusterings over the frames, and what whole runs take."""
+    from PIL import Image
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from unveil.training.chart import Line, draw_chart
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    for mode in ("fast", "paper"):
-        for h, w in GRIDS:
-            rows = [r for r in results if r["mode"] == mode and r["grid"] == [h, w]]
-            frames = [r["frames"] for r in rows]
-            style = {"marker": "o", "label": f"{mode}, {h}x{w}"}
-            axes[0].loglog(frames, [r["seconds"]["clustering"] for r in rows], **style)
-            axes[1].loglog(frames, [r["peak_mb"] for r in rows], **style)
-    axes[0].set(xlabel="frames", ylabel="seconds for attention and clustering")
-    axes[1].set(xlabel="frames", ylabel="peak memory of the process, MB")
-    axes[0].legend(fontsize=8)
-    figure.savefig(path, dpi=120)
-
-
-def table(results: list[dict[str, Any]]) -> str:
-    lines = ["| mode | grid | frames | backbone s | clustering s | refine s | peak MB |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for r in results:
-        s = r["seconds"]
-        cells = [f"{s[k]:.2f}" if k in s else "" for k in ("backbone", "clustering", "refine")]
-        h, w = r["grid"]
-        lines.append(
-            f"| {r['mode']} | {h}x{w} | {r['frames']} | {' | '.join(cells)} | {r['peak_mb']} |"
-        )
-    lines.append("")
-    for h, w in GRIDS:
-        of = {
-            mode: {
-                r["frames"]: r["seconds"]["clustering"]
-                for r in results
-                if r["mode"] == mode and r["grid"] == [h, w]
-            }
-            for mode in ("fast", "paper")
-        }
-        if 80 not in of["fast"] or not of["paper"]:
-            continue
-        last = max(of["paper"])
-        paper, how = of["paper"].get(80), "measured"
-        if paper is None:
-            # Quadratic, as its cost model says; the last measurement is the closest.
-            paper, how = of["paper"][last] * (80 / last) ** 2, f"extrapolated from {last} frames"
-        ratio = paper / of["fast"][80]
-        lines.append(f"{h}x{w}, 80 frames: paper {paper:.0f} s ({how}), {ratio:.0f} times fast.")
-    return "\n".join(lines) + "\n"
+    charts = []
+    for grid in grids_of(results):
+        lines = [Line(m, seconds_of(results, m, grid)) for m in ("fast", "paper")]
+        charts.append((f"s for attention and clustering, {grid}, over frames", lines))
+    runs = [r for r in results if r["mode"] == "whole"]
+    if runs:
+        ms = [(r["frames"], 1000 * r["seconds"]["all"] / r["frames"]) for r in runs]
+        charts.append(("ms a frame of unveil segment, over frames", [Line("", ms)]))
+        peaks = [(r["frames"], r["peak_mb"]) for r in runs]
+        charts.append(("peak MB of unveil segment, over frames", [Line("", peaks)]))
+    w, h = 520, 240
+    sheet = Image.new("RGB", (2 * w, h * -(-len(charts) // 2)), (255, 255, 255))
+    for i, (title, lines) in enumerate(charts):
+        sheet.paste(draw_chart(title, lines, (w, h)), (i % 2 * w, i // 2 * h))
+    sheet.quantize(32).save(path)
 
 
 def main(bench: Speed) -> None:
     bench.out.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("spawn")
-    results = []
+    jobs: list[tuple[Any, tuple[Any, ...]]] = []
     for mode, counts in (("fast", bench.fast_frames), ("paper", bench.paper_frames)):
-        for grid in GRIDS:
-            for frames in map(int, counts.split(",")):
-                with context.Pool(1) as pool:
-                    results.append(pool.apply(measure, (mode, frames, *grid)))
-                print(json.dumps(results[-1]), flush=True)
-    (bench.out / "speed.json").write_text(json.dumps(results, indent=1) + "\n")
-    (bench.out / "speed.md").write_text(table(results))
+        for grid in bench.grids.split(","):
+            for n in filter(None, counts.split(",")):
+                jobs.append((clustering, (mode, int(n), *map(int, grid.split("x")))))
+    for n in filter(None, bench.whole_frames.split(",")):
+        jobs.append((whole, (int(n), bench.whole_size)))
+    context, results = multiprocessing.get_context("spawn"), []
+    for job, arguments in jobs:
+        with context.Pool(1) as pool:
+            results.append(pool.apply(job, arguments))
+        print(json.dumps(results[-1]), flush=True)
+        (bench.out / "speed.json").write_text(json.dumps(results, indent=1) + "\n")
+    (bench.out / "speed.md").write_text(tables(results))
     draw(results, bench.out / "speed.png")
-    print(table(results))
+    print(tables(results))
 
 
 if __name__ == "__main__":

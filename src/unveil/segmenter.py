@@ -29,7 +29,7 @@ from unveil.stream import Stream, in_blocks
 from unveil.types import Segmentation
 from unveil.video import Source, Video, open_video
 
-_FINDERS = {"fast": FastFinder, "paper": PaperFinder}
+FINDERS = {"fast": FastFinder, "paper": PaperFinder}
 
 
 class Segmenter:
@@ -143,7 +143,7 @@ class Segmenter:
 
     def _look(self, video: Video, clock: Clock, report: Progress) -> Found:
         """The first pass: what is in the video."""
-        finder = _FINDERS[self.settings.mode](self.settings, self._block)
+        finder = FINDERS[self.settings.mode](self.settings, self._block)
         done = 0
         for frames in clock.each("decode", ahead(video.chunks(self.settings.chunk))):
             with clock("backbone"):
