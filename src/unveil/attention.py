@@ -26,6 +26,9 @@ KEY_EVERY = 10
 """Every tenth frame is a key frame in the published inference."""
 TEMPERATURE = 0.1
 """Of the cosine rows: the softmax of cosine similarity over this."""
+TAU_SHARE = 0.25
+"""Calibrated tau as a share of the block's scale, the median symmetric KL of the rows of random
+pairs of patches on held-out clips (`calibrated_tau`)."""
 _FORMAT = "unveil-block-1"
 
 
@@ -121,18 +124,13 @@ def load_block(path: Path | None, backbone: str, channels: int) -> Block:
     """
     from safetensors import SafetensorError, safe_open
 
-    if path is None:
-        path = shipped_block(backbone)
-    if not Path(path).is_file():
-        raise WeightsError(f"no block file {path}; train one with 'unveil train'")
+    path = shipped_block(backbone) if path is None else Path(path)
+    about = block_metadata(path)
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("unveil", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
         raise WeightsError(f"{path} is not a block that Unveil wrote: {error}") from error
-    if about.get("format") != _FORMAT:
-        raise WeightsError(f"{path} is not a block of this version of Unveil (no {_FORMAT} header)")
     if about.get("backbone") != backbone:
         raise WeightsError(
             f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; train "
@@ -146,6 +144,42 @@ def load_block(path: Path | None, backbone: str, channels: int) -> Block:
             f"{path} does not fit a block of {channels} channels: {error}"
         ) from error
     return block.eval().requires_grad_(False)
+
+
+def block_metadata(path: Path) -> dict[str, Any]:
+    """What a block file says of itself: format, channels, heads, backbone, steps, scale, recipe.
+
+    Raises WeightsError when there is no such file, or it is not a block of this version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise WeightsError(f"no block file {path}; train one with 'unveil train'")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("unveil", "{}"))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path} is not a block that Unveil wrote: {error}") from error
+    if about.get("format") != _FORMAT:
+        raise WeightsError(f"{path} is not a block of this version of Unveil (no {_FORMAT} header)")
+    return about
+
+
+def calibrated_tau(path: Path) -> float:
+    """The tau in nats that goes with a block, instead of the published 1.0 for all of them.
+
+    Rows grow sharper as training goes on and all distances with them, so a fixed tau cuts ever
+    finer. This one grows with the block's own scale. Raises WeightsError for a file without one.
+    """
+    scale = block_metadata(path).get("scale")
+    if scale is None:
+        raise WeightsError(f"{path} holds no scale of its rows; give tau yourself")
+    return tau_of_scale(scale)
+
+
+def tau_of_scale(scale: float) -> float:
+    """The calibrated tau of a block whose rows of random pairs lie `scale` nats apart."""
+    return max(TAU_SHARE * scale, torch.finfo(torch.float32).tiny)
 
 
 def shipped_block(backbone: str) -> Path:

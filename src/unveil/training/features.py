@@ -28,7 +28,7 @@ from torch import Tensor
 
 from unveil import weights
 from unveil.backbone import Backbone
-from unveil.errors import InputError, TrainingError
+from unveil.errors import TrainingError
 from unveil.training.clips import TrainingClip, Window, count_frames, draw_windows, read_frames
 from unveil.training.recipe import Recipe
 
@@ -41,13 +41,18 @@ _SUFFIX = ".windows.safetensors"
 class ClipFeatures:
     """The features of one clip's windows in a file, read where they are needed.
 
-    grid: patches down and across. count: windows.
+    grid: patches down and across. frames: indices of the frames of each window.
     """
 
     clip: TrainingClip
     file: Path
     grid: tuple[int, int]
-    count: int
+    frames: tuple[tuple[int, ...], ...]
+
+    @property
+    def count(self) -> int:
+        """Number of windows."""
+        return len(self.frames)
 
     def window(self, index: int) -> Float[Tensor, "t n c"]:
         """Features [T, 1 + h·w, C] of one window, CLS first; the file is mapped, not read."""
@@ -134,9 +139,12 @@ def _open(clip: TrainingClip, file: Path) -> ClipFeatures | None:
         return None
     try:
         with safe_open(file, "pt") as opened:
-            grid = json.loads(opened.metadata()["unveil"])["grid"]
-            count = opened.get_slice("keys").get_shape()[0]
-        return ClipFeatures(clip, file, tuple(grid), count)
+            about = json.loads(opened.metadata()["unveil"])
+            count, frames, tokens, _ = opened.get_slice("keys").get_shape()
+        windows, (h, w) = tuple(map(tuple, about["frames"])), about["grid"]
+        if len(windows) != count or len(windows[0]) != frames or tokens != 1 + h * w:
+            raise ValueError(f"{count} windows, {tokens} tokens a frame")
+        return ClipFeatures(clip, file, (h, w), windows)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         log.warning("%s is damaged (%s); its features are computed again", file, error)
         return None
@@ -148,7 +156,8 @@ def _write(clip: TrainingClip, recipe: Recipe, backbone: Backbone, file: Path) -
     keys, grid = encode_windows(clip, windows, recipe.size, backbone)
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
-        about = {"grid": grid, "clip": clip.name, "version": VERSION}
+        indices = [window.frames for window in windows]
+        about = {"grid": grid, "frames": indices, "clip": clip.name, "version": VERSION}
         save_file({"keys": keys}, partial, metadata={"unveil": json.dumps(about)})
         partial.replace(file)
     except SafetensorError as error:  # how safetensors reports a full disk

@@ -5,11 +5,12 @@ clips may differ in shape); gradients are summed over clips and processes, and e
 takes the same step. One process and several thus differ by the order of a sum and nothing else.
 """
 
+import copy
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, 
 from unveil.training.clips import find_clips
 from unveil.training.features import Cache, ClipFeatures
 from unveil.training.recipe import Recipe
-from unveil.training.sampling import Sample, cosine, draw_batch, generator, hold_out
+from unveil.training.sampling import Sample, cosine, draw_batch, hold_out
+from unveil.training.start import new_block
 from unveil.training.step import clip_losses
+from unveil.training.trial import row_scale
 
 log = logging.getLogger(__name__)
 BLOCK = "block.safetensors"
@@ -92,7 +95,7 @@ def train(
         raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
     checkpoint = load_checkpoint(out)
     data = prepare(folder, recipe, fabric, cache, watcher)
-    block = new_block(recipe, data.train[0]).to(fabric.device)
+    block = new_block(recipe, data.train).to(fabric.device)
     optimiser = make_optimiser(block, recipe)
     digests = [c.clip.digest for c in data.train]
     first = 0
@@ -115,13 +118,13 @@ def train(
         watcher.stepped(take_step(block, optimiser, recipe, data.train, step, fabric))
         done = step + 1
         if done in recipe.keep and fabric.is_global_zero:
-            write_block(block, recipe, done, out / f"block-{done}.safetensors")
+            write_block(block, recipe, done, data, out / f"block-{done}.safetensors")
         if done % recipe.try_every == 0 or done == recipe.steps:
             watcher.tried(done, block, data.held)
         if done % recipe.checkpoint_every == 0 or done == recipe.steps:
             keep(done)
     if fabric.is_global_zero:
-        write_block(block, recipe, recipe.steps, out / BLOCK)
+        write_block(block, recipe, recipe.steps, data, out / BLOCK)
     fabric.barrier()
     return out / BLOCK
 
@@ -157,15 +160,6 @@ def prepare(folder: Path, recipe: Recipe, fabric: Fabric, cache: Cache, watcher:
     if fabric.is_global_zero:
         cache.evict(features)
     return Data(*hold_out(features, recipe.validation, recipe.seed), skipped)
-
-
-def new_block(recipe: Recipe, clip: ClipFeatures) -> Block:
-    """A block with random weights from the recipe's seed."""
-    channels = clip.window(0).shape[-1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        block = Block(channels, recipe.heads, recipe.dropout, recipe.attention_dropout)
-    return block.train()
 
 
 def make_optimiser(block: Block, recipe: Recipe) -> torch.optim.AdamW:
@@ -208,11 +202,20 @@ def take_step(
     return StepRecord(step + 1, semantic, motion, rate, norm, time.perf_counter() - began)
 
 
-def write_block(block: Block, recipe: Recipe, steps: int, path: Path) -> None:
-    """The block as a file that `--block` takes; the recipe travels in it."""
-    save_block(
-        block, path, backbone=recipe.backbone, steps=steps, recipe=dataclasses.asdict(recipe)
-    )
+def write_block(block: Block, recipe: Recipe, steps: int, data: Data, path: Path) -> None:
+    """The block as a file that `--block` takes; its recipe and scale travel in it."""
+    still = copy.deepcopy(block).cpu().eval()
+    about = {
+        "backbone": recipe.backbone,
+        "steps": steps,
+        "clips": len(data.train),
+        "scale": row_scale(still, data.held or data.train),
+        "recipe": dataclasses.asdict(recipe),
+    }
+    try:
+        save_block(still, path, **about)
+    except OSError as error:
+        raise TrainingError(f"cannot write the block {path}: {error.strerror or error}") from error
 
 
 def _backward(block: Block, recipe: Recipe, sample: Sample, device: torch.device) -> Tensor:
@@ -241,6 +244,3 @@ def _share(block: Block, sums: Tensor, fabric: Fabric) -> float:
         ):
             p.grad = g.view_as(p).clone()
     return float(torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients])))
-
-
-__all__ = ["BLOCK", "StepRecord", "Watcher", "generator", "train"]

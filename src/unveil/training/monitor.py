@@ -15,7 +15,11 @@ from typing import Any
 from unveil.attention import Block
 from unveil.training.features import ClipFeatures
 from unveil.training.loop import StepRecord, Watcher
-from unveil.training.trial import Trial, try_block
+from unveil.training.panels import draw_attention
+from unveil.training.recipe import Recipe
+from unveil.training.report import draw_report
+from unveil.training.start import new_block
+from unveil.training.trial import try_block
 
 LOG = "log.jsonl"
 Show = Callable[[str, int, int | None, str], None]
@@ -24,10 +28,10 @@ Show = Callable[[str, int, int | None, str], None]
 class Monitor(Watcher):
     """Writes into a run's folder, and tells `show` (stage, done, total, words) what goes on."""
 
-    def __init__(self, out: Path, steps: int, show: Show | None = None) -> None:
-        self.out, self.steps = out, steps
+    def __init__(self, out: Path, recipe: Recipe, show: Show | None = None) -> None:
+        self.out, self.recipe = out, recipe
         self._show = show or (lambda stage, done, total, words: None)
-        self._skipped: dict[str, str] = {}
+        self.skipped_clips: dict[str, str] = {}
         self._log = None
         self._board = None
         self._untrained: Block | None = None
@@ -45,7 +49,7 @@ class Monitor(Watcher):
 
     def skipped(self, name: str, reason: str) -> None:
         """Remember a clip that cannot be used."""
-        self._skipped[name] = reason
+        self.skipped_clips[name] = reason
 
     def started(
         self, step: int, train: Sequence[ClipFeatures], held: Sequence[ClipFeatures]
@@ -60,10 +64,12 @@ class Monitor(Watcher):
         partial = self.out / f".{LOG}.partial"
         partial.write_text(lines)
         partial.replace(self.out / LOG)
+        # As published: at random, whatever the run starts from.
+        self._untrained = new_block(dataclasses.replace(self.recipe, start="random"), train).eval()
         self._log = (self.out / LOG).open("a", buffering=1)
         self._board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1)
         names = {"train": [c.clip.name for c in train], "held": [c.clip.name for c in held]}
-        self._write("start", {"step": step, **names, "skipped": self._skipped})
+        self._write("start", {"step": step, **names, "skipped": self.skipped_clips})
 
     def stepped(self, record: StepRecord) -> None:
         """Log a step."""
@@ -75,23 +81,23 @@ class Monitor(Watcher):
             f"semantic {record.semantic:.3f}, motion {record.motion:.3f}, lr {record.lr:.1e}, "
             f"{record.seconds:.2f} s"
         )
-        self._show("steps", record.step, self.steps, words)
+        self._show("steps", record.step, self.recipe.steps, words)
 
     def tried(self, step: int, block: Block, held: Sequence[ClipFeatures]) -> None:
         """Try the block on the held-out clips; log it and draw its attention beside untrained."""
-        from unveil.training.report import draw_attention
-
         if not held:
             return
         block = copy.deepcopy(block).cpu().eval()
-        if self._untrained is None:
-            self._untrained = copy.deepcopy(block)
-        trial = try_block(step, block, held)
-        self._write("trial", dataclasses.asdict(trial))
-        for name, value in dataclasses.asdict(trial).items():
-            if name != "step":
-                self._board.add_scalar(f"trial/{name}", value, step)
-        draw_attention(self.out / "attention" / f"{step:06d}.png", self._untrained, block, held)
+        trial = dataclasses.asdict(try_block(step, block, held))
+        self._write("trial", trial)
+        for name in sorted(trial.keys() - {"step"}):
+            self._board.add_scalar(f"trial/{name}", trial[name], step)
+        picture = self.out / "attention" / f"{step:06d}.png"
+        draw_attention(picture, self._untrained, block, held, step)
+
+    def report(self) -> Path:
+        """Draw `report.png` from the log."""
+        return draw_report(self.out, read_log(self.out))
 
     def _write(self, kind: str, record: dict[str, Any]) -> None:
         self._log.write(json.dumps({"kind": kind, **record}) + "\n")
@@ -110,6 +116,3 @@ def read_log(out: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
-
-
-__all__ = ["LOG", "Monitor", "Show", "Trial", "read_log"]

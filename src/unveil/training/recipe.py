@@ -30,6 +30,10 @@ class Recipe:
     """Augmented windows a clip whose features are computed and cached."""
     seed: int = 0
     """Of everything that is drawn."""
+    start: str = "similar"
+    """random, as published, or similar: the first rows are similarity of standardised keys."""
+    sharpness: float = 2.0
+    """Of the rows at a similar start: a factor of queries and keys each."""
     batch: int = 2
     """Clips a step, over all processes together."""
     steps: int = 4000
@@ -61,11 +65,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         whole = ("heads", "size", "max_gap", "windows", "batch", "steps", "checkpoint_every")
-        for name in (*whole, "try_every", "lr"):
+        for name in (*whole, "try_every", "lr", "sharpness"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
         if self.frames < 2:
             raise TrainingError(f"recipe: a window needs at least 2 frames, got {self.frames}")
+        if self.start not in ("random", "similar"):
+            raise TrainingError(f"recipe: start is random or similar, got {self.start!r}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise TrainingError(f"recipe: precision is fp32, bf16 or auto, got {self.precision!r}")
         for name in ("dropout", "attention_dropout"):

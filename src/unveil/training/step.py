@@ -57,7 +57,7 @@ def clip_losses(
     (unless given) and all dropout, so that a clip's losses depend on nothing else that runs.
     Peak memory: candidates x tokens x heads, a third of the full attention at most.
     """
-    t, n1, c = features.shape
+    t, n1, _ = features.shape
     n = n1 - 1
     if positions is None:
         positions = draw_queries(n, settings.queries, generator)
@@ -71,7 +71,8 @@ def clip_losses(
         rows = head_mean_rows(q[where], k, draw.mask((len(where), t * n1), block))
         rows = _without_cls(rows, t)  # [t·p, t, n]
 
-    tokens = output_tokens(block, x, q, k, v, draw).unflatten(0, (t, n1))[:, 1:].float()
+    tokens = output_tokens(block, x, q, k, v, draw).unflatten(0, (t, n1))[:, 1:]
+    tokens = _at_least_fp32(tokens)
     queries = tokens[:, positions].flatten(0, 1)
     semantic = semantic_consistency(rows, queries, tokens, settings)
     motion = _motion(block, q, k, rows, settings, draw)
@@ -102,8 +103,7 @@ def head_mean_rows(
 ) -> Float[Tensor, "r m"]:
     """Mean over heads of softmax(q·k / √d), fp32; mask: factors [a, r, m] of dropout."""
     d = q.shape[-1]
-    logits = torch.einsum("rad,mad->arm", q * d**-0.5, k).float()
-    rows = logits.softmax(-1)
+    rows = _at_least_fp32(torch.einsum("rad,mad->arm", q * d**-0.5, k)).softmax(-1)
     return (rows if mask is None else rows * mask).mean(0)
 
 
@@ -131,6 +131,10 @@ def _motion(
     positives = every.gather(-1, pick.gather(1, high.flatten(1)).unflatten(1, high.shape[1:]))
     negatives = every.gather(-1, pick.gather(1, low.flatten(1)).unflatten(1, low.shape[1:]))
     return motion_consistency(queries, positives, negatives, settings)
+
+
+def _at_least_fp32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _without_cls(rows: Float[Tensor, "r m1"], t: int) -> Float[Tensor, "r t n"]:

@@ -1,0 +1,144 @@
+"""`unveil train`."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from unveil.errors import TrainingError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from unveil.training.monitor import Show
+    from unveil.training.recipe import Recipe
+
+_EVERY = 10.0
+"""Seconds between lines where there is no terminal."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train the block on a folder of videos, without labels. The same command goes on with a run
+    that was interrupted, from its last checkpoint.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """Videos, or folders of frames."""
+    out: Path
+    """The run's folder: block, checkpoint, log, pictures."""
+    recipe: Path | None = None
+    """A recipe as TOML, such as configs/default.toml; that of the shipped block if not given."""
+    backbone: str | None = None
+    """Instead of the recipe's: a name of `unveil weights list`, a hub id or a local folder."""
+    steps: int | None = None
+    """Instead of the recipe's: steps of the optimiser."""
+    batch: int | None = None
+    """Instead of the recipe's: clips a step, over all processes together."""
+    lr: float | None = None
+    """Instead of the recipe's: learning rate at the start."""
+    size: int | None = None
+    """Instead of the recipe's: short side of a frame in px."""
+    windows: int | None = None
+    """Instead of the recipe's: windows a clip whose features are cached."""
+    seed: int | None = None
+    """Instead of the recipe's: of everything that is drawn."""
+    cache: Path | None = None
+    """Where features are kept, beside the weights if not given."""
+    cache_limit: float = 20.0
+    """GB that the cache may hold; what was used longest ago goes first."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """What to train on."""
+    devices: int = 1
+    """Processes on each node, one a device."""
+    nodes: int = 1
+    """Nodes; start the same command on each, as Lightning Fabric describes."""
+
+    def run(self) -> int:
+        """Train, or go on; prints where the block and the report are."""
+        from unveil.training.features import Cache, default_cache
+        from unveil.training.loop import Watcher, train
+        from unveil.training.monitor import Monitor
+
+        recipe = self._recipe()
+        fabric = self._fabric(recipe)
+        cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
+        if not fabric.is_global_zero:
+            train(self.folder, recipe, self.out, fabric, cache, Watcher())
+            return 0
+        with _bars(self.out.name) as show:
+            monitor = Monitor(self.out, recipe, show)
+            try:
+                block = train(self.folder, recipe, self.out, fabric, cache, monitor)
+                report = monitor.report()
+            finally:
+                monitor.close()
+        for name, reason in monitor.skipped_clips.items():
+            print(f"unveil: skipped {name}: {reason}", file=sys.stderr)
+        print(f"block   {block}; use it with 'unveil segment VIDEO --out out --block {block}'")
+        print(f"report  {report}")
+        return 0
+
+    def _recipe(self) -> "Recipe":
+        from unveil.training.recipe import Recipe, read_recipe
+
+        recipe = Recipe() if self.recipe is None else read_recipe(self.recipe)
+        names = ("backbone", "steps", "batch", "lr", "size", "windows", "seed")
+        given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        return dataclasses.replace(recipe, **given)
+
+    def _fabric(self, recipe: "Recipe") -> "Fabric":
+        from lightning_fabric import Fabric
+
+        processes = self.devices * self.nodes
+        if self.devices < 1 or self.nodes < 1:
+            raise TrainingError("devices and nodes must be at least 1")
+        if recipe.batch % processes:
+            raise TrainingError(
+                f"{processes} processes cannot share a batch of {recipe.batch} clips evenly; "
+                "choose --batch as a multiple"
+            )
+        try:
+            fabric = Fabric(
+                accelerator=self.accelerator,
+                devices=self.devices,
+                num_nodes=self.nodes,
+                strategy="ddp" if processes > 1 else "auto",
+            )
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"cannot train on {self.devices} x {self.accelerator}: {error}"
+            ) from error
+        fabric.launch()
+        return fabric
+
+
+@contextmanager
+def _bars(title: str) -> Iterator["Show"]:
+    """Bars with the losses on a terminal; elsewhere a line every so many seconds."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining()
+    with Progress(
+        *columns, TextColumn("{task.fields[words]}"), console=Console(stderr=True)
+    ) as all:
+        tasks, spoken = {}, [0.0]
+
+        def show(stage: str, done: int, total: int | None, words: str) -> None:
+            if all.console.is_terminal:
+                if stage not in tasks:
+                    tasks[stage] = all.add_task(f"{title} {stage}", total=total, words="")
+                all.update(tasks[stage], completed=done, words=words)
+            elif done == total or time.monotonic() - spoken[0] > _EVERY:
+                spoken[0] = time.monotonic()
+                print(f"{title} {stage} {done}/{total} {words}", file=sys.stderr, flush=True)
+
+        yield show

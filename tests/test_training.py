@@ -1,0 +1,296 @@
+"""Training as a person runs it: tiny backbone, small videos, every way it can stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unveil.attention import block_metadata, calibrated_tau, load_block
+from unveil.cli import main
+from unveil.errors import TrainingError
+from unveil.training import checkpoint as checkpoints
+from unveil.training.checkpoint import load_checkpoint
+from unveil.training.monitor import read_log
+from unveil.training.recipe import Recipe, read_recipe
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+UNVEIL = str(Path(sys.executable).with_name("unveil"))
+
+
+def write_clip(folder: Path, seed: int, frames: int = 6, size: tuple[int, int] = (24, 36)) -> None:
+    """A folder of frames in which a bright square crosses noise."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    scene = rng.integers(0, 120, (*size, 3), dtype=np.uint8)
+    for i in range(frames):
+        frame = scene.copy()
+        frame[6:16, 2 + 3 * i : 12 + 3 * i] = rng.integers(180, 256, 3)
+        Image.fromarray(frame).save(folder / f"{i:03d}.png")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for i in range(5):
+        write_clip(folder / f"clip{i}", i)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two heads, 6x9 patches, eight steps, a checkpoint after every one."""
+    file = tmp_path_factory.mktemp("recipe") / "recipe.toml"
+    file.write_text(
+        f'backbone = "{tiny_backbone}"\nheads = 2\nsize = 24\nwindows = 2\nsteps = 8\n'
+        "batch = 2\nlr = 1e-3\nvalidation = 1\ntry_every = 4\ncheckpoint_every = 1\nkeep = [4]\n"
+        'precision = "fp32"\n'
+    )
+    return file
+
+
+def command(videos: Path, recipe: Path, cache: Path, out: Path, *more: str) -> list[str]:
+    where = [str(videos), "--recipe", str(recipe), "--cache", str(cache), "--out", str(out)]
+    return ["train", *where, "--accelerator", "cpu", *more]
+
+
+@pytest.fixture(scope="module")
+def run(videos, recipe, cache, tmp_path_factory) -> Path:
+    """The folder of a run that was never interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(command(videos, recipe, cache, out)) == 0
+    return out
+
+
+def weights(out: Path, name: str = "block.safetensors") -> dict[str, torch.Tensor]:
+    about = block_metadata(out / name)
+    return load_block(out / name, about["backbone"], about["channels"]).state_dict()
+
+
+def test_a_run_leaves_a_block_a_log_and_pictures(run, tiny_backbone):
+    about = block_metadata(run / "block.safetensors")
+    assert (about["backbone"], about["heads"], about["steps"]) == (tiny_backbone, 2, 8)
+    assert block_metadata(run / "block-4.safetensors")["steps"] == 4
+    assert calibrated_tau(run / "block.safetensors") > 0
+    records = read_log(run)
+    assert [r["step"] for r in records if r["kind"] == "step"] == list(range(1, 9))
+    assert [r["step"] for r in records if r["kind"] == "trial"] == [0, 4, 8]
+    assert all(0 < r["entropy"] <= 1 for r in records if r["kind"] == "trial")
+    (start,) = (r for r in records if r["kind"] == "start")
+    assert len(start["train"]) == 4 and len(start["held"]) == 1
+    assert not set(start["train"]) & set(start["held"])
+    assert sorted(p.name for p in (run / "attention").iterdir()) == [
+        "000000.png",
+        "000004.png",
+        "000008.png",
+    ]
+    assert Image.open(run / "report.png").width > 1000
+    assert list((run / "tensorboard").glob("events*"))
+    assert not list(run.rglob("*.partial"))
+
+
+def test_weights_move_and_snapshots_differ(run):
+    early, late = weights(run, "block-4.safetensors"), weights(run)
+    assert not torch.equal(early["attention.qkv.weight"], late["attention.qkv.weight"])
+
+
+def test_a_run_killed_at_any_moment_ends_at_the_same_weights(videos, recipe, cache, run, tmp_path):
+    """SIGKILL when the third step is logged; then the same command again: bitwise the same."""
+    out = tmp_path / "killed"
+    line = [UNVEIL, *command(videos, recipe, cache, out)]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not any(r["kind"] == "step" and r["step"] >= 3 for r in read_log(out)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "block.safetensors").exists()
+    reached = load_checkpoint(out).step
+    assert 2 <= reached < 8
+    assert main(command(videos, recipe, cache, out)) == 0
+    want, got = weights(run), weights(out)
+    assert all(torch.equal(want[name], got[name]) for name in want)
+    kept = {"step", "semantic", "motion", "lr", "grad_norm"}
+    told = [
+        [{k: r[k] for k in kept} for r in read_log(o) if r["kind"] == "step"] for o in (run, out)
+    ]
+    assert told[0] == told[1]
+
+
+def test_two_processes_equal_one_with_the_same_batch(videos, recipe, cache, run, tmp_path):
+    out = tmp_path / "two"
+    line = [UNVEIL, *command(videos, recipe, cache, out, "--devices", "2")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(line, check=True, capture_output=True, env=environment, timeout=120)
+    want, got = weights(run), weights(out)
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], atol=1e-5, rtol=1e-4)
+    assert [r["step"] for r in read_log(out) if r["kind"] == "step"] == list(range(1, 9))
+
+
+def test_broken_and_short_clips_are_skipped_and_counted(tmp_path, recipe, cache, capsys):
+    folder = tmp_path / "videos"
+    for i in range(3):
+        write_clip(folder / f"good{i}", i)
+    write_clip(folder / "short", 9, frames=2)
+    (folder / "broken.mp4").write_bytes(b"this is no video")
+    out = tmp_path / "out"
+    assert main(command(folder, recipe, cache, out, "--steps", "2")) == 0
+    said = capsys.readouterr().err
+    assert "skipped short: short has 2 frames, fewer than a window of 3" in said
+    assert "skipped broken.mp4" in said
+    (start,) = (r for r in read_log(out) if r["kind"] == "start")
+    assert sorted(start["skipped"]) == ["broken.mp4", "short"]
+    assert len(start["train"] + start["held"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "no folder"),
+        (lambda folder: folder.mkdir(), "no videos and no folders of frames"),
+        (lambda folder: write_clip(folder / "short", 0, frames=1), "none of the 1 clips"),
+    ],
+)
+def test_nothing_to_train_on_is_said(make, message, tmp_path, recipe, cache, capsys):
+    make(tmp_path / "videos")
+    assert main(command(tmp_path / "videos", recipe, cache, tmp_path / "out")) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    videos, recipe, cache, tmp_path, monkeypatch, capsys
+):
+    out, real, calls = tmp_path / "out", os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(checkpoints.os, "fsync", fsync)
+    assert main(command(videos, recipe, cache, out)) == 2
+    said = capsys.readouterr().err
+    assert "checkpoint of step 3" in said and "No space left on device" in said
+    assert load_checkpoint(out).step == 2
+    assert not list(out.glob(".*.partial"))
+
+
+def test_a_run_goes_on_with_the_same_recipe_only(videos, recipe, cache, run, capsys):
+    assert main(command(videos, recipe, cache, run, "--lr", "2e-3")) == 2
+    assert "another recipe (lr differ)" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_left_as_it_is(videos, recipe, cache, run):
+    before = weights(run)
+    assert main(command(videos, recipe, cache, run)) == 0
+    assert all(torch.equal(before[name], value) for name, value in weights(run).items())
+
+
+@pytest.mark.parametrize("content", [b"nonsense", b""])
+def test_a_damaged_checkpoint_is_an_error(content, tmp_path):
+    (tmp_path / checkpoints.NAME).write_bytes(content)
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_another_version_is_an_error(tmp_path):
+    torch.save({"format": "unveil-checkpoint-0"}, tmp_path / checkpoints.NAME)
+    with pytest.raises(TrainingError, match="another version"):
+        load_checkpoint(tmp_path)
+
+
+def test_losses_that_are_not_finite_stop_the_run(
+    videos, recipe, cache, tmp_path, monkeypatch, capsys
+):
+    from unveil.training import loop
+    from unveil.training.step import Losses
+
+    real, calls = loop.clip_losses, []
+
+    def losses(*arguments):
+        calls.append(arguments)
+        found = real(*arguments)
+        return Losses(found.semantic * float("nan"), found.motion) if len(calls) == 5 else found
+
+    monkeypatch.setattr(loop, "clip_losses", losses)
+    out = tmp_path / "out"
+    assert main(command(videos, recipe, cache, out)) == 2
+    said = capsys.readouterr().err
+    assert "step 3: semantic loss nan" in said and said.count("(window ") == 2
+    assert load_checkpoint(out).step == 2
+
+
+@pytest.mark.parametrize("processes", ["2", "3"])
+def test_processes_that_cannot_share_a_batch(processes, videos, recipe, cache, tmp_path, capsys):
+    arguments = ["--devices", processes, "--batch", "5"]
+    assert main(command(videos, recipe, cache, tmp_path / "out", *arguments)) == 2
+    assert f"{processes} processes cannot share a batch of 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda f: f.stem)
+def test_every_recipe_that_is_shipped_can_be_read(file):
+    assert read_recipe(file).steps > 0
+
+
+def test_the_paper_s_recipe_has_the_paper_s_constants():
+    paper = read_recipe(CONFIGS / "paper.toml")
+    assert (paper.lr, paper.final_lr, paper.batch, paper.start) == (1e-5, 1e-6, 8, "random")
+    assert (paper.frames, paper.max_gap) == (3, 4)
+    assert (paper.weight_decay, paper.final_weight_decay) == (0.04, 0.1)
+    assert (paper.dropout, paper.attention_dropout) == (0.1, 0.4)
+    assert paper.losses == type(paper.losses)()
+
+
+def test_the_default_recipe_is_that_of_the_shipped_block():
+    shipped = json.loads(json.dumps(block_metadata(shipped_block())["recipe"]))
+    assert shipped == json.loads(json.dumps(as_table(read_recipe(CONFIGS / "default.toml"))))
+
+
+def shipped_block() -> Path:
+    from unveil import attention, weights
+
+    return attention.shipped_block(weights.DEFAULT)
+
+
+def as_table(recipe: Recipe) -> dict:
+    import dataclasses
+
+    return dataclasses.asdict(recipe)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps = 0", "steps must be positive"),
+        ("step = 5", "no such entry 'step'"),
+        ("frames = 1", "at least 2 frames"),
+        ('precision = "int8"', "fp32, bf16 or auto"),
+        ('start = "warm"', "random or similar"),
+        ("[losses]\nquery = 1", "no such entry 'query'"),
+        ("steps = ", "not TOML"),
+    ],
+)
+def test_a_recipe_that_is_wrong_is_an_error(text, message, tmp_path):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(TrainingError, match=message):
+        read_recipe(tmp_path / "r.toml")
+
+
+def test_a_tiny_recipe_trains_in_two_minutes():
+    tiny = read_recipe(CONFIGS / "tiny.toml")
+    assert tiny.steps <= 200 and tiny.size <= 112
