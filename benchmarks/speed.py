@@ -60,21 +60,28 @@ def chunks(video: np.ndarray, frames: int) -> Iterator[np.ndarray]:
 
 
 def clustering(mode: str, frames: int, h: int, w: int) -> dict[str, Any]:
-    """One mode from pixels to ids a patch; nothing is decoded, refined or written."""
+    """One mode from pixels to ids a patch; nothing is decoded, refined or written.
+
+    The backbone sees the rendered frames once; its seconds are scaled to all frames.
+    """
     from unveil.backbone import Backbone
     from unveil.pipeline import Clock, peak_memory_mb
     from unveil.segmenter import FINDERS
     from unveil.settings import Settings
+    from unveil.types import Features
 
     backbone, clock, video = Backbone(), Clock(), rendered()
     size = (h * backbone.patch, w * backbone.patch)
     backbone.encode(video[:4], size)  # the first pass pays for what the others find ready
+    with clock("backbone"):
+        features = backbone.encode(video, size)
+    clock.seconds["backbone"] *= frames / len(video)
     finder = FINDERS[mode](Settings(mode=mode))
-    for part in chunks(video, frames):
-        with clock("backbone"):
-            features = backbone.encode(part, size)
+    for i in range(0, frames, CHUNK):
+        of = np.arange(i, min(frames, i + CHUNK)) % len(video)
+        part = Features(features.keys[of], features.patch, features.saliency[of])
         with clock("clustering"):
-            finder.add(features, part)
+            finder.add(part, video[of])
     with clock("clustering"):
         finder.finish()
     about = {"mode": mode, "frames": frames, "grid": f"{h}x{w}"}

@@ -1,0 +1,75 @@
+"""Stages beside each other: in order, no further ahead than said, errors where they are due."""
+
+import threading
+import time
+
+import pytest
+
+from unveil.pipeline import Clock, ahead, peak_memory_mb
+
+
+def threads() -> int:
+    return sum("unveil-ahead" in thread.name for thread in threading.enumerate())
+
+
+def test_items_come_in_order_and_at_most_one_waits():
+    made = []
+
+    def items():
+        for i in range(7):
+            made.append(i)
+            yield i
+
+    for i in ahead(items()):
+        time.sleep(0.01)
+        assert len(made) <= i + 2
+    assert made == list(range(7))
+    assert list(ahead(iter(()))) == []
+
+
+def test_an_item_is_made_while_the_one_before_is_worked_on():
+    meet = threading.Barrier(2, timeout=10)
+
+    def items():
+        yield 0
+        meet.wait()  # passes only if the user is at work on item 0
+        yield 1
+
+    for i in ahead(items()):
+        if i == 0:
+            meet.wait()
+
+
+def test_an_error_is_raised_where_it_was_due_and_the_thread_ends():
+    def items():
+        yield 0
+        raise ValueError("broken frame")
+
+    got = []
+    with pytest.raises(ValueError, match="broken frame"):
+        got.extend(ahead(items()))
+    assert threads() == 0
+
+
+def test_breaking_off_ends_the_thread():
+    some = ahead(iter(range(1000)))
+    assert next(some) == 0
+    assert threads() == 1
+    some.close()
+    assert threads() == 0
+
+
+def test_a_clock_adds_up_what_its_stages_took():
+    clock = Clock()
+    for _ in range(2):
+        with clock("a"):
+            time.sleep(0.02)
+    with pytest.raises(KeyError), clock("b"):
+        raise KeyError
+    assert list(clock.each("c", iter([1, 2]))) == [1, 2]
+    assert list(clock.seconds) == ["a", "b", "c"]
+    assert clock.seconds["a"] >= 0.04 > clock.seconds["b"]
+
+
+def test_memory_is_told_in_megabytes():
+    assert 10 < peak_memory_mb() < 100_000
