@@ -15,6 +15,7 @@ from unveil.cli.data import Data
 from unveil.cli.evaluate import Evaluate
 from unveil.cli.recut import Recut
 from unveil.cli.segment import Demo, Segment
+from unveil.cli.train import Train
 from unveil.cli.weights import Weights
 from unveil.errors import UnveilError
 
@@ -22,6 +23,7 @@ Command = (
     Annotated[Segment, tyro.conf.subcommand("segment")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Recut, tyro.conf.subcommand("recut")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
