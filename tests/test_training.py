@@ -96,7 +96,8 @@ def test_a_run_leaves_a_block_a_log_and_pictures(run, tiny_backbone):
         "000004.png",
         "000008.png",
     ]
-    assert Image.open(run / "report.png").width > 1000
+    with Image.open(run / "report.png") as report:
+        assert report.width > 1000
     assert list((run / "tensorboard").glob("events*"))
     assert not list(run.rglob("*.partial"))
 

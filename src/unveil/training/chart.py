@@ -26,8 +26,8 @@ def draw_chart(title: str, lines: Sequence[Line], size: tuple[int, int]) -> Imag
     image = Image.new("RGB", size, _PAPER)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
     points = [p for line in lines for p in line.points]
-    last = max((x for x, _ in points), default=0) or 1
-    top = nice_ceiling(max((y for _, y in points), default=0))
+    last = max((x for x, _ in points), default=0.0) or 1.0
+    top = nice_ceiling(max((y for _, y in points), default=0.0))
     right, bottom = width - _RIGHT, height - _BOTTOM
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -35,7 +35,7 @@ def draw_chart(title: str, lines: Sequence[Line], size: tuple[int, int]) -> Imag
 
     for i in range(_TICKS + 1):
         value, step = top * i / _TICKS, last * i / _TICKS
-        (x, _), (_, y) = place(step, 0), place(0, value)
+        (x, _), (_, y) = place(step, 0.0), place(0.0, value)
         draw.line((_LEFT, y, right, y), _GRID)
         draw.text((_LEFT - 6, y), f"{value:.3g}", _FAINT, font, anchor="rm")
         anchor = "rm" if i == _TICKS else "mm"

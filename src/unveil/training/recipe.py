@@ -32,11 +32,11 @@ class Recipe:
     """Of everything that is drawn."""
     start: str = "similar"
     """random, as published, or similar: the first rows are similarity of standardised keys."""
-    sharpness: float = 2.0
+    sharpness: float = 1.0
     """Of the rows at a similar start: a factor of queries and keys each."""
     batch: int = 2
     """Clips a step, over all processes together."""
-    steps: int = 4000
+    steps: int = 3000
     """Steps of the optimiser."""
     lr: float = 1e-4
     """Learning rate at the start. The paper's 1e-5 is meant for 60,000 steps of 8 clips."""

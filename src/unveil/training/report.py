@@ -38,7 +38,7 @@ def draw_report(out: Path, records: list[dict[str, Any]]) -> Path:
         draw_chart("gradient norm", _smoothed(steps, "grad_norm"), (_WIDTH, _HEIGHT)),
     ]
     pictures = sorted((out / "attention").glob("*.png"))
-    last = Image.open(pictures[-1]).convert("RGB") if pictures else Image.new("RGB", (1, 1))
+    last = _read(pictures[-1]) if pictures else Image.new("RGB", (1, 1))
     width = max(2 * _WIDTH + 3 * _GAP, last.width + 2 * _GAP)
     height = _HEAD + 3 * (_HEIGHT + _GAP) + last.height + _GAP
     sheet = Image.new("RGB", (width, height), _PAPER)
@@ -51,6 +51,11 @@ def draw_report(out: Path, records: list[dict[str, Any]]) -> Path:
     sheet.save(partial, "PNG")
     partial.replace(out / REPORT)
     return out / REPORT
+
+
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def _title(sheet: Image.Image, out: Path, records: list[dict], steps: list[dict]) -> None:
@@ -74,13 +79,13 @@ def _smoothed(steps: list[dict], *names: str) -> list[Line]:
     size = max(1, len(steps) // 100)
     groups = [steps[i : i + size] for i in range(0, len(steps), size)]
     return [
-        Line(name, [(g[-1]["step"], sum(r[name] for r in g) / len(g)) for g in groups])
+        Line(name, [(float(g[-1]["step"]), sum(r[name] for r in g) / len(g)) for g in groups])
         for name in names
     ]
 
 
 def _of(trials: list[dict], **names: str) -> list[Line]:
     return [
-        Line(label, [(t["step"], t[name]) for t in trials if name in t])
+        Line(label, [(float(t["step"]), float(t[name])) for t in trials if name in t])
         for name, label in names.items()
     ]

@@ -61,7 +61,7 @@ def _try_clip(block: Block, clip: ClipFeatures, tau: float) -> tuple[float, ...]
     entropy = -(p * p.clamp_min(tiny).log()).sum(-1).mean().item() / math.log(p.shape[1])
     grid = p.unflatten(0, (rows.frames, rows.h, rows.w))
     near = _divergence(grid[:, :, :-1].flatten(0, 2), grid[:, :, 1:].flatten(0, 2))
-    clusters = [len(paper.merge(rows, t).centres) for t in (paper.TAU, tau)]
+    clusters = [float(len(paper.merge(rows, t).centres)) for t in (paper.TAU, tau)]
     return *clusters, entropy, near.median().item(), _random_kl(p)
 
 
