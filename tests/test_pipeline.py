@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from unveil.pipeline import Clock, ahead, peak_memory_mb
+from unveil.pipeline import Clock, ahead, frames_at_once, peak_memory_mb
 
 
 def threads() -> int:
@@ -69,6 +69,14 @@ def test_a_clock_adds_up_what_its_stages_took():
     assert list(clock.each("c", iter([1, 2]))) == [1, 2]
     assert list(clock.seconds) == ["a", "b", "c"]
     assert clock.seconds["a"] >= 0.04 > clock.seconds["b"]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "size", "want"),
+    [(16, (480, 854), 16), (16, (1080, 1920), 16), (16, (2160, 3840), 4), (3, (4320, 7680), 3)],
+)
+def test_fewer_large_frames_are_held(chunk, size, want):
+    assert frames_at_once(chunk, *size) == want
 
 
 def test_memory_is_told_in_megabytes():

@@ -8,7 +8,7 @@ from unveil import refine
 from unveil.errors import InputError
 from unveil.export import STATE, Writer
 from unveil.finders import Found
-from unveil.pipeline import Clock, Progress, ahead, silent
+from unveil.pipeline import Clock, Progress, ahead, frames_at_once, silent
 from unveil.video import Video
 
 
@@ -21,6 +21,7 @@ def paint(
     InputError where the video has not as many frames as were looked at.
     """
     done, total = 0, len(found.ids)
+    chunk = frames_at_once(chunk, video.height, video.width)
     for frames in clock.each("decode", ahead(video.chunks(chunk))):
         t, height, width, _ = frames.shape
         ids = found.ids[done : done + t]

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
+LARGE = 100 << 20
+"""Bytes of frames above which a chunk holds fewer of them: 16 frames of 1920x1080 are below."""
+_LEAST = 4  # frames that the backbone takes at a time
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage, what is done and what there is to do (None where nobody knows)."""
@@ -16,6 +19,15 @@ Progress = Callable[[str, int, int | None], None]
 
 def silent(stage: str, done: int, total: int | None) -> None:
     """The Progress of those who ask for none."""
+
+
+def frames_at_once(chunk: int, height: int, width: int) -> int:
+    """How many frames of height x width px to hold: `chunk`, or fewer of large ones, four at least.
+
+    Some five chunks are alive at a time: decoded, worked on, and waiting to be written.
+    """
+    fit = LARGE // (3 * height * width)
+    return min(chunk, max(_LEAST, fit - fit % _LEAST))
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

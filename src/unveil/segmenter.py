@@ -23,7 +23,7 @@ from unveil.errors import InputError
 from unveil.export import Writer
 from unveil.finders import FastFinder, Found, PaperFinder
 from unveil.painter import paint, write
-from unveil.pipeline import Clock, Progress, ahead, peak_memory_mb, silent
+from unveil.pipeline import Clock, Progress, ahead, frames_at_once, peak_memory_mb, silent
 from unveil.settings import Settings
 from unveil.stream import Stream, in_blocks
 from unveil.types import Segmentation
@@ -145,7 +145,8 @@ class Segmenter:
         """The first pass: what is in the video."""
         finder = FINDERS[self.settings.mode](self.settings, self._block)
         done = 0
-        for frames in clock.each("decode", ahead(video.chunks(self.settings.chunk))):
+        chunk = frames_at_once(self.settings.chunk, video.height, video.width)
+        for frames in clock.each("decode", ahead(video.chunks(chunk))):
             with clock("backbone"):
                 features = self.backbone.encode(frames, self.settings.size)
             with clock("clustering"):

@@ -52,7 +52,7 @@ class Settings:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the backbone; auto is bf16 where the processor computes in it."""
     chunk: int = 16
-    """Frames held at a time."""
+    """Frames held at a time; fewer where they are larger than 1920x1080."""
     seed: int = 0
     """Of everything that is drawn. Same input, same seed, same bytes."""
 
