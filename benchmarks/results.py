@@ -100,7 +100,8 @@ class Results:
         size = {"frames": 24, "height": 192, "width": 320}
         if not root.is_dir():
             make_benchmark(root, "davis2017", sequences=CLIPS, seed=SEED, **size)
-        record = self.score(open_dataset("davis2017", root), "synthetic")
+        names = (*protocols.defaults("davis2017"), "video-ap")
+        record = self.score(open_dataset("davis2017", root), "synthetic", names=names)
         about = (
             f"{CLIPS} rendered clips of 24 frames, 320x192, with exact masks: `unveil data make "
             f"--sequences {CLIPS} --seed {SEED}`. Scenarios: calm, occlusion, return, late, crowd."

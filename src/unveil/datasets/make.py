@@ -10,6 +10,16 @@ from unveil.datasets.synthetic import benchmark, render
 from unveil.errors import InputError
 from unveil.staging import OUTPUT, RUN, Staging
 
+MADE_BY = "unveil data make"
+
+
+def is_made(root: Path) -> bool:
+    """Whether a folder is one that `make_benchmark` wrote."""
+    try:
+        return json.loads((root / RUN).read_text()).get("made_by") == MADE_BY
+    except (OSError, ValueError, AttributeError):
+        return False
+
 
 def make_benchmark(
     out: Path,
@@ -43,7 +53,7 @@ def make_benchmark(
         write_layout(layout, staging.path, clips())
         files = sorted({p.name for p in staging.path.iterdir()} | {RUN})
         about = {
-            "made_by": "unveil data make",
+            "made_by": MADE_BY,
             "unveil": version("unveil"),
             "layout": layout,
             "sequences": sequences,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unveil.datasets import Dataset
+from unveil.datasets.make import is_made
 from unveil.evaluate import cache, protocols
 from unveil.evaluate.own import plain, segmented
 from unveil.evaluate.published import published
@@ -57,11 +58,12 @@ def evaluate(
     done = {r["sequence"]: r for r in _scored(made, len(tasks), jobs, on_progress)}
     ordered = [done[s.name] for s in dataset.sequences]
     scored = [r for r in ordered if "error" not in r]
+    synthetic = is_made(dataset.root)
     return {
         "dataset": {
             "name": dataset.name,
             "root": str(dataset.root),
-            "split": dataset.split,
+            "split": f"synthetic, {dataset.split}" if synthetic else dataset.split,
             "sequences": [s.name for s in dataset.sequences],
         },
         "method": {
@@ -72,7 +74,8 @@ def evaluate(
         "protocols": {
             name: {
                 **protocols.summary(name, scored),
-                "published": published(dataset.name, name),
+                # A layout can be borrowed; what others published was not measured on our clips.
+                "published": [] if synthetic else published(dataset.name, name),
             }
             for name in names
         },
