@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from unveil import objects
+from unveil.cluster.fast import State
 from unveil.errors import InputError
 from unveil.report.contact import ContactSheet
 from unveil.report.movie import Movie
@@ -104,6 +105,11 @@ class Writer:
         if len(self._pending) == _AHEAD:
             self._pending.popleft().result()
         self._pending.append(self._thread.submit(self._write, frames, labels, first))
+
+    def keep(self, state: State) -> None:
+        """Put what a new cut needs beside the masks."""
+        with said(self._staging.out):
+            state.save(self.path / STATE)
 
     def finish(self, scores: Mapping[int, float], run: Mapping[str, Any]) -> Path:
         """Complete the folder and put it in its place.
@@ -222,7 +228,7 @@ def save(segmentation: Segmentation, out: str | Path) -> Path:
             frames = None if s.frames is None else s.frames[part]
             writer.write(frames, s.labels[part], s.frame_names[part])
         if s.state is not None:
-            s.state.save(writer.path / STATE)
+            writer.keep(s.state)
         return writer.finish(s.scores, s.run)
 
 

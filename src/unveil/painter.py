@@ -6,7 +6,7 @@ import numpy as np
 
 from unveil import refine
 from unveil.errors import InputError
-from unveil.export import STATE, Writer
+from unveil.export import Writer
 from unveil.finders import Found
 from unveil.pipeline import Clock, Progress, ahead, frames_at_once, silent
 from unveil.video import Video
@@ -17,7 +17,7 @@ def paint(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Frames [t, H, W, 3] and their labels [t, H, W], at most `chunk` frames at a time.
 
-    What has no state comes from the published clustering and is upsampled as published. Raises
+    What has no shares comes from the published clustering and is upsampled as published. Raises
     InputError where the video has not as many frames as were looked at.
     """
     done, total = 0, len(found.ids)
@@ -28,10 +28,10 @@ def paint(
         if len(ids) < t:
             raise InputError(f"{video.name} has more than the {total} frames that were looked at")
         with clock("refine"):
-            if found.state is None:
+            if found.share is None:
                 labels = refine.nearest(ids, height, width)
             else:
-                labels = refine.sharpen(ids, frames)
+                labels = refine.sharpen(ids, found.share[done : done + t], frames)
         done += t
         yield frames, labels
         report("writing", done, total)
@@ -51,4 +51,4 @@ def write(
         done += len(frames)
     if found.state is not None:
         with clock("write"):
-            found.state.save(writer.path / STATE)
+            writer.keep(found.state)

@@ -146,7 +146,7 @@ class Segmentation:
         return self.labels == id
 
     def save(self, out: str | Path) -> Path:
-        """Write masks, overlay.mp4, objects.json, contact.png and run.json; return the folder."""
+        """Write masks, pictures, objects.json, state.npz and run.json; return the folder."""
         from unveil.export import save  # an upward call: export is built on this value
 
         return save(self, out)
