@@ -202,6 +202,7 @@ class Deadly:
     name: str
     origin: Path
     note: str = ""
+    video_id: None = None
 
     def frame_names(self):
         return ("00000",)
@@ -246,6 +247,21 @@ def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, mon
     assert command.run() == 0 and len(loaded) == 1
     changed = replace(command, settings=replace(settings, size=40))
     assert changed.run() == 0 and len(loaded) == 2
+
+
+def test_one_list_of_results_for_all_videos_as_the_server_takes_it(made, tmp_path, capsys):
+    root = tmp_path / "theirs"
+    root.mkdir()
+    truth = json.loads((made["ytvis2019"] / "train.json").read_text())
+    kept = ("video_id", "category_id", "segmentations")
+    results = [{"score": 0.5, **{k: a[k] for k in kept}} for a in truth["annotations"]]
+    (root / "results.json").write_text(json.dumps(results))
+    command = Evaluate("ytvis2019", made["ytvis2019"], root, json=tmp_path / "o.json", jobs=1)
+    assert evaluated(command)["protocols"]["video-ap"]["mean"]["AP"] == pytest.approx(1)
+    other = replace(command, dataset="folder", root=made["folder"])
+    assert other.run() == 2 and "only those of YouTube-VIS" in capsys.readouterr().err
+    (root / "results.json").write_text('{"videos": []}')
+    assert command.run() == 2 and "no list of YouTube-VIS results" in capsys.readouterr().err
 
 
 def test_own_proposals_beyond_the_limit_are_dropped_by_score_and_others_refused():

@@ -35,6 +35,7 @@ class DavisSequence:
     masks: Path
     single: bool
     note: str = ""
+    video_id: None = None
 
     @property
     def origin(self) -> Path:

@@ -27,6 +27,7 @@ class FolderSequence:
     images: Path
     masks: Path
     note: str = ""
+    video_id: None = None
 
     @property
     def origin(self) -> Path:

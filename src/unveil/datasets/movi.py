@@ -38,6 +38,7 @@ class MoviSequence:
     offset: int
     length: int
     note: str = ""
+    video_id: None = None
 
     @property
     def origin(self) -> Path:

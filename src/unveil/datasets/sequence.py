@@ -25,6 +25,9 @@ class Sequence(Protocol):
     def frame_names(self) -> tuple[str, ...]:
         """One stem a frame, after which masks are named."""
 
+    video_id: int | None
+    """Its number in a YouTube-VIS file, by which lists of results name it; None elsewhere."""
+
     @property
     def origin(self) -> Path:
         """The file or folder that its annotation comes from, for messages."""

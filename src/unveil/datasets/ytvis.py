@@ -41,6 +41,11 @@ class YtvisSequence:
     note: str = ""
 
     @property
+    def video_id(self) -> int:
+        """Its number in the file."""
+        return self.video["id"]
+
+    @property
     def origin(self) -> Path:
         """The annotation file."""
         return self.file

@@ -7,6 +7,7 @@ For a sequence `dog` under a folder, the first of these that is there:
     dog/00000.png …          palette, grey or DAVIS-coloured masks
     dog/objects.json         YouTube-VIS records with COCO run lengths
     dog.json                 the same
+    results.json             one list for all videos of a YouTube-VIS file, as its server takes it
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from unveil.datasets.masks import image_files, read_stack, unify_binary
 from unveil.errors import DataError
 from unveil.metrics.measured import Track
 
+RESULTS = "results.json"
+_MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 _DEEPEST = np.iinfo(np.uint16).max
 
 
@@ -50,12 +54,12 @@ def locate(root: Path, name: str) -> Path:
     for masks in (folder / "masks", folder):
         if image_files(masks):
             return masks
-    for file in (folder / "objects.json", root / f"{name}.json"):
+    for file in (folder / "objects.json", root / f"{name}.json", root / RESULTS):
         if file.is_file():
             return file
     raise DataError(
         f"no masks of {name} in {root}: looked for {name}.npz, {name}/masks/*.png, {name}/*.png, "
-        f"{name}/objects.json and {name}.json"
+        f"{name}/objects.json, {name}.json and {RESULTS}"
     )
 
 
@@ -73,18 +77,25 @@ def fingerprint(place: Path) -> str:
 
 
 def read_prediction(
-    place: Path, frame_names: Sequence[str], size: tuple[int, int], name: str
+    place: Path,
+    frame_names: Sequence[str],
+    size: tuple[int, int],
+    name: str,
+    video_id: int | None = None,
 ) -> Prediction:
     """The masks at a place that `locate` found.
 
     frame_names: the frames of the sequence, which masks are named after. size: height and width
-    that they must have. Raises DataError naming the file that is missing, of another size, holds
-    floating point numbers or colours out of the palette.
+    that they must have. video_id: of the sequence, by which a list of results names it. Raises
+    DataError naming the file that is missing, of another size, holds floating point numbers or
+    colours out of the palette.
     """
     if place.suffix == ".npz":
         prediction = _from_npz(place)
     elif place.suffix == ".json":
-        prediction = _from_json(place, name)
+        shape = (len(frame_names), *size)
+        listed = place.name == RESULTS
+        prediction = _from_list(place, shape, video_id) if listed else _from_json(place, name)
     else:
         prediction = _from_masks(place, frame_names)
     t, h, w = prediction.labels.shape
@@ -178,18 +189,42 @@ class _RunLengths:
                 yield frame, _mask(record, *self.size)
 
 
+def _from_list(path: Path, shape: tuple[int, int, int], video_id: int | None) -> Prediction:
+    """The results of one video in a list of those of all."""
+    if video_id is None:
+        raise DataError(f"{path} numbers its videos, which only those of YouTube-VIS have")
+    try:
+        mine = _results(path, path.stat().st_mtime_ns).get(video_id, [])
+        return _tracked(mine, shape, path)
+    except _MALFORMED as error:
+        raise DataError(f"{path} is no list of YouTube-VIS results ({error!r})") from error
+
+
+@lru_cache(maxsize=1)
+def _results(path: Path, changed: int) -> Mapping[int, list[Mapping[str, Any]]]:
+    """The records of a list by video, read once for all sequences that a process scores."""
+    of_video: dict[int, list[Mapping[str, Any]]] = {}
+    for record in _load(path):
+        of_video.setdefault(record["video_id"], []).append(record)
+    return of_video
+
+
 def _from_json(path: Path, name: str) -> Prediction:
     content = _load(path)
     try:
         video = _video(content, name)
         mine = [a for a in content["annotations"] if a["video_id"] == video["id"]]
-        t, h, w = len(video["file_names"]), video["height"], video["width"]
-        scores = {i: float(a.get("score", 1.0)) for i, a in enumerate(mine, 1)}
-        tracks = {i: _RunLengths(a["segmentations"], (h, w)) for i, a in enumerate(mine, 1)}
-        labels = _seen(tracks, scores, (t, h, w))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        return _tracked(mine, (len(video["file_names"]), video["height"], video["width"]), path)
+    except _MALFORMED as error:
         raise DataError(f"{path} is not in the layout of YouTube-VIS ({error!r})") from error
-    return Prediction(labels, path, scores, tracks)
+
+
+def _tracked(
+    records: Sequence[Mapping[str, Any]], shape: tuple[int, int, int], path: Path
+) -> Prediction:
+    scores = {i: float(a.get("score", 1.0)) for i, a in enumerate(records, 1)}
+    tracks = {i: _RunLengths(a["segmentations"], shape[1:]) for i, a in enumerate(records, 1)}
+    return Prediction(_seen(tracks, scores, shape), path, scores, tracks)
 
 
 def _video(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -214,7 +249,7 @@ def _scores(path: Path) -> dict[int, float]:
         raise DataError(f"{path} is not in the layout of YouTube-VIS ({error!r})") from error
 
 
-def _load(path: Path) -> Mapping[str, Any]:
+def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:

@@ -56,7 +56,7 @@ def read(sequence: Sequence, place: Path) -> tuple[np.ndarray, Prediction]:
     truth = sequence.truth()
     _, h, w = truth.shape
     names = sequence.frame_names()
-    return truth, read_prediction(place, names, (h, w), sequence.name)
+    return truth, read_prediction(place, names, (h, w), sequence.name, sequence.video_id)
 
 
 def _key(task: Task, place: Path) -> str | None:

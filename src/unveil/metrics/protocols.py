@@ -41,7 +41,8 @@ class Protocol:
         """Score one sequence. Raises DataError where it has more proposals than are allowed."""
         if self.limit is not None and len(m.ids) > self.limit:
             raise DataError(
-                f"{len(m.ids)} proposals, {self.title} allows {self.limit}: keep the best ones"
+                f"{len(m.ids)} proposals, {self.title} allows {self.limit}: keep the best ones, "
+                "or choose other protocols with --protocol"
             )
         return self._score(m)
 
