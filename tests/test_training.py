@@ -281,7 +281,7 @@ def as_table(recipe: Recipe) -> dict:
         ("step = 5", "no such entry 'step'"),
         ("frames = 1", "at least 2 frames"),
         ('precision = "int8"', "fp32, bf16 or auto"),
-        ('start = "warm"', "random or similar"),
+        ('start = "warm"', "random or tied"),
         ("[losses]\nquery = 1", "no such entry 'query'"),
         ("steps = ", "not TOML"),
     ],

@@ -95,7 +95,7 @@ def train(
         raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
     checkpoint = load_checkpoint(out)
     data = prepare(folder, recipe, fabric, cache, watcher)
-    block = new_block(recipe, data.train).to(fabric.device)
+    block = new_block(recipe, data.train[0]).to(fabric.device)
     optimiser = make_optimiser(block, recipe)
     digests = [c.clip.digest for c in data.train]
     first = 0

@@ -65,7 +65,9 @@ class Monitor(Watcher):
         partial.write_text(lines)
         partial.replace(self.out / LOG)
         # As published: at random, whatever the run starts from.
-        self._untrained = new_block(dataclasses.replace(self.recipe, start="random"), train).eval()
+        self._untrained = new_block(
+            dataclasses.replace(self.recipe, start="random"), train[0]
+        ).eval()
         self._log = (self.out / LOG).open("a", buffering=1)
         self._board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1)
         names = {"train": [c.clip.name for c in train], "held": [c.clip.name for c in held]}

@@ -30,10 +30,10 @@ class Recipe:
     """Augmented windows a clip whose features are computed and cached."""
     seed: int = 0
     """Of everything that is drawn."""
-    start: str = "similar"
-    """random, as published, or similar: the first rows are similarity of standardised keys."""
-    sharpness: float = 1.0
-    """Of the rows at a similar start: a factor of queries and keys each."""
+    start: str = "tied"
+    """random, as published, or tied: keys are projected like queries at first (`start`)."""
+    sharpness: float = 1.5
+    """At a tied start: factor of the random weights of queries and keys each."""
     batch: int = 2
     """Clips a step, over all processes together."""
     steps: int = 3000
@@ -70,8 +70,8 @@ class Recipe:
                 raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
         if self.frames < 2:
             raise TrainingError(f"recipe: a window needs at least 2 frames, got {self.frames}")
-        if self.start not in ("random", "similar"):
-            raise TrainingError(f"recipe: start is random or similar, got {self.start!r}")
+        if self.start not in ("random", "tied"):
+            raise TrainingError(f"recipe: start is random or tied, got {self.start!r}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise TrainingError(f"recipe: precision is fp32, bf16 or auto, got {self.precision!r}")
         for name in ("dropout", "attention_dropout"):

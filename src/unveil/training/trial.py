@@ -41,7 +41,7 @@ def try_block(step: int, block: Block, clips: Sequence[ClipFeatures]) -> Trial:
 
 def row_scale(block: Block, clips: Sequence[ClipFeatures]) -> float:
     """How far apart a block's rows are: `Trial.random_kl`, nats. It grows as training goes on."""
-    return sum(_random_kl(_whole(window_rows(block, clip))) for clip in clips) / len(clips)
+    return sum(random_kl(_whole(window_rows(block, clip))) for clip in clips) / len(clips)
 
 
 def window_features(clip: ClipFeatures) -> Features:
@@ -62,14 +62,15 @@ def _try_clip(block: Block, clip: ClipFeatures, tau: float) -> tuple[float, ...]
     grid = p.unflatten(0, (rows.frames, rows.h, rows.w))
     near = _divergence(grid[:, :, :-1].flatten(0, 2), grid[:, :, 1:].flatten(0, 2))
     clusters = [float(len(paper.merge(rows, t).centres)) for t in (paper.TAU, tau)]
-    return *clusters, entropy, near.median().item(), _random_kl(p)
+    return *clusters, entropy, near.median().item(), random_kl(p)
 
 
 def _whole(rows: BlockRows) -> Float[Tensor, "n m"]:
     return rows(0, rows.frames)
 
 
-def _random_kl(p: Float[Tensor, "n m"]) -> float:
+def random_kl(p: Float[Tensor, "n m"]) -> float:
+    """Median symmetric KL in nats of rows and others drawn from them."""
     shuffled = torch.randperm(len(p), generator=torch.Generator().manual_seed(0))
     return _divergence(p, p[shuffled]).median().item()
 
