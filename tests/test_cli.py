@@ -36,7 +36,8 @@ def test_a_folder_of_images_becomes_a_folder_of_results(tmp_path, options, capsy
     assert main(["segment", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *options]) == 0
     masks = sorted(p.name for p in (tmp_path / "out" / "masks").iterdir())
     assert masks == ["frame_10.png", "frame_7.png", "frame_8.png", "frame_9.png"]
-    assert Image.open(tmp_path / "out" / "masks" / masks[0]).size == (26, 18)
+    with Image.open(tmp_path / "out" / "masks" / masks[0]) as mask:
+        assert mask.size == (26, 18)
     said = capsys.readouterr().out
     assert "4 frames of 26x18" in said
     assert "contact.png" in said

@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unveil.datasets import Dataset
 from unveil.datasets.make import is_made
 from unveil.evaluate import cache, protocols
@@ -19,6 +17,8 @@ from unveil.evaluate.scoring import score
 from unveil.evaluate.task import Progress, Result, Task
 from unveil.settings import Settings
 
+_SCORE_WITH = ("unveil", "numpy", "scipy", "pycocotools")
+_SEGMENT_WITH = ("torch", "transformers", "av")
 # A forked child may hang on the threads of its parent's libraries; a spawned one cannot.
 _CONTEXT = multiprocessing.get_context("spawn")
 
@@ -81,9 +81,7 @@ def evaluate(
         },
         "failures": [r for r in ordered if "error" in r],
         "versions": {
-            "unveil": version("unveil"),
-            "numpy": np.__version__,
-            "scipy": version("scipy"),
+            **{p: version(p) for p in (*_SCORE_WITH, *(_SEGMENT_WITH if own else ()))},
             "python": platform.python_version(),
             "metrics": cache.code_digest("metrics"),
         },
