@@ -9,7 +9,6 @@ from scipy.spatial.distance import squareform
 from unveil.backbone import Backbone
 from unveil.cluster import fast, tree
 from unveil.cluster.micro import Grouper, Groups
-from unveil.cluster.paper import symmetric_kl
 from unveil.datasets.synthetic import render
 from unveil.errors import DataError, InputError
 from unveil.refine import nearest
@@ -75,22 +74,23 @@ def test_the_result_does_not_depend_on_the_chunks(chunk):
     assert np.array_equal(whole.ids, chunked.ids)
     assert torch.equal(whole.keys, chunked.keys)
     a, b = fast.describe(whole), fast.describe(chunked)
-    assert np.array_equal(a.patches, b.patches) and np.array_equal(a.tree, b.tree)
+    assert np.array_equal(a.groups, b.groups) and np.array_equal(a.tree, b.tree)
+    assert np.array_equal(a.share, b.share) and np.array_equal(a.leaf, b.leaf)
 
 
 def test_what_appears_late_is_found():
     labels = np.zeros((27, 9, 13), int)
     labels[23:, 3:6, 4:8] = 3
     found = fast.find(fast.describe(group(scene(labels), 4)))
-    assert iou(found.ids > 0, labels > 0) > 0.85
+    assert iou(found.ids == 1, labels > 0) > 0.85
+    assert (found.ids[labels == 0] > 0).mean() < 0.01
 
 
-def test_the_tree_is_average_linkage_of_symmetric_kl():
-    p = torch.rand(23, 23, generator=torch.Generator().manual_seed(1)).softmax(1)
-    d = symmetric_kl(p, p).double().numpy().copy()
-    np.fill_diagonal(d, 0)
-    expected = linkage(squareform((d + d.T) / 2, checks=False), "average")
-    got = tree.link(p, torch.ones(23))
+def test_the_tree_is_average_linkage():
+    points = np.random.default_rng(1).random((23, 4))
+    d = np.abs(points[:, None] - points).sum(2)
+    expected = linkage(squareform(d), "average")
+    got = tree.link(d, np.ones(23))
     np.testing.assert_allclose(got[:, 2], expected[:, 2], atol=1e-6)
     np.testing.assert_array_equal(got[:, [0, 1, 3]], expected[:, [0, 1, 3]])
 
@@ -103,46 +103,6 @@ def test_rows_over_weighted_prototypes_equal_rows_over_all_keys():
     full = (unit @ unit.T / 0.1).softmax(1)
     onto = torch.zeros(11, len(summary.mass)).scatter_(1, summary.member[:, None], 1.0)
     torch.testing.assert_close(tree.rows(keys, summary), full @ onto, atol=1e-5, rtol=1e-4)
-
-
-def slow_cuts(links: np.ndarray, node: int, m: int):
-    """Every way to cut the tree below a node, as lists of nodes."""
-    yield [node]
-    if node >= m:
-        a, b = links[node - m, :2].astype(int)
-        for left in slow_cuts(links, a, m):
-            for right in slow_cuts(links, b, m):
-                yield left + right
-
-
-def leaves(links: np.ndarray, node: int, m: int) -> list[int]:
-    if node < m:
-        return [node]
-    return [x for child in links[node - m, :2].astype(int) for x in leaves(links, child, m)]
-
-
-def test_pruning_is_the_cheapest_of_all_cuts():
-    rng = np.random.default_rng(5)
-    m = 7
-    links = linkage(rng.random((m, 3)), "average")
-    score, mass, price = rng.random(m), rng.integers(1, 9, m), 0.07
-    mean = (score * mass).sum() / mass.sum()
-    total = (mass * (score - mean) ** 2).sum()
-
-    def cost(nodes):
-        out = price * len(nodes)
-        for node in nodes:
-            i = leaves(links, node, m)
-            centre = (score[i] * mass[i]).sum() / mass[i].sum()
-            out += (mass[i] * (score[i] - centre) ** 2).sum() / total
-        return out
-
-    best = min(slow_cuts(links, 2 * m - 2, m), key=cost)
-    got = tree.prune(links, score, mass, price)
-    expected = np.zeros(m, int)
-    for i, node in enumerate(best):
-        expected[leaves(links, node, m)] = i
-    assert same_partition(got, expected)
 
 
 def test_a_cut_into_pieces_gives_nested_partitions():
@@ -195,7 +155,7 @@ def test_an_occluded_object_of_the_synthetic_benchmark_keeps_its_id(default_back
     found = fast.find(fast.describe(grouper.finish()))
     labels = nearest(found.ids, *clip.labels.shape[1:])
     assert iou(labels > 0, clip.labels > 0) > 0.75
-    seen = [i for i in range(24) if (clip.labels[i] == 1).sum() > 200]
+    seen = [i for i in range(24) if (clip.labels[i] == 1).sum() > 800]  # more than half of it
     assert np.ptp(seen) + 1 > len(seen) + 8, "it should be hidden in between"
     names = {np.bincount(labels[i][clip.labels[i] == 1]).argmax() for i in seen}
     assert len(names) == 1 and names != {0}

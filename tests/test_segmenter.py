@@ -112,7 +112,7 @@ def test_wishes_reach_the_cut(segmenters, options):
     assert len(Segmenter(fast, objects=2)(clip())) <= 2
     cuts = [Segmenter(fast, keep_background=True, granularity=g) for g in (0.0, 1.0)]
     coarse, fine = (len(cut(clip())) for cut in cuts)
-    assert coarse == 1 < fine
+    assert coarse <= 2 < fine  # the foreground and the background
 
 
 def test_a_segmentation_is_cut_anew_as_if_it_had_been_cut_so(segmenters):

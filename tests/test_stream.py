@@ -17,13 +17,13 @@ def play(stream: Stream, labels: np.ndarray, chunk: int) -> tuple[np.ndarray, in
     for i in range(0, len(labels), chunk):
         part = slice(i, i + chunk)
         some = Features(features.keys[part], 14, features.saliency[part])
-        for back, ids in stream.add(some, frames[part]):
-            shown.append(back)
-            out.append(ids)
+        for labelled in stream.add(some, frames[part]):
+            shown.append(labelled.frames)
+            out.append(labelled.ids)
         longest = max(longest, min(i + chunk, len(labels)) - sum(map(len, out)))
-    for back, ids in stream.flush():
-        shown.append(back)
-        out.append(ids)
+    for labelled in stream.flush():
+        shown.append(labelled.frames)
+        out.append(labelled.ids)
     assert np.array_equal(np.concatenate(shown), frames)
     return np.concatenate(out), longest
 

@@ -26,12 +26,14 @@ from unveil.types import Clusters, Features
 class Found:
     """What the first pass found.
 
-    ids: [T, h, w], an object a patch, 0 background. scores: id → 0 … 1. state: what a new cut
-    needs, where the mode keeps a tree.
+    ids: [T, h, w], the object that a patch is of or next to, 0 where none is. scores: id → 0 … 1.
+    share: [T, h, w], how much of a patch is that object's; None where all is. state: what a new
+    cut needs, where the mode keeps a tree.
     """
 
     ids: np.ndarray
     scores: dict[int, float]
+    share: np.ndarray | None = None
     state: State | None = None
 
 
@@ -94,7 +96,7 @@ def cut(state: State, settings: Settings) -> Found:
     """The objects of a state by the wishes of the settings, in milliseconds."""
     s = settings
     found = fast.find(state, s.objects, s.granularity, s.keep_background)
-    return Found(found.ids, found.scores, state)
+    return Found(found.near, found.scores, found.share, state)
 
 
 def rank(clusters: Clusters, features: Features) -> Found:

@@ -87,7 +87,7 @@ def recut_segmentation(
     found = _find(s.state, wishes)
     run = dict(s.run) | {"objects": len(found.scores), "recut": True}
     run["settings"] = {**run.get("settings", {}), **wishes}
-    return replace(s, labels=refine.sharpen(found.ids, s.frames), scores=found.scores, run=run)
+    return replace(s, labels=refine.sharpen(found.ids, found.share, s.frames), scores=found.scores, run=run)
 
 
 def _wishes(objects: int | None, granularity: float | None, keep: bool) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _wishes(objects: int | None, granularity: float | None, keep: bool) -> dict[
 
 def _find(state: State, wishes: dict[str, Any]) -> Found:
     found = fast.find(state, **wishes)
-    return Found(found.ids, found.scores, state)
+    return Found(found.near, found.scores, found.share, state)
 
 
 def _read(folder: Path) -> dict[str, Any]:

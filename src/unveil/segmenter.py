@@ -136,10 +136,10 @@ class Segmenter:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for block in blocks:
             features = self.backbone.encode(block, self.settings.size)
-            for frames, ids in stream.add(features, block):
-                yield frames, refine.sharpen(ids, frames)
-        for frames, ids in stream.flush():
-            yield frames, refine.sharpen(ids, frames)
+            for labelled in stream.add(features, block):
+                yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
+        for labelled in stream.flush():
+            yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
 
     def _look(self, video: Video, clock: Clock, report: Progress) -> Found:
         """The first pass: what is in the video."""

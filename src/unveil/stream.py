@@ -2,9 +2,9 @@
 
     stream = Stream()
     for frames in chunks:
-        for frames, ids in stream.add(backbone.encode(frames), frames):
-            ...                                  # ids [t, h, w], at most `delay` frames late
-    for frames, ids in stream.flush(): ...
+        for labelled in stream.add(backbone.encode(frames), frames):
+            ...                                  # at most `delay` frames late
+    for labelled in stream.flush(): ...
 
 Every block of frames is cut together with the blocks before it, as many as memory holds, and the
 pieces take the ids that the shared past already has. A piece without a past takes the id of an
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,7 +36,24 @@ ALIKE = 0.6
 """Cosine of centred mean keys from which a piece is an object that was gone."""
 MAX_ID = np.iinfo(np.uint16).max
 
-Labelled = tuple[UInt8[np.ndarray, "t H W 3"], Integer[np.ndarray, "t h w"]]
+
+@dataclass(frozen=True)
+class Labelled:
+    """Frames that are decided: near and share as `fast.Objects` has them, with ids that last."""
+
+    frames: UInt8[np.ndarray, "t H W 3"]
+    near: Integer[np.ndarray, "t h w"]
+    share: Float[np.ndarray, "t h w"]
+
+    @property
+    def ids(self) -> Integer[np.ndarray, "t h w"]:
+        """The object of every patch, 0 = background."""
+        return np.where(self.share > fast.INSIDE, self.near, 0)
+
+    @property
+    def patches(self) -> tuple[np.ndarray, np.ndarray]:
+        """What `refine.sharpen` takes."""
+        return self.near, self.share
 
 
 @dataclass
@@ -91,14 +108,15 @@ class Stream:
         groups = join(self._past)
         state = fast.describe(groups, self.attention, seed=self.seed)
         found = fast.find(state, self.objects, self.granularity, self.keep_background)
-        named = self._names(found, groups)[found.ids]
+        named = self._names(found, groups)[found.near]
         start = 0
         for i, block in enumerate(self._past):
             stop = start + len(block.ids)
             if i >= len(self._ids):
-                self._ids.append(named[start:stop])
-                frames = [self._frames.popleft() for _ in range(stop - start)]
-                yield np.stack(frames), named[start:stop]
+                frames = np.stack([self._frames.popleft() for _ in range(stop - start)])
+                decided = Labelled(frames, named[start:stop], found.share[start:stop])
+                self._ids.append(decided.ids)
+                yield decided
             start = stop
         self._past, self._ids = self._past[-self.memory :], self._ids[-self.memory :]
 

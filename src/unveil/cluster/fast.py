@@ -3,50 +3,61 @@
     grouper = Grouper()                       # level 1, while the video runs: cluster.micro
     for frames in video.chunks(16):
         grouper.add(backbone.encode(frames), frames)
-    state = describe(grouper.finish())        # level 2, once: cluster.tree and objectness
+    state = describe(grouper.finish())        # level 2, once: prototypes, foreground, objects
     found = find(state)                       # ids a patch; again with other wishes: no features
 
 `State` is all that a new cut needs, small enough to lie beside the results (`state.npz`).
 """
 
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
+import torch
 from jaxtyping import Float, Integer
 
 from unveil import objectness
 from unveil.attention import TEMPERATURE, Block
 from unveil.cluster import tree as trees
+from unveil.cluster.contacts import Contacts, contacts
+from unveil.cluster.instances import instances
 from unveil.cluster.micro import Groups
-from unveil.errors import DataError, InputError
+from unveil.cluster.paper import symmetric_kl
+from unveil.errors import DataError
+from unveil.settings import check_cut
 
-log = logging.getLogger(__name__)
-
-PRICE = 0.01
-"""Of a node of the tree, as a share of the scatter of objectness: nodes are split while that
-explains more."""
-SPLIT = 0.4
-"""Parts of the foreground that merge above this share of the tree's height are two objects. Lower
-parts a rider from a bicycle, and also a dog from its legs."""
+WHOLE = 1.0
+"""Height of the tree below which all merges are within one object, above which between objects."""
+GROUND = 3.0
+"""Height at which objects and background merge."""
+GROUND_SPLIT = 0.4
+"""Height at which the background is cut, where it is asked for."""
+INSIDE = 0.5
+"""A patch is of an object from this probability on."""
 MAX_OBJECTS = 20
-_FORMAT = 1
+MAX_LEAVES = 256
+"""Parts of objects that can be told apart, the largest ones."""
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class State:
     """All that is needed to cut a video anew.
 
-    patches: uint16 [T, h, w], the prototype of every patch. tree: [M-1, 4], SciPy linkage of the
-    prototypes. score: [M] objectness. mass: [M] patches. threshold: of the score.
+    groups: [T, h, w], the group of every patch. share: [G], the probability that it is of an
+    object. leaf: [G], the part of an object that it is of or next to, -1 where none is near.
+    ground: [G], the part of the background that it is of or would be. tree: [L-1, 4], SciPy linkage
+    of all L parts; heights: below 1 within an object, below 2 within the background or between
+    objects, 3 at the top. objects: of the L parts the first so many are of objects.
     """
 
-    patches: Integer[np.ndarray, "t h w"]
+    groups: Integer[np.ndarray, "t h w"]
+    share: Float[np.ndarray, " g"]
+    leaf: Integer[np.ndarray, " g"]
+    ground: Integer[np.ndarray, " g"]
     tree: Float[np.ndarray, "e 4"]
-    score: Float[np.ndarray, " m"]
-    mass: Float[np.ndarray, " m"]
-    threshold: float
+    objects: int
 
     def save(self, path: Path) -> None:
         """Write as one compressed .npz, under a temporary name first."""
@@ -70,18 +81,25 @@ class State:
             raise DataError(f"no {path}; it is written by 'unveil segment --mode fast'") from None
         except Exception as error:
             raise DataError(f"{path} is not a state that Unveil wrote: {error}") from error
-        return cls(**arrays | {"threshold": float(arrays["threshold"])})
+        return cls(**arrays | {"objects": int(arrays["objects"])})
 
 
 @dataclass(frozen=True)
 class Objects:
     """The objects of a video on the patch grid.
 
-    ids: [T, h, w], 0 = background. scores: id → 0 … 1; ids ascend as scores fall.
+    near: [T, h, w], the object that a patch is of or next to, 0 where none is. share: [T, h, w],
+    0 … 1, how much of the patch is that object's. scores: id → 0 … 1; ids ascend as scores fall.
+    ids: [T, h, w], near where it has most of the patch, else 0 = background.
     """
 
-    ids: Integer[np.ndarray, "t h w"]
+    near: Integer[np.ndarray, "t h w"]
+    share: Float[np.ndarray, "t h w"]
     scores: dict[int, float]
+    ids: Integer[np.ndarray, "t h w"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", np.where(self.share > INSIDE, self.near, 0))
 
 
 def describe(
@@ -91,23 +109,33 @@ def describe(
     prototypes: int = trees.PROTOTYPES,
     seed: int = 0,
 ) -> State:
-    """Prototypes, merge tree and objectness of a video's groups.
+    """Foreground, objects and the merge tree of a video's groups.
 
     block: the trained block; without one, cosine rows at a temperature. prototypes: at most so
     many. seed: of the prototypes' start.
     """
     summary = trees.summarise(groups, prototypes, seed)
-    p = trees.rows(summary.keys, summary, block, temperature)
     of_groups = trees.rows(groups.keys, summary, block, temperature)
+    counts = groups.counts.double().cpu().numpy()
+    touching = contacts(groups)
     score = objectness.objectness(groups, of_groups, summary.member)
-    counts, member = groups.counts.cpu().numpy(), summary.member.cpu().numpy()
-    mass = np.bincount(member, weights=counts)
+    share = objectness.foreground(score, counts, touching.all)
+    member = summary.member.cpu().numpy()
+    object_ = instances(groups, share > INSIDE, touching)
+    share[(share > INSIDE) & (object_ < 0)] = 0.0  # too small to be an object
+    part, of = _parts(object_, member, counts)
+    rows = trees.rows(summary.keys, summary, block, temperature)
+    grounds, ground = np.unique(member, return_inverse=True)
+    kinds = np.concatenate((of[:, 1], grounds)).astype(int)
+    owner = np.concatenate((of[:, 0], np.full(len(grounds), -1)))
+    mass = np.concatenate((np.bincount(part[part >= 0], counts[part >= 0]), summary.mass.cpu()))
     return State(
-        patches=member.astype(np.uint16)[groups.ids],
-        tree=trees.link(p, summary.mass),
-        score=np.bincount(member, weights=counts * score) / mass,
-        mass=mass,
-        threshold=objectness.threshold(score, counts),
+        groups=groups.ids,
+        share=share.astype(np.float32),
+        leaf=_spread(part, touching),
+        ground=ground + len(of),
+        tree=trees.link(_distances(rows[kinds], owner), mass),
+        objects=len(of),
     )
 
 
@@ -120,45 +148,117 @@ def find(
     """The objects of a video, by default as many as it seems to have; at most 20.
 
     objects: so many (fewer where there is less to tell apart). granularity: 0, all foreground is
-    one object, … 1, every prototype is one. keep_background: all clusters become objects, the
-    background's too. Takes milliseconds. Raises InputError for wishes that contradict or make no
-    sense.
+    one object, 0.5, objects are whole, … 1, every part is one. keep_background: all clusters
+    become objects, the background's too. Takes milliseconds. Raises InputError for wishes that
+    contradict or make no sense.
     """
-    if objects is not None and granularity is not None:
-        raise InputError("give either objects or granularity, not both")
-    if objects is not None and objects < 1:
-        raise InputError(f"objects: expected at least 1, got {objects}")
-    if granularity is not None and not 0 <= granularity <= 1:
-        raise InputError(f"granularity: expected 0 … 1, got {granularity}")
-    keep = np.ones(len(state.mass), bool) if keep_background else _foreground(state)
-    if objects is not None:
-        piece = trees.cut(state.tree, keep, objects)
+    check_cut(objects, granularity)
+    leaves = np.arange(len(state.tree) + 1)
+    front, everything = leaves < state.objects, np.ones(len(leaves), bool)
+    if keep_background and objects is not None:
+        piece = trees.cut(state.tree, everything, objects)
     else:
-        top = state.tree[-1, 2] if len(state.tree) else 0.0
-        share = SPLIT if granularity is None else 1 - granularity
-        piece = trees.cut_below(state.tree, keep, top * share)
-        if granularity is None and piece.max() > MAX_OBJECTS:
-            piece = trees.cut(state.tree, keep, MAX_OBJECTS)
-    return _ranked(state, piece)
+        piece = _cut_front(state.tree, front, objects, granularity)
+        if keep_background:
+            height = GROUND_SPLIT if granularity is None else WHOLE * (1 - granularity)
+            back = trees.cut_below(state.tree, ~front, height)
+            piece = np.where(front, piece, back + piece.max())
+    return _ranked(state, piece, keep_background)
 
 
-def _foreground(state: State) -> np.ndarray:
-    """The prototypes that are of objects: nodes of the tree whose mean score is high enough."""
-    node = trees.prune(state.tree, state.score, state.mass, PRICE)
-    mean = np.bincount(node, state.mass * state.score) / np.bincount(node, state.mass)
-    keep = (mean > state.threshold)[node]
-    # A video in which nothing clears the threshold still shows what stands out most.
-    return keep if keep.any() else (mean == mean.max())[node]
+def _cut_front(
+    tree: np.ndarray, front: np.ndarray, objects: int | None, granularity: float | None
+) -> np.ndarray:
+    if objects is not None:
+        return trees.cut(tree, front, objects)
+    if granularity is not None:
+        return trees.cut_below(tree, front, 2 * WHOLE * (1 - granularity))
+    piece = trees.cut_below(tree, front, WHOLE)
+    return piece if piece.max(initial=0) <= MAX_OBJECTS else trees.cut(tree, front, MAX_OBJECTS)
 
 
-def _ranked(state: State, piece: np.ndarray) -> Objects:
-    """Pieces renumbered 1 … K by falling score: s / (s + threshold), one half at the threshold."""
-    k = int(piece.max())
-    mass = np.bincount(piece, state.mass, minlength=k + 1)[1:]
-    mean = np.bincount(piece, state.mass * state.score, minlength=k + 1)[1:] / mass
-    order = np.argsort(-mean, kind="stable")
+def _parts(
+    object_: np.ndarray, member: np.ndarray, counts: np.ndarray
+) -> tuple[Integer[np.ndarray, " g"], Integer[np.ndarray, "p 2"]]:
+    """The part of every group, -1 outside, and the object and prototype of every part.
+
+    A part is what one prototype has of one object. Beyond `MAX_LEAVES` the small ones fall to the
+    largest of their object.
+    """
+    part = np.full(len(object_), -1)
+    inside = object_ >= 0
+    if not inside.any():
+        return part, np.zeros((0, 2), int)
+    pairs = np.stack((object_, member), 1)[inside]
+    of, label = np.unique(pairs, axis=0, return_inverse=True)
+    mass = np.bincount(label, counts[inside])
+    order = np.argsort(-mass, kind="stable")
+    _, largest = np.unique(of[order, 0], return_index=True)
+    largest = order[largest]  # of every object
+    kept = np.union1d(order[: max(MAX_LEAVES - len(largest), 0)], largest)
+    into = largest[of[:, 0]]
+    into[kept] = kept
+    part[inside] = np.searchsorted(kept, into[label])
+    return part, of[kept]
+
+
+def _distances(
+    rows: Float[torch.Tensor, "l m"], owner: Integer[np.ndarray, " l"]
+) -> Float[np.ndarray, "l l"]:
+    """Symmetric KL of the parts' rows as a share of the largest, one more between objects.
+
+    owner: the object of every part, -1 for the background's.
+    """
+    d = symmetric_kl(rows, rows).double().clamp_min(0).cpu().numpy()
+    d /= max(d.max(), 1e-12) * (1 + 1e-6)
+    other = owner[:, None] != owner
+    return np.where(other, np.where((owner[:, None] < 0) | (owner < 0), GROUND, d + WHOLE), d)
+
+
+def _spread(part: Integer[np.ndarray, " g"], touching: Contacts) -> Integer[np.ndarray, " g"]:
+    """Groups outside take the part that they hold to most, if they touch one."""
+    inside = part >= 0
+    if not inside.any():
+        return part
+    k = int(part.max()) + 1
+    onto = sp.coo_array(
+        (np.ones(inside.sum()), (np.flatnonzero(inside), part[inside])), shape=(len(part), k)
+    )
+    held = (touching.all @ onto.tocsr()).tocsr()
+    best = np.full(len(part), -1)
+    strongest = held.max(axis=1).toarray().ravel()
+    edges = held.tocoo()
+    at_best = edges.data == strongest[edges.row]
+    best[edges.row[at_best]] = edges.col[at_best]
+    return np.where(inside, part, best)
+
+
+def _ranked(state: State, piece: Integer[np.ndarray, " l"], keep_background: bool) -> Objects:
+    """Pieces renumbered 1 … K by falling score.
+
+    The score of a piece is the mean probability of its patches times the root of the share of
+    frames that show it.
+    """
+    front = state.share > INSIDE
+    leaf = np.where(front, state.leaf, state.ground) if keep_background else state.leaf
+    of_group = np.where(leaf >= 0, piece[leaf], 0)
+    share = np.ones_like(state.share) if keep_background else state.share
+    k = int(piece.max(initial=0))
+    counts = np.bincount(state.groups.ravel(), minlength=len(share)).astype(float)
+    counts[share <= INSIDE] = 0
+    mass = np.bincount(of_group, counts, minlength=k + 1)[1:]
+    likely = np.bincount(of_group, counts * state.share, minlength=k + 1)[1:]
+    shown = np.where(share > INSIDE, of_group, 0)
+    frames = np.zeros(k + 1)
+    for frame in state.groups:
+        frames[np.unique(shown[frame])] += 1
+    there = frames[1:] / len(state.groups)
+    score = likely / np.maximum(mass, 1) * np.sqrt(there)
+    order = np.argsort(-score, kind="stable")
+    order = order[mass[order] > 0]
     id = np.zeros(k + 1, np.uint8 if k <= np.iinfo(np.uint8).max else np.uint16)
-    id[order + 1] = np.arange(1, k + 1)
-    score = mean / (mean + max(state.threshold, 1e-6))
+    id[order + 1] = np.arange(1, len(order) + 1)
+    near = id[of_group]
+    share = np.where(near > 0, share, 0).astype(np.float32)
     scores = {i + 1: round(float(score[j]), 4) for i, j in enumerate(order)}
-    return Objects(id[piece][state.patches], scores)
+    return Objects(near[state.groups], share[state.groups], scores)

@@ -2,8 +2,8 @@
 
 A row is what the published method calls one, a distribution of attention over keys, but over
 prototypes that are weighted by how many patches they stand for: a row of M entries says what a
-row over all keys would. Distance is the published symmetric KL; linkage is average, weighted by
-patches, so that the tree is that of the patches and not of the prototypes.
+row over all keys would. Linkage is average, weighted by patches, so that the tree is that of the
+patches and not of what they are summed up by.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from unveil.attention import TEMPERATURE, Block
 from unveil.cluster.micro import Groups, lloyd
-from unveil.cluster.paper import symmetric_kl
 
 PROTOTYPES = 256
 """Prototypes a video, at most."""
@@ -80,16 +79,16 @@ def rows(
     return out / heads
 
 
-def link(p: Float[Tensor, "m m2"], mass: Float[Tensor, " m"]) -> Float[np.ndarray, "e 4"]:
-    """The merge tree of rows, as a SciPy linkage [M-1, 4]: two nodes, height, leaves.
+def link(d: Float[np.ndarray, "l l"], mass: Float[np.ndarray, " l"]) -> Float[np.ndarray, "e 4"]:
+    """The merge tree of weighted leaves, as a SciPy linkage [L-1, 4]: two nodes, height, leaves.
 
-    Height is the symmetric KL in nats, averaged over pairs of patches. Cost: cubic in M, which is
-    fixed: 30 ms at 256.
+    d: symmetric distances. mass: patches. Height is the distance averaged over pairs of patches.
+    Cost: cubic in L, which is bounded: 0.1 s at 512.
     """
-    m = len(p)
-    d = symmetric_kl(p, p).double().clamp_min(0).cpu().numpy()
+    m = len(d)
+    d = d.astype(float, copy=True)
     np.fill_diagonal(d, np.inf)
-    weight, leaves = mass.double().cpu().numpy().copy(), np.ones(m)
+    weight, leaves = mass.astype(float, copy=True), np.ones(m)
     node = np.arange(m)
     out = np.zeros((m - 1, 4))
     for step in range(m - 1):
@@ -116,39 +115,6 @@ def cut(tree: Float[np.ndarray, "e 4"], keep: np.ndarray, pieces: int) -> np.nda
 def cut_below(tree: Float[np.ndarray, "e 4"], keep: np.ndarray, height: float) -> np.ndarray:
     """Like `cut`, undoing every merge of kept leaves above a height in nats."""
     return _join(tree, keep, [i for i in _between(tree, keep) if tree[i, 2] <= height])
-
-
-def prune(
-    tree: Float[np.ndarray, "e 4"], score: np.ndarray, mass: np.ndarray, price: float
-) -> np.ndarray:
-    """The nodes of the tree that explain the leaves' scores best, at a price a node.
-
-    Minimises (scatter of the scores within nodes) / (scatter of all) + price · nodes over all
-    ways to cut the tree, node by node and not at one height: cost-complexity pruning, as of
-    regression trees. score, mass: [M]. Returns int [M], the node of every leaf, 0 … K-1.
-    """
-    m = len(score)
-    mass = mass.astype(float)
-    moments = np.zeros((3, 2 * m - 1))
-    moments[:, :m] = mass, mass * score, mass * score**2
-    mean = moments[1, :m].sum() / mass.sum()
-    total = max(float((mass * (score - mean) ** 2).sum()), 1e-12)
-    cost, split = np.full(2 * m - 1, price), np.zeros(2 * m - 1, bool)
-    for step, (a, b) in enumerate(tree[:, :2].astype(int)):
-        i = m + step
-        moments[:, i] = moments[:, a] + moments[:, b]
-        n, s, ss = moments[:, i]
-        cost[i] = max(ss - s * s / n, 0.0) / total + price
-        if cost[a] + cost[b] < cost[i]:
-            cost[i], split[i] = cost[a] + cost[b], True
-    label = np.full(2 * m - 1, -1)
-    whole = 0
-    for i in range(2 * m - 2, -1, -1):
-        if label[i] < 0 and not split[i]:
-            label[i], whole = whole, whole + 1
-        if i >= m and label[i] >= 0:
-            label[tree[i - m, :2].astype(int)] = label[i]
-    return label[:m]
 
 
 def _between(tree: np.ndarray, keep: np.ndarray) -> list[int]:

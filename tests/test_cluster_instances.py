@@ -1,0 +1,173 @@
+"""Foreground and single objects on the graph of groups: slow references, and planted scenes."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from test_cluster_fast import KINDS, group, iou, scene
+from unveil import objectness
+from unveil.cluster import fast
+from unveil.cluster.contacts import STRANGE, contacts
+from unveil.cluster.instances import contract, evidence, instances, tracks
+from unveil.cluster.micro import Groups
+
+
+def graph(labels: np.ndarray, kinds: list[int] | None = None, block: int = 1) -> Groups:
+    """Groups of their own for every label of every block; kinds: what each label looks like."""
+    ids, names = np.zeros(labels.shape, np.int32), []
+    for start in range(0, len(labels), block):
+        part = labels[start : start + block]
+        for name in np.unique(part):
+            ids[start : start + block][part == name] = len(names)
+            names.append((name, start // block))
+    of, blocks = (torch.tensor(x) for x in zip(*names, strict=True))
+    look = of if kinds is None else torch.tensor(kinds)[of]
+    counts = torch.from_numpy(np.bincount(ids.ravel())).float()
+    ones = torch.ones(len(names))
+    return Groups(ids, KINDS[look], counts, ones, ones, ones, ones, blocks)
+
+
+def test_contacts_equal_a_count_by_hand():
+    ids = np.random.default_rng(0).integers(0, 7, (131, 3, 5)).astype(np.int32)
+    keys = torch.randn(7, 11, generator=torch.Generator().manual_seed(1))
+    counts = torch.from_numpy(np.bincount(ids.ravel())).float()
+    groups = Groups(ids, keys, counts, *torch.ones(4, 7), torch.zeros(7).long())
+    got = contacts(groups, softness=0.7)
+    mean = (keys * counts[:, None]).sum(0) / counts.sum()
+    spread = ((keys - mean).square().sum(1) * counts).sum() / counts.sum()
+    space, time = np.zeros((7, 7)), np.zeros((7, 7))
+    for t, y, x in np.ndindex(ids.shape):
+        a = ids[t, y, x]
+        for expected, (u, v, w) in ((space, (0, 1, 0)), (space, (0, 0, 1)), (time, (1, 0, 0))):
+            if t + u < 131 and y + v < 3 and x + w < 5 and (b := ids[t + u, y + v, x + w]) != a:
+                likeness = np.exp(-(keys[a] - keys[b]).square().sum() / (2 * 0.7 * spread))
+                if likeness >= STRANGE:
+                    expected[[a, b], [b, a]] += float(likeness)
+    assert (space > 0).any() and (space == 0).sum() > 7
+    np.testing.assert_allclose(got.space.toarray(), space, rtol=1e-4)
+    np.testing.assert_allclose(got.time.toarray(), time, rtol=1e-4)
+
+
+def test_the_random_walker_solves_its_equations():
+    rng = np.random.default_rng(2)
+    n = 31
+    weights = np.triu(rng.random((n, n)) * (rng.random((n, n)) < 0.2), 1)
+    weights += weights.T
+    score, mass = rng.gamma(1.0, 1.0, n) * 2, rng.integers(1, 20, n).astype(float)
+    got = objectness.foreground(score, mass, sp.csr_array(weights))
+    opinion = np.log(np.maximum(score, 1e-3) / objectness.level(score, mass))
+    firm = np.diag(0.3 * mass * np.tanh(np.abs(opinion) / 0.35) + 1e-6)
+    laplacian = np.diag(weights.sum(1)) - weights
+    expected = np.linalg.solve(laplacian + firm, firm @ (opinion > 0))
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    assert got.min() >= 0 and got.max() <= 1
+
+
+def test_what_has_no_opinion_goes_with_what_it_holds_to():
+    """Five groups in a row: an object, three at the level, background; one weak contact."""
+    score, mass = np.array([4.0, 2.0, 2.0, 2.0, 0.1]), np.full(5, 10.0)
+    for weak in range(1, 5):
+        between = np.full(4, 10.0)
+        between[weak - 1] = 0.1
+        p = objectness.foreground(
+            score, mass, sp.csr_array(sp.diags_array([between] * 2, offsets=[1, -1]))
+        )
+        assert ((p > 0.5) == (np.arange(5) < weak)).all()
+
+
+def test_a_video_in_which_nothing_stands_out_is_all_object():
+    p = objectness.foreground(np.ones(4), np.ones(4), sp.csr_array(np.ones((4, 4)) - np.eye(4)))
+    assert (p > 0.5).all()
+
+
+def slow_contract(edges: dict[tuple[int, int], float]) -> set[frozenset[int]]:
+    """Greedy additive edge contraction with all sums taken anew each time."""
+    parts = [{i} for i in {i for pair in edges for i in pair}]
+
+    def between(a, b):
+        return sum(edges.get((min(i, j), max(i, j)), 0.0) for i in a for j in b)
+
+    while len(parts) > 1:
+        best = max(itertools.combinations(parts, 2), key=lambda pair: between(*pair))
+        if between(*best) <= 0:
+            break
+        parts = [p for p in parts if p not in best] + [best[0] | best[1]]
+    return {frozenset(p) for p in parts}
+
+
+@pytest.mark.parametrize("seed", range(7))
+def test_contraction_equals_the_slow_one(seed):
+    rng = np.random.default_rng(seed)
+    pairs = [p for p in itertools.combinations(range(13), 2) if rng.random() < 0.5]
+    edges = {p: float(rng.normal()) for p in pairs}
+    into = contract(edges)
+    got = {}
+    for node, root in into.items():
+        got.setdefault(root, set()).add(node)
+    assert {frozenset(p) for p in got.values()} == slow_contract(edges)
+
+
+def test_tracks_follow_a_thing_from_block_to_block():
+    labels = np.zeros((4, 3, 9), int)
+    for t in range(4):
+        labels[t, 1, t : t + 3] = 1
+    groups = graph(labels)
+    inside = np.array([False, True] * 4)
+    track = tracks(groups, inside, contacts(groups).time)
+    assert track[inside].tolist() == [1, 1, 1, 1]
+
+
+def test_a_gap_speaks_against_and_contact_for():
+    labels = np.zeros((2, 3, 9), int)
+    labels[:, 1, :2], labels[0, 1, 5:7], labels[1, 1, 2:4] = 1, 2, 2
+    groups = graph(labels, [0, 1, 1], block=2)
+    found = evidence(groups.ids, np.array([False, True, True]), np.arange(3), contacts(groups).all)
+    assert found == {(1, 2): pytest.approx(1 - 8 * np.sqrt(2))}
+
+
+def two_that_look_alike(t: int = 24) -> np.ndarray:
+    """Two things of one look: apart at first, side by side in the last third."""
+    labels = np.zeros((t, 9, 19), int)
+    for i in range(t):
+        x = max(9, 14 - i // 3)
+        labels[i, 3:6, 5:9], labels[i, 3:6, x : x + 4] = 1, 2
+    return labels
+
+
+def test_two_that_look_alike_are_two():
+    labels = two_that_look_alike()
+    groups = graph(labels, [0, 1, 1], block=8)
+    inside = (groups.keys == KINDS[1]).all(1).numpy()
+    label = instances(groups, inside, contacts(groups))
+    assert set(label[~inside]) == {-1} and set(label[inside]) == {0, 1}
+    for k in (1, 2):
+        assert len(np.unique(label[groups.ids][labels == k])) == 1
+
+
+def test_what_left_and_returned_is_one():
+    labels = two_that_look_alike()
+    labels[8:16][labels[8:16] == 2] = 0
+    groups = graph(labels, [0, 1, 2], block=8)
+    inside = ~(groups.keys == KINDS[0]).all(1).numpy()
+    label = instances(groups, inside, contacts(groups))
+    assert [len(np.unique(label[groups.ids][labels == k])) for k in (1, 2)] == [1, 1]
+    assert set(label[inside]) == {0, 1}
+
+
+def test_objects_of_one_look_get_their_own_ids_from_features():
+    labels = two_that_look_alike()
+    kinds = np.minimum(labels, 1)
+    found = fast.find(fast.describe(group(scene(kinds), 8)))
+    assert len(found.scores) == 2
+    for k in (1, 2):
+        apart = labels[:12]
+        id = np.bincount(found.ids[:12][apart == k]).argmax()
+        assert iou(found.ids[:12] == id, apart == k) > 0.85
+
+
+def test_no_foreground_at_all_is_no_object():
+    groups = graph(np.zeros((3, 2, 2), int))
+    assert (instances(groups, np.zeros(3, bool), contacts(groups)) == -1).all()
