@@ -57,6 +57,7 @@ class Results:
             if (data / "schoolgirls").is_dir():
                 sections.append(self.schoolgirls(data / "schoolgirls"))
             sections.append(self.synthetic())
+        lines += overview(sections)
         for title, about, records in sections:
             lines += [f"## {title}", "", about, ""]
             for record in records:
@@ -150,6 +151,31 @@ class Results:
         if not real:
             lines.append("- the real clips were not at hand: only the synthetic benchmark is here")
         return [*lines, ""]
+
+
+_OVERVIEW = (
+    ("DAVIS-2017 standard J&F", "davis2017", "J&F"),
+    ("DAVIS-2017 per frame J&F", "davis2017-per-frame", "J&F"),
+    ("DAVIS-2016 J&F", "davis2016", "J&F"),
+    ("foreground J", "foreground", "J"),
+    ("FG-ARI per video", "fg-ari", "FG-ARI per video"),
+    ("mIoU", "miou", "mIoU"),
+)
+"""Head of a column, protocol and figure."""
+
+
+def overview(sections: list[tuple[str, str, list[dict]]]) -> list[str]:
+    """The main figure of each protocol, a row a section."""
+    lines = [
+        "| clips | " + " | ".join(head for head, _, _ in _OVERVIEW) + " |",
+        "| --- |" + " ---: |" * len(_OVERVIEW),
+    ]
+    for title, _, records in sections:
+        means = {name: p["mean"] for record in records for name, p in record["protocols"].items()}
+        values = [means.get(name, {}).get(figure) for _, name, figure in _OVERVIEW]
+        cells = ["" if value is None else f"{100 * value:.1f}" for value in values]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def machine() -> str:

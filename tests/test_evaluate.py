@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -352,4 +353,5 @@ def test_the_page_of_results_is_made_by_one_command(tiny_backbone, tmp_path, mon
     assert command.run() == 0
     page = (tmp_path / "results.md").read_text()
     assert "only the synthetic benchmark" in page and "calm-0" in page
+    assert re.search(r"\| Synthetic benchmark \| \d+\.\d \| \d+\.\d \|  \| \d", page)
     assert "attention cosine" in page and "cores" in page

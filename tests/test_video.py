@@ -11,7 +11,7 @@ from PIL import Image
 
 from unveil.errors import InputError
 from unveil.types import Clip
-from unveil.video import open_video, parse_time, read_clip
+from unveil.video import open_video, read_clip
 
 NTSC = Fraction(30000, 1001)
 
@@ -437,16 +437,3 @@ def test_a_clip_keeps_its_rate_and_names():
 def test_sources_that_are_no_frames(source, message):
     with pytest.raises(InputError, match=message):
         open_video(source)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("12.5", 12.5), ("1:30", 90), ("1:02:03.5", 3723.5), (" 0 ", 0)]
-)
-def test_parse_time(text, seconds):
-    assert parse_time(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "a", "1:2:3:4", "-1", "1:-2", "nan", "inf", "1.5:3"])
-def test_parse_time_refuses(text):
-    with pytest.raises(InputError, match="time: expected"):
-        parse_time(text)

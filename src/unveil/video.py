@@ -159,18 +159,6 @@ def read_clip(
     return Clip(frames, video.fps, video.name, video.frame_names)
 
 
-def parse_time(text: str) -> float:
-    """Seconds from `12.5`, `1:30` or `1:02:03.5`. Raises InputError for anything else."""
-    parts = text.strip().split(":")
-    try:
-        numbers = [*map(int, parts[:-1]), float(parts[-1])]
-    except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= 3 or not all(0 <= x < math.inf for x in numbers):
-        raise InputError(f"time: expected seconds or [hours:]minutes:seconds, got {text!r}")
-    return float(sum(x * 60**i for i, x in enumerate(reversed(numbers))))
-
-
 def _check_range(start: Seconds, end: Seconds, stride: int) -> None:
     for name, value in (("start", start), ("end", end)):
         if value is not None and not 0 <= value < math.inf:
