@@ -15,7 +15,8 @@ from unveil.losses import (
     motion_consistency,
     semantic_consistency,
 )
-from unveil.training.step import clip_losses, head_mean_rows
+from unveil.training.rows import head_mean_rows
+from unveil.training.step import clip_losses
 
 SIZES = [(2, 1, 7, 3), (3, 3, 11, 5), (5, 2, 13, 7)]
 SMALL = LossSettings(
@@ -144,13 +145,29 @@ def test_dropout_follows_the_generator_and_is_unbiased():
     assert not torch.equal(losses(1), losses(2))
     from unveil.training.step import _Draw
 
-    keep = _Draw(torch.Generator().manual_seed(0), torch.device("cpu"), True).keep(
-        (8, 97, 101), 0.4
-    )
-    assert abs(keep.mean() - 1) < 0.01
-    assert abs((keep == 0).float().mean() - 0.4) < 0.005
+    draw_masks = _Draw(torch.Generator().manual_seed(0), torch.device("cpu"), True)
+    kept, factor = draw_masks.keep((8, 97, 101), 0.4)
+    assert abs((kept * factor).mean() - 1) < 0.01
+    assert abs((~kept).float().mean() - 0.4) < 0.005
 
 
-def test_head_mean_rows_are_distributions():
-    got = head_mean_rows(draw(5, 3, 4), draw(7, 3, 4, seed=1))
-    torch.testing.assert_close(got.sum(-1), torch.ones_like(got[:, 0]))
+@pytest.mark.parametrize("dropped", [False, True])
+def test_rows_in_pieces_equal_rows_at_once(dropped, monkeypatch):
+    """Values, and gradients of queries and keys, against autograd through the whole matrix."""
+    monkeypatch.setattr("unveil.training.rows.PIECE", 20)  # two rows of ten keys
+    keep = draw(3, 5, 10, seed=2) > -0.3 if dropped else None
+    factor = 1.7 if dropped else 1.0
+    grad, found = draw(5, 10, seed=3), []
+    for pieces in (True, False):
+        q = draw(5, 3, 4).requires_grad_()
+        k = draw(10, 3, 4, seed=1).requires_grad_()
+        if pieces:
+            rows = head_mean_rows(q, k, keep, factor)
+        else:
+            each = (torch.einsum("rad,mad->arm", q, k) / 2).softmax(-1)
+            rows = (each if keep is None else each * keep * factor).mean(0)
+        rows.backward(grad)
+        found.append((rows.detach(), q.grad, k.grad))
+    torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=1e-10)
+    if not dropped:
+        torch.testing.assert_close(found[0][0].sum(-1), torch.ones(5, dtype=torch.float64))

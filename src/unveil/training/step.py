@@ -12,6 +12,7 @@ one; what differs is only that neighbours see the same mask. With dropout off, l
 gradients equal those of the plain transcription (tests/test_training_step.py).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,7 @@ from unveil.losses import (
     motion_consistency,
     semantic_consistency,
 )
+from unveil.training.rows import head_mean_rows
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def clip_losses(
 
     features: keys of T frames, n1 = 1 + n, CLS first. generator: CPU; draws the query positions
     (unless given) and all dropout, so that a clip's losses depend on nothing else that runs.
-    Peak memory: candidates x tokens x heads, a third of the full attention at most.
+    Peak memory: a few matrices of candidates x tokens, about a third of all tokens squared.
     """
     t, n1, _ = features.shape
     n = n1 - 1
@@ -68,7 +70,7 @@ def clip_losses(
     q, k, v = project(block, x)
     where = (torch.arange(t, device=x.device)[:, None] * n1 + 1 + positions).flatten()
     with torch.no_grad():
-        rows = head_mean_rows(q[where], k, draw.mask((len(where), t * n1), block))
+        rows = head_mean_rows(q[where], k, *draw.mask((len(where), t * n1), block))
         rows = _without_cls(rows, t)  # [t·p, t, n]
 
     tokens = output_tokens(block, x, q, k, v, draw).unflatten(0, (t, n1))[:, 1:]
@@ -98,15 +100,6 @@ def output_tokens(
     return x + draw.dropout(block.mlp.fc2(hidden), p)
 
 
-def head_mean_rows(
-    q: Float[Tensor, "r a d"], k: Float[Tensor, "m a d"], mask: Tensor | None = None
-) -> Float[Tensor, "r m"]:
-    """Mean over heads of softmax(q·k / √d), fp32; mask: factors [a, r, m] of dropout."""
-    d = q.shape[-1]
-    rows = _at_least_fp32(torch.einsum("rad,mad->arm", q * d**-0.5, k)).softmax(-1)
-    return (rows if mask is None else rows * mask).mean(0)
-
-
 def _motion(
     block: Block, q: Tensor, k: Tensor, rows: Tensor, settings: LossSettings, draw: "_Draw"
 ) -> Float[Tensor, ""]:
@@ -120,7 +113,7 @@ def _motion(
     chosen.scatter_(1, high.flatten(1), True).scatter_(1, low.flatten(1), True)
     where = chosen.flatten().nonzero()[:, 0]  # each candidate once, also if several chose it
     tokens = where + where // n + 1  # skip the CLS tokens
-    candidates = head_mean_rows(q[tokens], k, draw.mask((len(where), t * (n + 1)), block))
+    candidates = head_mean_rows(q[tokens], k, *draw.mask((len(where), t * (n + 1)), block))
     queries = rows.flatten(1).unflatten(0, (t, -1))
     every = log_similarity(queries.flatten(0, 1), log_rows(_without_cls(candidates, t).flatten(1)))
 
@@ -149,25 +142,24 @@ class _Draw:
     device: torch.device
     training: bool
 
-    def keep(self, shape: tuple[int, ...], p: float) -> Tensor:
-        """0 with probability p, else 1 / (1 - p), p rounded to 1/256: one random byte an entry."""
-        count = 1
-        for side in shape:
-            count *= side
+    def keep(self, shape: tuple[int, ...], p: float) -> tuple[Tensor, float]:
+        """False with probability p, rounded to 1/256, and 1 / (1 - p): a random byte an entry."""
+        count = math.prod(shape)
         words = torch.empty((count + 7) // 8, dtype=torch.int64)
         words.random_(-(2**63), None, generator=self.generator)
         cut = round(p * 256)
         kept = words.view(torch.uint8)[:count].view(shape) >= cut
-        return kept.to(self.device, torch.float32).mul_(256 / (256 - cut))
+        return kept.to(self.device), 256 / (256 - cut)
 
-    def mask(self, shape: tuple[int, int], block: Block) -> Tensor | None:
-        """Factors of the attention of some rows, one mask a head."""
+    def mask(self, shape: tuple[int, int], block: Block) -> tuple[Tensor | None, float]:
+        """What dropout leaves of the attention of some rows, one mask a head, and the factor."""
         if not self.training or not block.attention_dropout:
-            return None
+            return None, 1.0
         return self.keep((block.heads, *shape), block.attention_dropout)
 
     def dropout(self, x: Tensor, p: float, shape: tuple[int, ...] | None = None) -> Tensor:
         """X with entries dropped; shape: of the mask, broadcast against x."""
         if not self.training or not p:
             return x
-        return x * self.keep(shape or tuple(x.shape), p).to(x.dtype)
+        kept, factor = self.keep(shape or tuple(x.shape), p)
+        return x * kept.to(x.dtype).mul_(factor)

@@ -1,0 +1,222 @@
+"""Clips, their windows, the augmentation and the cache of features."""
+
+import colorsys
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unveil.backbone import Backbone
+from unveil.errors import InputError, TrainingError
+from unveil.training import augment, features
+from unveil.training.augment import Augmentation
+from unveil.training.clips import TrainingClip, count_frames, draw_windows, find_clips, read_frames
+from unveil.training.features import Cache, ClipFeatures
+from unveil.training.recipe import Recipe
+from unveil.training.sampling import cosine, draw_batch, hold_out
+
+
+def frames(folder: Path, count: int = 7, seed: int = 0, size: tuple[int, int] = (18, 26)) -> Path:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> TrainingClip:
+    frames(tmp_path / "videos" / "one")
+    return find_clips(tmp_path / "videos")[0]
+
+
+@pytest.fixture
+def recipe(tiny_backbone: str) -> Recipe:
+    return Recipe(backbone=tiny_backbone, heads=2, size=16, windows=3)
+
+
+def no_backbone() -> Backbone:
+    raise AssertionError("nothing had to be computed")
+
+
+def test_clips_are_found_once_and_known_by_content(tmp_path, caplog):
+    frames(tmp_path / "b", seed=1)
+    frames(tmp_path / "a", seed=2)
+    frames(tmp_path / "copy_of_b", seed=1)
+    (tmp_path / ".hidden.mp4").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("no clip")
+    found = find_clips(tmp_path)
+    assert [c.name for c in found] == ["a", "b"]
+    assert "copy_of_b holds the same as b; used once" in caplog.text
+    (tmp_path / "b").rename(tmp_path / "z")
+    assert find_clips(tmp_path)[1].digest == found[1].digest
+
+
+def test_a_folder_of_images_is_one_clip(tmp_path):
+    assert [c.name for c in find_clips(frames(tmp_path / "only"))] == ["only"]
+
+
+def test_windows_lie_in_the_clip_and_follow_the_seed(clip):
+    windows = draw_windows(clip, 7, 3, 4, 40, seed=5)
+    for window in windows:
+        a, b, c = window.frames
+        assert 0 <= a < b < c < 7
+        assert max(b - a, c - b) <= 3, "a gap of 4 leaves no room for a second one of 4"
+    assert len({w.frames for w in windows}) > 10
+    assert windows == draw_windows(clip, 7, 3, 4, 40, seed=5)
+    assert windows != draw_windows(clip, 7, 3, 4, 40, seed=6)
+    assert draw_windows(clip, 3, 3, 4, 1, seed=0)[0].frames == (0, 1, 2)
+    with pytest.raises(InputError, match="one has 2 frames, fewer than a window of 3"):
+        draw_windows(clip, 2, 3, 4, 1, seed=0)
+
+
+def test_frames_are_read_by_index(clip):
+    assert count_frames(clip) == 7
+    read = read_frames(clip, [5, 2, 2])
+    assert sorted(read) == [2, 5]
+    assert np.array_equal(read[5], np.asarray(Image.open(clip.path / "05.png")))
+    with pytest.raises(InputError, match="changed while it was being read"):
+        read_frames(clip, [3, 7])
+
+
+def test_hue_turns_as_in_hsv():
+    x = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    got = augment._turn_hue(x, 0.07)
+    for i, r, c in ((0, 0, 0), (1, 4, 6), (0, 2, 3)):
+        h, s, v = colorsys.rgb_to_hsv(*x[i, :, r, c].tolist())
+        want = torch.tensor(colorsys.hsv_to_rgb((h + 0.07) % 1, s, v))
+        torch.testing.assert_close(got[i, :, r, c], want, atol=1e-5, rtol=1e-5)
+
+
+def test_an_augmentation_treats_every_frame_alike():
+    change = Augmentation((1.3, 0.7, 1.2), 0.05, (3, 1, 0, 2), False, 1.1)
+    x = torch.randint(0, 256, (3, 3, 11, 13), dtype=torch.uint8)
+    assert torch.equal(change(x)[1:2], change(x[1:2]))
+    assert torch.equal(Augmentation()(x), x)
+    gray = replace(Augmentation(), gray=True)(x)
+    assert torch.equal(gray[:, 0], gray[:, 1]) and torch.equal(gray[:, 1], gray[:, 2])
+    flat = torch.full((1, 3, 9, 9), 77, dtype=torch.uint8)
+    assert torch.equal(replace(Augmentation(), sigma=2.0)(flat), flat)
+
+
+def test_augmentations_are_drawn_as_published():
+    g = torch.Generator().manual_seed(0)
+    drawn = [augment.draw(g) for _ in range(2000)]
+    assert abs(np.mean([d.gray for d in drawn]) - 0.2) < 0.03
+    assert abs(np.mean([d.factors != (1, 1, 1) for d in drawn]) - 0.8) < 0.03
+    assert abs(np.mean([d.sigma > 0 for d in drawn]) - 0.5) < 0.04
+    assert all(0.6 <= f <= 1.4 for d in drawn for f in d.factors)
+    assert all(abs(d.hue) <= 0.1 and d.sigma <= 2 for d in drawn)
+
+
+def test_features_are_computed_once_and_equal_those_of_the_frames(tmp_path, clip, recipe):
+    backbone = Backbone(recipe.backbone, "cpu", torch.float32)
+    cache = Cache(tmp_path / "cache", 10**9)
+    found = cache.get(clip, recipe, lambda: backbone)
+    assert (found.grid, found.count) == ((4, 5), 3)
+    window = draw_windows(clip, 7, 3, 4, 3, recipe.seed)[1]
+    assert found.frames[1] == window.frames
+    read = read_frames(clip, window.frames)
+    small = torch.stack([features._resize(read[i], 16, 20) for i in window.frames])
+    pixels = backbone.prepare(window.augmentation(small).permute(0, 2, 3, 1).numpy(), 4, 5)
+    assert torch.equal(found.window(1), backbone.encode_with_cls(pixels))
+    plain = backbone.encode_pixels(pixels)[0]
+    assert torch.equal(found.window(1)[:, 1:].unflatten(1, (4, 5)), plain)
+    again = cache.get(clip, recipe, no_backbone)
+    assert torch.equal(again.window(2), found.window(2))
+
+
+@pytest.mark.parametrize("damage", [b"", b"not safetensors", None])
+def test_a_damaged_file_is_computed_again(damage, tmp_path, clip, recipe, caplog):
+    cache = Cache(tmp_path / "cache", 10**9)
+
+    def backbone() -> Backbone:
+        return Backbone(recipe.backbone, "cpu", torch.float32)
+
+    found = cache.get(clip, recipe, backbone)
+    want = found.window(0).clone()
+    whole = found.file.read_bytes()
+    found.file.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    assert torch.equal(cache.get(clip, recipe, backbone).window(0), want)
+    assert "is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"size": 20}, {"windows": 2}, {"seed": 1}, {"max_gap": 2}])
+def test_other_recipes_have_other_files(change, clip, recipe):
+    assert features._key(clip, recipe) != features._key(clip, replace(recipe, **change))
+    assert features._key(clip, recipe) == features._key(clip, replace(recipe, lr=3e-3, steps=9))
+
+
+def test_a_cache_of_another_version_is_not_read(tmp_path, clip, recipe, monkeypatch):
+    key = features._key(clip, recipe)
+    monkeypatch.setattr(features, "VERSION", features.VERSION + 1)
+    assert features._key(clip, recipe) != key
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, clip, recipe, monkeypatch):
+    def full(*arguments, **options):
+        Path(arguments[1]).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features, "save_file", full)
+    cache = Cache(tmp_path / "cache", 10**9)
+    backbone = Backbone(recipe.backbone, "cpu", torch.float32)
+    with pytest.raises(TrainingError, match="No space left on device; free some space"):
+        cache.get(clip, recipe, lambda: backbone)
+    assert not list((tmp_path / "cache").glob("*safetensors"))
+    assert not list((tmp_path / "cache").glob(".*.partial"))
+
+
+def test_the_limit_removes_what_was_used_longest_ago(tmp_path, clip):
+    cache = Cache(tmp_path, limit=250)
+    kept = []
+    for i in range(4):
+        file = tmp_path / f"{i}{features._SUFFIX}"
+        file.write_bytes(b"x" * 100)
+        os.utime(file, (i, i))
+        kept.append(ClipFeatures(clip, file, (1, 1), ((0, 1, 2),)))
+    assert cache.evict(kept[:1]) == 2
+    assert sorted(p.name[0] for p in tmp_path.glob("*.safetensors")) == ["0", "3"]
+
+
+def items(count: int) -> list[ClipFeatures]:
+    return [
+        ClipFeatures(TrainingClip(Path(f"{i}"), f"{i}"), Path(f"{i}"), (2, 2), ((0, 1, 2),) * 5)
+        for i in range(count)
+    ]
+
+
+def test_every_clip_comes_once_an_epoch():
+    recipe, clips = Recipe(batch=3), items(6)
+    names = [s.features.clip.name for step in range(2) for s in draw_batch(recipe, clips, step)]
+    assert sorted(names) == [c.clip.name for c in clips]
+    later = [s.features.clip.name for step in range(2, 4) for s in draw_batch(recipe, clips, step)]
+    assert sorted(later) == sorted(names) and later != names
+
+
+def test_a_step_draws_the_same_again():
+    one, two = (draw_batch(Recipe(batch=2), items(5), 17) for _ in range(2))
+    for a, b in zip(one, two, strict=True):
+        assert (a.features, a.window) == (b.features, b.window)
+        assert torch.equal(
+            torch.rand(3, generator=a.generator), torch.rand(3, generator=b.generator)
+        )
+
+
+def test_held_out_clips_follow_content_not_order():
+    train, held = hold_out(items(9), 3, seed=0)
+    assert len(held) == 3 and not {c.clip for c in train} & {c.clip for c in held}
+    turned = hold_out(items(9)[::-1], 3, seed=0)[1]
+    assert {c.clip for c in turned} == {c.clip for c in held}
+    assert len(hold_out(items(2), 3, seed=0)[0]) == 1, "something is left to train on"
+
+
+def test_the_schedule_falls_from_start_to_end():
+    assert cosine(3.0, 1.0, 0, 10) == 3
+    assert cosine(3.0, 1.0, 5, 10) == pytest.approx(2)
+    assert cosine(3.0, 1.0, 10, 10) == pytest.approx(1)
