@@ -8,7 +8,7 @@ from scipy.ndimage import binary_dilation
 from skimage.morphology import disk
 from sklearn.metrics import adjusted_rand_score
 
-from oracles import davis_plain, video_ap_slow
+from oracles import davis_plain, video_ap_coco, video_ap_slow
 from unveil.datasets import open_dataset
 from unveil.errors import DataError
 from unveil.evaluate.predictions import locate, read_prediction
@@ -239,7 +239,7 @@ def test_miou_leaves_out_frames_where_both_are_absent_and_mbo_takes_volumes():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_video_ap_is_that_of_slow_loops(seed):
+def test_video_ap_is_that_of_slow_loops_and_of_cocos_evaluation(seed):
     rng = np.random.default_rng(seed)
     videos = []
     for _ in range(4):
@@ -249,6 +249,8 @@ def test_video_ap_is_that_of_slow_loops(seed):
     found = detection.average_precision(videos)
     slow = video_ap_slow.average_precision([(v.scores.tolist(), v.iou) for v in videos])
     assert found == pytest.approx(slow, abs=1e-12)
+    coco = video_ap_coco.average_precision([(v.scores.tolist(), v.iou) for v in videos])
+    assert found == pytest.approx(coco, abs=1e-12)
 
 
 def test_video_ap_by_hand():
