@@ -1,4 +1,4 @@
-"""Video AP by COCO's own evaluation, of which that of YouTube-VIS is a copy: only IoUs are given."""
+"""Video AP by COCO's own evaluation, of which YouTube-VIS has a copy; only IoUs are given."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ def average_precision(videos):
             found.append({"id": len(found) + 1, "image_id": number, "score": score, **about})
 
     class Given(COCOeval):
-        def computeIoU(self, number, category):  # noqa: N802, its name in pycocotools
+        def computeIoU(self, number, category):
             scores, iou = videos[number - 1]
             order = np.argsort(-np.array(scores), kind="mergesort")
             return iou[order[: self.params.maxDets[-1]]] if len(scores) else []
