@@ -265,6 +265,28 @@ def test_one_list_of_results_for_all_videos_as_the_server_takes_it(made, tmp_pat
     assert command.run() == 2 and "no list of YouTube-VIS results" in capsys.readouterr().err
 
 
+def test_a_model_that_is_not_there_ends_it_and_a_sequence_that_fails_does_not(
+    made, tiny_backbone, tmp_path, monkeypatch
+):
+    from unveil.errors import WeightsError
+    from unveil.segmenter import Segmenter
+
+    command = Evaluate("davis2017", made["davis2017"], json=tmp_path / "o.json", jobs=1)
+    with pytest.raises(WeightsError, match="no backbone is called 'none'"):
+        replace(command, settings=Settings(backbone="none")).run()
+    honest = Segmenter.segment_to
+
+    def failing(self, clip, out):
+        if clip.name == "calm-0":
+            raise RuntimeError("surprise")
+        return honest(self, clip, out)
+
+    monkeypatch.setattr(Segmenter, "segment_to", failing)
+    own = Settings(backbone=tiny_backbone, size=32, precision="fp32", device="cpu")
+    record = evaluated(replace(command, settings=own), code=1)
+    assert record["failures"] == [{"sequence": "calm-0", "error": "RuntimeError: surprise"}]
+
+
 def test_own_proposals_beyond_the_limit_are_dropped_by_score_and_others_refused():
     truth = np.zeros((3, 6, 30), np.uint8)
     truth[:, 2:4, 4:6] = 1
