@@ -15,7 +15,7 @@ from unveil.cli.data import Check, Make
 from unveil.cli.evaluate import Evaluate
 from unveil.datasets import open_dataset
 from unveil.datasets.layouts import write_masks
-from unveil.errors import DataError, InputError
+from unveil.errors import DataError, InputError, OutputError
 from unveil.evaluate import protocols, run, scoring
 from unveil.metrics import PROTOCOLS, Measured
 from unveil.settings import Settings
@@ -332,9 +332,17 @@ def test_arguments_that_make_no_sense_are_refused(wrong, error, says, made, tmp_
         Evaluate(**given).run()
 
 
-def test_making_again_replaces_only_what_was_made(made, tmp_path):
-    from unveil.errors import OutputError
+def test_a_place_that_cannot_be_written_is_said_before_the_work(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "read", lambda *a: pytest.fail("work was done"))
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+    for wrong in ({"out": tmp_path / "file"}, {"json": tmp_path / "folder"}):
+        with pytest.raises(OutputError, match="cannot write the result to"):
+            Evaluate("davis2017", made["davis2017"], tmp_path, **wrong, jobs=1).run()
+    assert (tmp_path / "file").read_text() == "in the way"
 
+
+def test_making_again_replaces_only_what_was_made(made, tmp_path):
     out = tmp_path / "data"
     for _ in range(2):
         assert Make(out, "folder", sequences=1, frames=1, size=(33, 35)).run() == 0

@@ -49,7 +49,7 @@ class Evaluate:
         from unveil.cli.progress import progress
         from unveil.datasets import open_dataset
         from unveil.errors import InputError
-        from unveil.evaluate import protocols
+        from unveil.evaluate import cache, protocols
         from unveil.evaluate.run import evaluate
         from unveil.evaluate.write import write_json, write_results
 
@@ -63,6 +63,9 @@ class Evaluate:
                     "--predictions are scored as they are: leave out the settings of Unveil, or "
                     "leave out --predictions to run it"
                 )
+        for file in (self.json, self.out and self.out / "results.json"):
+            if file:
+                cache.check_writable(file)
         dataset = open_dataset(
             self.dataset, self.root, split=self.split, frames=self.frames, masks=self.masks
         )

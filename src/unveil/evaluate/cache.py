@@ -4,6 +4,7 @@ An entry belongs to a key: whatever a score depends on. Another key, or a file t
 is as if nothing were there.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -49,6 +50,16 @@ def load(file: Path, key: str) -> dict[str, Any] | None:
 def store(file: Path, key: str, content: Mapping[str, Any]) -> None:
     """Write an entry."""
     write(file, json.dumps({"key": key, "content": content}))
+
+
+def check_writable(file: Path) -> None:
+    """Raise OutputError unless `write` can put a file there; call it before the work begins."""
+    with said(file):
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder has that name")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(file.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "permission denied")
 
 
 def write(file: Path, text: str) -> None:
