@@ -1,0 +1,152 @@
+"""What training is worth: rows with none, a random block, and a run's block as it went on.
+
+    python benchmarks/trained_rows.py runs/default --out table.md
+
+Published clustering on DAVIS sequences (UNVEIL_SHARED, or ../shared beside the repository) at the
+default size, at the published tau and at the calibrated one. That clustering is quadratic, so
+frames are few: `--frames` of them, every `--stride`-th, every third one a key frame.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+
+from unveil import attention, refine
+from unveil.attention import Block, Rows
+from unveil.backbone import DEFAULT_SIZE, Backbone
+from unveil.cluster import paper
+from unveil.errors import UnveilError
+from unveil.training.trial import random_kl
+from unveil.types import Features
+
+ROOT = Path(os.environ.get("UNVEIL_SHARED", Path(__file__).parents[2] / "shared")) / "data/davis"
+KEY_EVERY = 3
+HEAD = (
+    "| rows | tau | J of the best cluster | clusters | stable | scale, nats |\n"
+    "|---|---|---|---|---|---|"
+)
+
+
+@dataclass(frozen=True)
+class TrainedRows:
+    """Hold a run's blocks against rows without training."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder of a run of `unveil train`."""
+    sequences: str = ""
+    """Names, comma-separated; all that are there by default."""
+    frames: int = 9
+    """Frames a sequence."""
+    stride: int = 3
+    """Of the frames, fewer where a sequence is too short."""
+    out: Path | None = None
+    """A Markdown file to write the table to."""
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Features of a few frames and the whole foreground's mask in each."""
+
+    features: Features
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A name, a block (None: cosine rows), and the scale in the block's file (None: no file)."""
+
+    name: str
+    block: Block | None = None
+    scale: float | None = None
+
+    def rows(self, features: Features) -> Rows:
+        """Rows of a sequence, every third frame a key frame."""
+        if self.block is None:
+            return attention.cosine_rows(features, KEY_EVERY)
+        return attention.block_rows(features, self.block, KEY_EVERY)
+
+
+def read(name: str, backbone: Backbone, count: int, stride: int) -> Sequence:
+    files = sorted((ROOT / "JPEGImages/480p" / name).glob("*.jpg"))
+    stride = max(1, min(stride, (len(files) - 1) // max(1, count - 1)))
+    files = files[: count * stride : stride]
+    masks = [ROOT / "Annotations/480p" / name / f"{f.stem}.png" for f in files]
+    frames = np.stack([np.array(Image.open(f).convert("RGB")) for f in files])
+    truth = np.stack([np.array(Image.open(m)) > 0 for m in masks])
+    return Sequence(backbone.encode(frames, DEFAULT_SIZE), truth)
+
+
+def variants(run: Path, backbone: Backbone) -> list[Variant]:
+    torch.manual_seed(0)
+    found = [Variant("cosine"), Variant("block, random", Block(backbone.channels).eval())]
+    files = [*run.glob("block-*.safetensors"), run / "block.safetensors"]
+    for file in sorted(files, key=lambda f: attention.block_metadata(f)["steps"]):
+        about = attention.block_metadata(file)
+        block = attention.load_block(file, backbone.name, backbone.channels)
+        found.append(Variant(f"block, {about['steps']} steps", block, about["scale"]))
+    return found
+
+
+def measure(rows: Rows, truth: np.ndarray, tau: float) -> tuple[float, int, float]:
+    """J of the best cluster, clusters, share of tokens whose centre stays from frame to frame."""
+    clusters = paper.merge(rows, tau)
+    ids = clusters.labels.numpy()
+    _, h, w = truth.shape
+    labels = refine.nearest(ids, h, w)
+    areas = [np.bincount(f.ravel(), minlength=len(clusters.centres)) for f in labels]
+    inside = [
+        np.bincount(f[t], minlength=len(clusters.centres))
+        for f, t in zip(labels, truth, strict=True)
+    ]
+    both = np.stack(inside)
+    union = np.stack(areas) + truth.sum((1, 2))[:, None] - both
+    best = (both / np.maximum(union, 1)).mean(0).max()
+    return float(best), len(clusters.centres), float((ids[1:] == ids[:-1]).mean())
+
+
+def main(bench: TrainedRows) -> None:
+    backbone = Backbone()
+    names = bench.sequences.split(",") if bench.sequences else None
+    names = names or sorted(p.name for p in (ROOT / "JPEGImages/480p").iterdir())
+    start = time.perf_counter()
+    sequences = [read(name, backbone, bench.frames, bench.stride) for name in names]
+    lines = [
+        f"{len(names)} DAVIS sequences ({', '.join(names)}), {bench.frames} frames of each at "
+        f"stride {bench.stride}, size {DEFAULT_SIZE}, backbone {backbone.name}. Tau calibrated: "
+        f"{attention.TAU_SHARE} of the scale; without a block file, of the sequence's own.",
+        "",
+        HEAD,
+    ]
+    print("\n".join(lines), flush=True)
+    for variant in variants(bench.run, backbone):
+        for calibrated in (False, True):
+            results, scales = [], []
+            for sequence in sequences:
+                rows = variant.rows(sequence.features)
+                scales.append(variant.scale or random_kl(rows(0, rows.frames)))
+                tau = attention.tau_of_scale(scales[-1]) if calibrated else paper.TAU
+                results.append(measure(rows, sequence.truth, tau))
+            j, k, stable = np.mean(results, 0)
+            shown = "calibrated" if calibrated else "1.0"
+            lines.append(
+                f"| {variant.name} | {shown} | {j:.3f} | {k:.1f} | {stable:.3f} "
+                f"| {np.mean(scales):.2f} |"
+            )
+            print(lines[-1], flush=True)
+    lines += ["", f"{time.perf_counter() - start:.0f} s in all, {torch.get_num_threads()} threads."]
+    if bench.out:
+        bench.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(TrainedRows))
+    except UnveilError as error:
+        sys.exit(str(error))
