@@ -9,19 +9,22 @@ that were run. Features are computed once a size and never kept on disk.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import torch
 import tyro
 from PIL import Image
 
-from unveil import attention, refine
+from unveil import attention, objectness, refine
 from unveil.attention import Block
 from unveil.backbone import Backbone
-from unveil.cluster import fast
+from unveil.cluster import fast, instances
 from unveil.cluster.micro import Grouper, Groups
 from unveil.errors import WeightsError
 from unveil.metrics import PROTOCOLS, Measured
@@ -38,6 +41,8 @@ class Ablation:
     """Names, comma-separated; all that are there by default."""
     sizes: str = "336,560,672"
     """Short sides in px: 24x42, 40x71 and 48x85 patches for 480p."""
+    variants: str = ""
+    """Names, comma-separated; all by default. Known: see VARIANTS."""
     out: Path | None = None
     """A Markdown file to write the table to."""
 
@@ -67,29 +72,47 @@ def clips(names: list[str]) -> Iterator[Clip]:
 
 @dataclass(frozen=True)
 class Variant:
-    """A name, and how the groups of a clip become labels a patch and a pixel."""
+    """A name, and what is done differently.
+
+    groups: what is done to the groups. constants: (module, name) → another value. pixels: how
+    objects a patch become labels a pixel.
+    """
 
     name: str
     groups: Callable[[Groups], Groups] = lambda groups: groups
     block: bool = False
     prototypes: int = 256
+    constants: Mapping[tuple[ModuleType, str], float] = field(default_factory=dict)
     find: Callable[[fast.State], fast.Objects] = fast.find
-    sharpen: bool = True
+    pixels: Callable[[fast.Objects, np.ndarray], np.ndarray] = lambda found, frames: refine.sharpen(
+        found.near, found.share, frames
+    )
 
 
 def without(groups: Groups, cue: str) -> Groups:
     return replace(groups, **{cue: torch.zeros_like(getattr(groups, cue))})
 
 
+def published_pixels(found: fast.Objects, frames: np.ndarray) -> np.ndarray:
+    return refine.nearest(found.ids, *frames.shape[1:3])
+
+
+def whole_patches(found: fast.Objects, frames: np.ndarray) -> np.ndarray:
+    return refine.sharpen(found.ids, (found.ids > 0).astype(np.float32), frames)
+
+
 VARIANTS = [
     Variant("default"),
-    Variant("no refinement", sharpen=False),
+    Variant("published upsampling", pixels=published_pixels),
+    Variant("whole patches into the filter", pixels=whole_patches),
+    Variant("a threshold, no random walker", constants={(objectness, "FIRMNESS"): 1e6}),
     Variant("no motion", lambda g: without(g, "measured")),
     Variant("no border contact", lambda g: without(g, "border")),
+    Variant("gaps say nothing", constants={(instances, "APART"): 0.0}),
+    Variant("foreground as one object", find=lambda s: fast.find(s, granularity=0.0)),
+    Variant("objects in parts", find=lambda s: fast.find(s, granularity=0.8)),
     Variant("64 prototypes", prototypes=64),
     Variant("512 prototypes", prototypes=512),
-    Variant("foreground as one object", find=lambda s: fast.find(s, granularity=0.0)),
-    Variant("split twice as fine", find=lambda s: fast.find(s, granularity=0.8)),
     Variant(
         "no background: tree cut at 16",
         find=lambda s: fast.find(s, objects=16, keep_background=True),
@@ -100,13 +123,12 @@ VARIANTS = [
 
 def measure(clip: Clip, groups: Groups, variant: Variant, block: Block | None) -> dict:
     start = time.perf_counter()
-    state = fast.describe(variant.groups(groups), block, prototypes=variant.prototypes)
+    with ExitStack() as stack:
+        for (module, name), value in variant.constants.items():
+            stack.enter_context(mock.patch.object(module, name, value))
+        state = fast.describe(variant.groups(groups), block, prototypes=variant.prototypes)
     found = variant.find(state)
-    _, h, w, _ = clip.frames.shape
-    if variant.sharpen:
-        labels = refine.sharpen(found.ids, clip.frames)
-    else:
-        labels = refine.nearest(found.ids, h, w)
+    labels = variant.pixels(found, clip.frames)
     seconds = (time.perf_counter() - start) / len(labels)
     records = {
         name: PROTOCOLS[name].score(Measured(labels, truth)) for name, truth in clip.truths.items()
@@ -122,6 +144,7 @@ def main(bench: Ablation) -> None:
         block = attention.load_block(None, backbone.name, backbone.channels)
     except WeightsError:
         block = None
+    wanted = [v for v in VARIANTS if not bench.variants or v.name in bench.variants.split(",")]
     lines = [
         f"Sequences: {', '.join(names)}. Backbone {backbone.name}, {backbone.dtype}.",
         "",
@@ -144,7 +167,7 @@ def main(bench: Ablation) -> None:
                 times.append(time.perf_counter())
                 seconds += (*np.diff(times), len(frames))
             groups = grouper.finish()
-            for variant in VARIANTS:
+            for variant in wanted:
                 if variant.block and block is None:
                     continue
                 used = block if variant.block else None
