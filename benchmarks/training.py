@@ -5,9 +5,9 @@
 One rendered clip of three frames, seen by the default backbone; losses and backward of a random
 block with the published dropout, each implementation in a process of its own, in turns. The plain
 one (tests/oracles/training_plain.py) works in fp32 as the released code does; the shipped one as
-`precision = "auto"` decides. Features are given to both; `with backbone` adds to the plain step what it costs to compute them anew in
-every step, which the cache spares the shipped one. On a CPU seconds are those of the process, not
-of the clock, so that a machine that others use as well gives the same figures.
+`precision = "auto"` decides. Features are given to both; `with backbone` adds to the plain step
+what it costs to compute them anew in every step, which the cache spares the shipped one. On a CPU
+seconds are those of the process, not of the clock: others may use the machine as well.
 """
 
 import json

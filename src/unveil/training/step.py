@@ -3,8 +3,8 @@
 The losses read: the attention rows of the queries (8 a frame; no gradient flows through them),
 the rows of the candidates that the queries choose in their own frame (with gradient), and the
 output tokens of the queries and of what they choose in all frames. So rows are explicit for
-queries and candidates only (a sixth of all on real clips), and output tokens come from fused
-attention, for those that are read only (half of them).
+queries and candidates only, output tokens are computed only where they are read, and all attention
+goes in pieces (`rows`).
 
 Dropout of attention: published, one mask for the whole matrix, [heads, tokens, tokens]. Here the
 explicit rows draw masks of their own, and the fused part draws one mask a head and *key*, shared
@@ -31,7 +31,7 @@ from unveil.losses import (
     motion_consistency,
     semantic_consistency,
 )
-from unveil.training.rows import head_mean_rows
+from unveil.training.rows import attend, head_mean_rows
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,10 @@ def clip_losses(
     tokens = outputs.new_zeros(t * n, outputs.shape[1]).index_copy(0, read, outputs)
     tokens = tokens.unflatten(0, (t, n))
     queries = tokens[:, positions].flatten(0, 1)
-    semantic = semantic_consistency(rows, queries, tokens, settings)
-    motion = _motion(block, q, k, rows, settings, draw)
+    # Differences of a hundredth of a nat matter in the losses: never in bf16.
+    with torch.autocast(features.device.type, enabled=False):
+        semantic = semantic_consistency(rows, queries, tokens, settings)
+        motion = _motion(block, q, k, rows, settings, draw)
     return Losses(semantic, motion)
 
 
@@ -94,13 +96,11 @@ def project(block: Block, x: Float[Tensor, "n c"]) -> tuple[Tensor, Tensor, Tens
 def output_tokens(
     block: Block, x: Tensor, q: Tensor, k: Tensor, v: Tensor, draw: "_Draw"
 ) -> Float[Tensor, "r c"]:
-    """Output tokens of some tokens x with queries q, attention to all keys fused."""
+    """Output tokens of some tokens x with queries q, attention in pieces."""
     v = draw.dropout(v, block.attention_dropout, (v.shape[0], v.shape[1], 1))
-    mixed = F.scaled_dot_product_attention(
-        q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None]
-    )
+    mixed = attend(q, k, v).flatten(1)
     p = block.dropout.p
-    x = x + draw.dropout(block.attention.proj(mixed[0].transpose(0, 1).flatten(1)), p)
+    x = x + draw.dropout(block.attention.proj(mixed), p)
     hidden = draw.dropout(F.gelu(block.mlp.fc1(block.norm2(x))), p)
     return x + draw.dropout(block.mlp.fc2(hidden), p)
 
