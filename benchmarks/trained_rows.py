@@ -42,9 +42,9 @@ class TrainedRows:
     """The folder of a run of `unveil train`."""
     sequences: str = ""
     """Names, comma-separated; all that are there by default."""
-    frames: int = 9
+    frames: int = 6
     """Frames a sequence."""
-    stride: int = 3
+    stride: int = 4
     """Of the frames, fewer where a sequence is too short."""
     out: Path | None = None
     """A Markdown file to write the table to."""

@@ -1,5 +1,6 @@
 """Training as a person runs it: tiny backbone, small videos, every way it can stop."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,13 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from unveil.attention import block_metadata, calibrated_tau, load_block
+from conftest import TINY, make_tiny_backbone
+from unveil.attention import block_metadata, calibrated_tau, load_block, shipped_block
 from unveil.cli import main
 from unveil.errors import TrainingError
 from unveil.training import checkpoint as checkpoints
 from unveil.training.checkpoint import load_checkpoint
 from unveil.training.monitor import read_log
-from unveil.training.recipe import Recipe, read_recipe
+from unveil.training.recipe import read_recipe
+from unveil.weights import DEFAULT
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 UNVEIL = str(Path(sys.executable).with_name("unveil"))
@@ -258,20 +261,9 @@ def test_the_paper_s_recipe_has_the_paper_s_constants():
 
 
 def test_the_default_recipe_is_that_of_the_shipped_block():
-    shipped = json.loads(json.dumps(block_metadata(shipped_block())["recipe"]))
-    assert shipped == json.loads(json.dumps(as_table(read_recipe(CONFIGS / "default.toml"))))
-
-
-def shipped_block() -> Path:
-    from unveil import attention, weights
-
-    return attention.shipped_block(weights.DEFAULT)
-
-
-def as_table(recipe: Recipe) -> dict:
-    import dataclasses
-
-    return dataclasses.asdict(recipe)
+    shipped = block_metadata(shipped_block(DEFAULT))["recipe"]
+    default = dataclasses.asdict(read_recipe(CONFIGS / "default.toml"))
+    assert shipped == json.loads(json.dumps(default))
 
 
 @pytest.mark.parametrize(
@@ -292,6 +284,17 @@ def test_a_recipe_that_is_wrong_is_an_error(text, message, tmp_path):
         read_recipe(tmp_path / "r.toml")
 
 
-def test_a_tiny_recipe_trains_in_two_minutes():
-    tiny = read_recipe(CONFIGS / "tiny.toml")
-    assert tiny.steps <= 200 and tiny.size <= 112
+@pytest.mark.parametrize("family", sorted(TINY))
+def test_every_family_of_backbones_trains_by_the_tiny_recipe(family, videos, tmp_path):
+    """Eight heads of two channels; the recipe's steps cut to three, its size to the clips'."""
+    backbone = str(make_tiny_backbone(tmp_path / family, family))
+    line = command(videos, CONFIGS / "tiny.toml", tmp_path / "cache", tmp_path / "out")
+    assert main([*line, "--backbone", backbone, "--size", "24", "--steps", "3"]) == 0
+    assert weights(tmp_path / "out")["attention.qkv.weight"].shape == (48, 16)
+
+
+def test_heads_that_do_not_divide_the_channels_are_said(videos, recipe, cache, tmp_path, capsys):
+    other = tmp_path / "recipe.toml"
+    other.write_text(recipe.read_text().replace("heads = 2", "heads = 3"))
+    assert main(command(videos, other, cache, tmp_path / "out")) == 2
+    assert "16 channels cannot have 3 heads" in capsys.readouterr().err
