@@ -194,6 +194,15 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert not list(out.glob(".*.partial"))
 
 
+def test_a_full_disk_under_the_log_is_said(videos, recipe, cache, tmp_path, monkeypatch, capsys):
+    def full(self, record) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unveil.training.monitor.Monitor.stepped", full)
+    assert main(command(videos, recipe, cache, tmp_path / "out")) == 2
+    assert "No space left on device; its last checkpoint is kept" in capsys.readouterr().err
+
+
 def test_a_run_goes_on_with_the_same_recipe_only(videos, recipe, cache, run, capsys):
     assert main(command(videos, recipe, cache, run, "--lr", "2e-3")) == 2
     assert "another recipe (lr differ)" in capsys.readouterr().err

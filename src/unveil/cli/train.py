@@ -77,6 +77,11 @@ class Train:
             try:
                 block = train(self.folder, recipe, self.out, fabric, cache, monitor)
                 report = monitor.report()
+            except OSError as error:
+                raise TrainingError(
+                    f"the run in {self.out} stopped: {error}; its last checkpoint is kept, the "
+                    "same command goes on from there"
+                ) from error
             finally:
                 monitor.close()
         for name, reason in monitor.skipped_clips.items():

@@ -43,7 +43,7 @@ class _HeadMeanRows(torch.autograd.Function):
         with torch.autocast(q.device.type, enabled=False):
             q, k = _by_head(q), _by_head(k)
             rows = q.new_zeros(q.shape[1], k.shape[1], dtype=_wide(q))
-            for part in _parts(rows.shape):
+            for part in _parts(rows):
                 for head in range(len(q)):
                     p = _softmax(q[head, part], k[head])
                     if keep is not None:
@@ -58,7 +58,7 @@ class _HeadMeanRows(torch.autograd.Function):
             q, k = _by_head(q), _by_head(k)
             grad = grad * (ctx.factor / len(q))
             grad_q, grad_k = _zeros(q), _zeros(k)
-            for part in _parts(grad.shape):
+            for part in _parts(grad):
                 for head in range(len(q)):
                     p = _softmax(q[head, part], k[head])
                     g = grad[part] if keep is None else grad[part] * keep[head, part]
@@ -75,7 +75,7 @@ class _Attend(torch.autograd.Function):
         with torch.autocast(q.device.type, enabled=False):
             heads = _by_head(q), _by_head(k), _by_head(v)
             out = torch.empty_like(heads[0])
-            for part in _parts((len(q), len(k))):
+            for part in _parts(q, len(k)):
                 for head, (hq, hk, hv) in enumerate(zip(*heads, strict=True)):
                     out[head, part] = _softmax(hq[part], hk).to(q.dtype) @ hv
         ctx.save_for_backward(*heads, out)
@@ -88,7 +88,7 @@ class _Attend(torch.autograd.Function):
             grad = _by_head(grad).to(q.dtype)
             inner = (grad.to(_wide(q)) * out).sum(-1, keepdim=True)
             grad_q, grad_k, grad_v = _zeros(q), _zeros(k), _zeros(v)
-            for part in _parts((q.shape[1], k.shape[1])):
+            for part in _parts(q[0], k.shape[1]):
                 for head in range(len(q)):
                     p = _softmax(q[head, part], k[head])
                     grad_v[head] += p.to(q.dtype).T @ grad[head, part]
@@ -111,10 +111,10 @@ def _zeros(x: Tensor) -> Tensor:
     return torch.zeros_like(x, dtype=_wide(x))
 
 
-def _parts(shape: tuple[int, int]) -> list[slice]:
-    r, m = shape
-    size = max(1, PIECE // m)
-    return [slice(i, min(i + size, r)) for i in range(0, r, size)]
+def _parts(x: Tensor, keys: int | None = None) -> list[slice]:
+    """Pieces of the rows of x; all at once on an accelerator, which has no cache to fit."""
+    size = max(1, PIECE // (keys or x.shape[1])) if x.device.type == "cpu" else len(x)
+    return [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]
 
 
 def _softmax(q: Tensor, k: Tensor) -> Tensor:
