@@ -36,7 +36,7 @@ class Recipe:
     """At a tied start: factor of the random weights of queries and keys each."""
     batch: int = 2
     """Clips a step, over all processes together."""
-    steps: int = 3000
+    steps: int = 2500
     """Steps of the optimiser."""
     lr: float = 1e-4
     """Learning rate at the start. The paper's 1e-5 is meant for 60,000 steps of 8 clips."""
