@@ -3,10 +3,12 @@
     python benchmarks/trained_rows.py runs/default --out table.md
 
 Published clustering on DAVIS sequences (UNVEIL_SHARED, or ../shared beside the repository) at the
-default size, at the published tau and at the calibrated one. That clustering is quadratic, so
-frames are few: `--frames` of them, every `--stride`-th, every third one a key frame.
+default size, at the published tau and at the calibrated one; then the run's own trials. That
+clustering is quadratic, so frames are few: `--frames` of them, every `--stride`-th, every third one
+a key frame.
 """
 
+import copy
 import os
 import sys
 import time
@@ -23,6 +25,7 @@ from unveil.attention import Block, Rows
 from unveil.backbone import DEFAULT_SIZE, Backbone
 from unveil.cluster import paper
 from unveil.errors import UnveilError
+from unveil.training.monitor import read_log
 from unveil.training.trial import random_kl
 from unveil.types import Features
 
@@ -46,6 +49,9 @@ class TrainedRows:
     """Frames a sequence."""
     stride: int = 4
     """Of the frames, fewer where a sequence is too short."""
+    sharpen: str = "4"
+    """Factors, comma-separated: the last block with all its logits so many times as large, which
+    is what ever more training does to rows."""
     out: Path | None = None
     """A Markdown file to write the table to."""
 
@@ -83,7 +89,7 @@ def read(name: str, backbone: Backbone, count: int, stride: int) -> Sequence:
     return Sequence(backbone.encode(frames, DEFAULT_SIZE), truth)
 
 
-def variants(run: Path, backbone: Backbone) -> list[Variant]:
+def variants(run: Path, backbone: Backbone, sharpen: list[float]) -> list[Variant]:
     torch.manual_seed(0)
     found = [Variant("cosine"), Variant("block, random", Block(backbone.channels).eval())]
     files = [*run.glob("block-*.safetensors"), run / "block.safetensors"]
@@ -91,6 +97,10 @@ def variants(run: Path, backbone: Backbone) -> list[Variant]:
         about = attention.block_metadata(file)
         block = attention.load_block(file, backbone.name, backbone.channels)
         found.append(Variant(f"block, {about['steps']} steps", block, about["scale"]))
+    for factor in sharpen:
+        sharper = copy.deepcopy(block)
+        sharper.attention.qkv.weight[: block.channels] *= factor
+        found.append(Variant(f"the last, logits x {factor:g}", sharper))
     return found
 
 
@@ -111,10 +121,22 @@ def measure(rows: Rows, truth: np.ndarray, tau: float) -> tuple[float, int, floa
     return float(best), len(clusters.centres), float((ids[1:] == ids[:-1]).mean())
 
 
+def trials(run: Path) -> list[str]:
+    """What the run's own trials on held-out clips found, as a table."""
+    head = "| step | scale, nats | clusters, tau 1.0 | clusters, calibrated | entropy |"
+    return [head, "|---|---|---|---|---|"] + [
+        f"| {r['step']:,} | {r['random_kl']:.2f} | {r['clusters']:.2f} "
+        f"| {r['clusters_calibrated']:.2f} | {r['entropy']:.3f} |"
+        for r in read_log(run)
+        if r["kind"] == "trial"
+    ]
+
+
 def main(bench: TrainedRows) -> None:
     backbone = Backbone()
     names = bench.sequences.split(",") if bench.sequences else None
     names = names or sorted(p.name for p in (ROOT / "JPEGImages/480p").iterdir())
+    sharpen = [float(factor) for factor in bench.sharpen.split(",") if factor]
     start = time.perf_counter()
     sequences = [read(name, backbone, bench.frames, bench.stride) for name in names]
     lines = [
@@ -125,7 +147,7 @@ def main(bench: TrainedRows) -> None:
         HEAD,
     ]
     print("\n".join(lines), flush=True)
-    for variant in variants(bench.run, backbone):
+    for variant in variants(bench.run, backbone, sharpen):
         for calibrated in (False, True):
             results, scales = [], []
             for sequence in sequences:
@@ -140,6 +162,7 @@ def main(bench: TrainedRows) -> None:
                 f"| {np.mean(scales):.2f} |"
             )
             print(lines[-1], flush=True)
+    lines += ["", *trials(bench.run)]
     lines += ["", f"{time.perf_counter() - start:.0f} s in all, {torch.get_num_threads()} threads."]
     if bench.out:
         bench.out.write_text("\n".join(lines) + "\n")

@@ -21,7 +21,7 @@ from unveil.errors import TrainingError
 from unveil.training import checkpoint as checkpoints
 from unveil.training.checkpoint import load_checkpoint
 from unveil.training.monitor import read_log
-from unveil.training.recipe import read_recipe
+from unveil.training.recipe import Recipe, read_recipe
 from unveil.weights import DEFAULT
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -136,7 +136,8 @@ def test_a_run_killed_at_any_moment_ends_at_the_same_weights(videos, recipe, cac
 
 def test_two_processes_equal_one_with_the_same_batch(videos, recipe, cache, run, tmp_path):
     out = tmp_path / "two"
-    line = [UNVEIL, *command(videos, recipe, cache, out, "--devices", "2")]
+    # A cache of their own: both want the same features at the same time.
+    line = [UNVEIL, *command(videos, recipe, tmp_path / "cache", out, "--devices", "2")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(line, check=True, capture_output=True, env=environment, timeout=120)
     want, got = weights(run), weights(out)
@@ -273,6 +274,7 @@ def test_the_default_recipe_is_that_of_the_shipped_block():
     shipped = block_metadata(shipped_block(DEFAULT))["recipe"]
     default = dataclasses.asdict(read_recipe(CONFIGS / "default.toml"))
     assert shipped == json.loads(json.dumps(default))
+    assert Recipe() == read_recipe(CONFIGS / "default.toml"), "what runs when none is given"
 
 
 @pytest.mark.parametrize(
