@@ -11,7 +11,7 @@ from test_cluster_fast import KINDS, group, iou, scene
 from unveil import objectness
 from unveil.cluster import fast
 from unveil.cluster.contacts import STRANGE, contacts
-from unveil.cluster.instances import contract, evidence, instances, tracks
+from unveil.cluster.instances import APART, contract, evidence, instances, tracks
 from unveil.cluster.micro import Groups
 
 
@@ -125,7 +125,7 @@ def test_a_gap_speaks_against_and_contact_for():
     labels[:, 1, :2], labels[0, 1, 5:7], labels[1, 1, 2:4] = 1, 2, 2
     groups = graph(labels, [0, 1, 1], block=2)
     found = evidence(groups.ids, np.array([False, True, True]), np.arange(3), contacts(groups).all)
-    assert found == {(1, 2): pytest.approx(1 - 8 * np.sqrt(2))}
+    assert found == {(1, 2): pytest.approx(1 - APART * np.sqrt(2))}
 
 
 def two_that_look_alike(t: int = 24) -> np.ndarray:

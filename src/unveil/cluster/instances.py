@@ -19,7 +19,7 @@ from scipy import ndimage
 from unveil.cluster.contacts import STRANGE, Contacts, scaled_keys
 from unveil.cluster.micro import Groups
 
-APART = 8.0
+APART = 12.0
 """What a frame with a gap between two parts says against joining them, for each patch along the
 side of the smaller, in contacts of patches that look the same."""
 GAP = 1
