@@ -87,7 +87,8 @@ def recut_segmentation(
     found = _find(s.state, wishes)
     run = dict(s.run) | {"objects": len(found.scores), "recut": True}
     run["settings"] = {**run.get("settings", {}), **wishes}
-    return replace(s, labels=refine.sharpen(found.ids, found.share, s.frames), scores=found.scores, run=run)
+    labels = refine.sharpen(found.ids, found.share, s.frames)
+    return replace(s, labels=labels, scores=found.scores, run=run)
 
 
 def _wishes(objects: int | None, granularity: float | None, keep: bool) -> dict[str, Any]:
