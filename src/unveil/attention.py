@@ -110,7 +110,8 @@ def save_block(
 ) -> None:
     """Write a block as safetensors; metadata (at least `backbone`) travels in its header.
 
-    dtype: of the file. fp16 halves it and changes rows by less than a thousandth; loading gives fp32.
+    dtype: of the file. fp16 halves it and changes rows by less than a thousandth; loading gives
+    fp32.
     """
     from safetensors.torch import save_file
 

@@ -20,6 +20,7 @@ SOFTNESS = 0.2
 STRANGE = 0.05
 """Neighbours less alike than this (at a cosine of 0.4) do not hold together at all."""
 _STRETCH = 128  # frames counted at once; more would only cost memory
+_EDGES = 1 << 14  # compared at once, for the same reason
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,18 @@ class Contacts:
 def contacts(groups: Groups, softness: float = SOFTNESS) -> Contacts:
     """The contacts of all groups; softness as `scaled_keys` takes it.
 
-    Cost: linear in the patches. Peak memory: that of 128 frames' patch pairs, and the edges.
+    Cost: linear in the patches. Peak memory: 128 frames' patch pairs, the edges, and the keys.
     """
     g = len(groups)
     keys = scaled_keys(groups, softness)
 
     def weigh(counts: sp.csr_array) -> sp.csr_array:
         edges = counts.tocoo()
-        likeness = np.exp(-np.square(keys[edges.row] - keys[edges.col]).sum(1))
+        likeness = np.empty(len(edges.data), keys.dtype)
+        for start in range(0, len(likeness), _EDGES):
+            part = slice(start, start + _EDGES)
+            apart = keys[edges.row[part]] - keys[edges.col[part]]
+            likeness[part] = np.exp(-np.square(apart).sum(1))
         edges.data = np.where(likeness < STRANGE, 0, edges.data * likeness)
         edges.eliminate_zeros()
         return edges.tocsr()

@@ -38,7 +38,7 @@ INSIDE = 0.5
 MAX_OBJECTS = 20
 MAX_LEAVES = 256
 """Parts of objects that can be told apart, the largest ones."""
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class State:
     object. leaf: [G], the part of an object that it is of or next to, -1 where none is near.
     ground: [G], the part of the background that it is of or would be. tree: [L-1, 4], SciPy linkage
     of all L parts; heights: below 1 within an object, below 2 within the background or between
-    objects, 3 at the top. objects: of the L parts the first so many are of objects.
+    objects, 3 at the top. mass: [L], patches. objects: of the L parts, how many are of objects;
+    they come first.
     """
 
     groups: Integer[np.ndarray, "t h w"]
@@ -57,6 +58,7 @@ class State:
     leaf: Integer[np.ndarray, " g"]
     ground: Integer[np.ndarray, " g"]
     tree: Float[np.ndarray, "e 4"]
+    mass: Float[np.ndarray, " l"]
     objects: int
 
     def save(self, path: Path) -> None:
@@ -135,6 +137,7 @@ def describe(
         leaf=_spread(part, touching),
         ground=ground + len(of),
         tree=trees.link(_distances(rows[kinds], owner), mass),
+        mass=mass,
         objects=len(of),
     )
 
@@ -156,9 +159,9 @@ def find(
     leaves = np.arange(len(state.tree) + 1)
     front, everything = leaves < state.objects, np.ones(len(leaves), bool)
     if keep_background and objects is not None:
-        piece = trees.cut(state.tree, everything, objects)
+        piece = trees.cut(state.tree, everything, state.mass, objects)
     else:
-        piece = _cut_front(state.tree, front, objects, granularity)
+        piece = _cut_front(state, front, objects, granularity)
         if keep_background:
             height = GROUND_SPLIT if granularity is None else WHOLE * (1 - granularity)
             back = trees.cut_below(state.tree, ~front, height)
@@ -167,14 +170,14 @@ def find(
 
 
 def _cut_front(
-    tree: np.ndarray, front: np.ndarray, objects: int | None, granularity: float | None
+    state: State, front: np.ndarray, objects: int | None, granularity: float | None
 ) -> np.ndarray:
-    if objects is not None:
-        return trees.cut(tree, front, objects)
-    if granularity is not None:
-        return trees.cut_below(tree, front, 2 * WHOLE * (1 - granularity))
-    piece = trees.cut_below(tree, front, WHOLE)
-    return piece if piece.max(initial=0) <= MAX_OBJECTS else trees.cut(tree, front, MAX_OBJECTS)
+    if objects is None:
+        height = WHOLE if granularity is None else 2 * WHOLE * (1 - granularity)
+        piece = trees.cut_below(state.tree, front, height)
+        if granularity is not None or piece.max(initial=0) <= MAX_OBJECTS:
+            return piece
+    return trees.cut(state.tree, front, state.mass, objects or MAX_OBJECTS)
 
 
 def _parts(

@@ -20,6 +20,8 @@ from unveil.cluster.micro import Groups, lloyd
 PROTOTYPES = 256
 """Prototypes a video, at most."""
 ROUNDS = 10
+SCRAP = 0.02
+"""A piece of less than this share of what is cut is made only when nothing larger is left."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,23 @@ def link(d: Float[np.ndarray, "l l"], mass: Float[np.ndarray, " l"]) -> Float[np
     return out
 
 
-def cut(tree: Float[np.ndarray, "e 4"], keep: np.ndarray, pieces: int) -> np.ndarray:
+def cut(
+    tree: Float[np.ndarray, "e 4"], keep: np.ndarray, mass: Float[np.ndarray, " l"], pieces: int
+) -> np.ndarray:
     """Cut the tree of the kept leaves into a number of pieces, by undoing its highest merges.
 
-    keep: bool [M]. Returns int [M]: 0 for leaves not kept, pieces 1 … in the order of their first
-    leaf; fewer than asked for where there are fewer leaves.
+    Merges of next to nothing with something (`SCRAP`) are undone last, however high they are.
+    keep: bool [L]. mass: patches. Returns int [L]: 0 for leaves not kept, pieces 1 … in the order
+    of their first leaf; fewer than asked for where there are fewer leaves.
     """
-    merges = _between(tree, keep)
-    return _join(tree, keep, merges[: max(0, len(merges) + 1 - pieces)])
+    below = np.concatenate((np.where(keep, mass, 0), np.zeros(len(tree))))
+    for step, (a, b) in enumerate(tree[:, :2].astype(int)):
+        below[len(keep) + step] = below[a] + below[b]
+    merges = np.array(_between(tree, keep), int)
+    lesser = below[tree[merges, :2].astype(int)].min(axis=1)
+    lowest_first = np.argsort(lesser >= SCRAP * below[: len(keep)].sum(), kind="stable")
+    kept = merges[lowest_first][: max(0, len(merges) + 1 - pieces)]
+    return _join(tree, keep, kept.tolist())
 
 
 def cut_below(tree: Float[np.ndarray, "e 4"], keep: np.ndarray, height: float) -> np.ndarray:
