@@ -34,7 +34,7 @@ class Segment:
 
     def run(self) -> int:
         """Segment every source; a broken one is reported and the others finish."""
-        if not self.sources:
+        if not all(self.sources) or not self.sources:
             raise InputError("nothing to segment: give a video, a folder or a pattern")
         jobs, batch = self._jobs()
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
@@ -44,14 +44,16 @@ class Segment:
                 print(f"{out}: has a result already, skipped (--again redoes it)")
                 continue
             try:
-                _check_exists(source)
-                segmenter = segmenter or _load(self.settings)
+                if segmenter is None:
+                    _check(source, span)
+                    segmenter = _load(self.settings)
                 _segment_one(segmenter, source, out, span)
             except UnveilError as error:
                 if not batch:
                     raise
                 failed.append(source)
-                print(f"unveil: {source}: {error}", file=sys.stderr)
+                named = source in str(error)
+                print(f"unveil: {error}" if named else f"unveil: {source}: {error}", file=sys.stderr)
         if failed:
             print(
                 f"unveil: {len(failed)} of {len(jobs)} failed: {', '.join(failed)}", file=sys.stderr
@@ -123,10 +125,11 @@ def _videos_of(source: str) -> list[str]:
     return videos or [source]
 
 
-def _check_exists(source: str) -> None:
-    """Say that a file is not there before seconds are spent on loading the models."""
-    if not any(mark in source for mark in "*?[") and not Path(source).exists():
-        raise InputError(f"no such file or folder: {source}")
+def _check(source: str, span: dict[str, Any]) -> None:
+    """Say that there is no video before seconds are spent on loading the models."""
+    from unveil.video import open_video
+
+    open_video(source, **span)
 
 
 def _load(settings: Settings) -> Any:
@@ -149,7 +152,7 @@ def say(source: str, out: Path, run: dict[str, Any]) -> None:
     for warning in run["warnings"]:
         print(f"unveil: warning: {warning}", file=sys.stderr)
     size = f"{video['width']}x{video['height']}"
-    print(f"{source}: {_count(run['objects'], 'object')} in {video['frames']} frames of {size}")
+    print(f"{source}: {_count(run['objects'], 'object')} in {_count(video['frames'], 'frame')} of {size}")
     print(f"  pictures  {out / 'contact.png'}, {out / 'overlay.mp4'}")
     print(f"  masks     {out / 'masks'}, {out / 'objects.json'}")
     stages = ", ".join(f"{stage} {took:.2f}" for stage, took in spent.items())
