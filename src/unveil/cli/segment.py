@@ -52,8 +52,8 @@ class Segment:
                 if not batch:
                     raise
                 failed.append(source)
-                named = source in str(error)
-                print(f"unveil: {error}" if named else f"unveil: {source}: {error}", file=sys.stderr)
+                where = "" if source in str(error) else f"{source}: "
+                print(f"unveil: {where}{error}", file=sys.stderr)
         if failed:
             print(
                 f"unveil: {len(failed)} of {len(jobs)} failed: {', '.join(failed)}", file=sys.stderr
@@ -152,7 +152,8 @@ def say(source: str, out: Path, run: dict[str, Any]) -> None:
     for warning in run["warnings"]:
         print(f"unveil: warning: {warning}", file=sys.stderr)
     size = f"{video['width']}x{video['height']}"
-    print(f"{source}: {_count(run['objects'], 'object')} in {_count(video['frames'], 'frame')} of {size}")
+    objects, frames = _count(run["objects"], "object"), _count(video["frames"], "frame")
+    print(f"{source}: {objects} in {frames} of {size}")
     print(f"  pictures  {out / 'contact.png'}, {out / 'overlay.mp4'}")
     print(f"  masks     {out / 'masks'}, {out / 'objects.json'}")
     stages = ", ".join(f"{stage} {took:.2f}" for stage, took in spent.items())
