@@ -48,8 +48,8 @@ class State:
     groups: [T, h, w], the group of every patch. share: [G], the probability that it is of an
     object. leaf: [G], the part of an object that it is of or next to, -1 where none is near.
     ground: [G], the part of the background that it is of or would be. tree: [L-1, 4], SciPy linkage
-    of all L parts; heights: below 1 within an object, below 2 within the background or between
-    objects, 3 at the top. mass: [L], patches. objects: of the L parts, how many are of objects;
+    of all L parts; heights: below 1 within an object or the background, below 2 between objects,
+    3 at the top. mass: [L], patches. objects: of the L parts, how many are of objects;
     they come first.
     """
 
@@ -208,14 +208,24 @@ def _parts(
 def _distances(
     rows: Float[torch.Tensor, "l m"], owner: Integer[np.ndarray, " l"]
 ) -> Float[np.ndarray, "l l"]:
-    """Symmetric KL of the parts' rows as a share of the largest, one more between objects.
+    """Symmetric KL of the parts' rows, on the scale that `State` gives the heights.
 
-    owner: the object of every part, -1 for the background's.
+    owner: the object of every part, -1 for the background's. Distances within objects, within the
+    background and between objects are each a share of the largest of their kind.
     """
     d = symmetric_kl(rows, rows).double().clamp_min(0).cpu().numpy()
-    d /= max(d.max(), 1e-12) * (1 + 1e-6)
-    other = owner[:, None] != owner
-    return np.where(other, np.where((owner[:, None] < 0) | (owner < 0), GROUND, d + WHOLE), d)
+    ground = owner < 0
+    same = owner[:, None] == owner
+    scaled = np.full_like(d, GROUND)
+    kinds = (
+        (same & ~ground, 0.0),
+        (same & ground, 0.0),
+        (~same & ~ground & ~ground[:, None], WHOLE),
+    )
+    for kind, base in kinds:
+        top = max(d[kind].max(initial=0.0), 1e-12) * (1 + 1e-6)
+        scaled[kind] = base + d[kind] / top
+    return scaled
 
 
 def _spread(part: Integer[np.ndarray, " g"], touching: Contacts) -> Integer[np.ndarray, " g"]:
