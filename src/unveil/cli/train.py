@@ -86,7 +86,8 @@ class Train:
                 monitor.close()
         for name, reason in monitor.skipped_clips.items():
             print(f"unveil: skipped {name}: {reason}", file=sys.stderr)
-        print(f"block   {block}; use it with 'unveil segment VIDEO --out out --block {block}'")
+        print(f"block   {block}")
+        print(f"        unveil segment VIDEO --out out --attention block --block {block}")
         print(f"report  {report}")
         return 0
 
