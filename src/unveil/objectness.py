@@ -7,8 +7,8 @@ and to motion against the dominant motion. The score multiplies them, so that no
 others down.
 
 A threshold on that score is brittle. Instead the score only gives every group an opinion, firm
-far from the threshold and weak near it, and a random walker (Grady, "Random Walks for Image
-Segmentation", PAMI 2006, section III, with priors) settles the matter between neighbours: the
+far from the threshold and weak near it, and a random walker (Grady, "Multilabel Random Walker
+Image Segmentation Using Prior Models", CVPR 2005) settles the matter between neighbours: the
 probability that a walk over the contacts of groups ends at one that holds itself for an object.
 So the edge of an object comes to lie where groups stop being alike, not where a score crosses a
 level.

@@ -74,15 +74,11 @@ class Features:
 class Clusters:
     """A partition of all patches of a video.
 
-    labels: [T, h, w], 0 … K-1. centres: [K, M], one distribution a cluster. tree: merges of
-    finer groups as a SciPy linkage matrix [G-1, 4] over G micro-clusters, or None where the
-    method keeps none; groups: [T, h, w] the micro-cluster of every patch, where there is a tree.
+    labels: [T, h, w], 0 … K-1. centres: [K, M], one distribution a cluster.
     """
 
     labels: Int[Tensor, "t h w"]
     centres: Float[Tensor, "k m"]
-    tree: np.ndarray | None = None
-    groups: Int[Tensor, "t h w"] | None = None
 
 
 @dataclass(frozen=True)
