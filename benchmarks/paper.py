@@ -32,7 +32,7 @@ class Paper:
     """Names, comma-separated; all that are there by default."""
     out: Path | None = None
     """A Markdown file to write the table to."""
-    settings: Settings = field(default_factory=lambda: Settings(mode="paper", attention="block"))
+    settings: Settings = field(default_factory=lambda: Settings(mode="paper"))
     """How to segment."""
 
 
@@ -40,7 +40,7 @@ def main(bench: Paper) -> None:
     segmenter = Segmenter(bench.settings)
     s, backbone = bench.settings, segmenter.backbone
     lines = [
-        f"`--mode {s.mode} --attention {s.attention} --size {s.size}`, {backbone.name} in "
+        f"`--mode {s.mode} --attention {s.rows} --size {s.size}`, {backbone.name} in "
         f"{str(backbone.dtype).removeprefix('torch.')}, {os.cpu_count()} cores. J and F of the "
         "cluster that fits best, DAVIS-2016 protocol.",
         "",

