@@ -37,7 +37,13 @@ def draw_chart(title: str, lines: Sequence[Line], size: tuple[int, int]) -> Imag
         value, step = top * i / _TICKS, last * i / _TICKS
         (x, _), (_, y) = place(step, 0.0), place(0.0, value)
         draw.line((_LEFT, y, right, y), _GRID)
-        draw.text((_LEFT - 6, y), f"{value:.3g}", _FAINT, font, anchor="rm")
+        draw.text(
+            (_LEFT - 6, y),
+            f"{value:,.0f}" if value >= 1000 else f"{value:.3g}",
+            _FAINT,
+            font,
+            anchor="rm",
+        )
         anchor = "rm" if i == _TICKS else "mm"
         draw.text((x, bottom + 13), f"{step:,.0f}", _FAINT, font, anchor=anchor)
     draw.text((_LEFT, 16), title, _INK, ImageFont.load_default(15), anchor="lm")
