@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from unveil.backbone import Backbone
 from unveil.cluster import fast, tree
+from unveil.cluster import parts as cluster_parts
 from unveil.cluster.micro import Grouper, Groups
 from unveil.datasets.synthetic import render
 from unveil.errors import DataError, InputError
@@ -179,3 +181,33 @@ def test_a_cut_into_pieces_makes_no_scraps_while_something_larger_is_left():
     assert same_partition(tree.cut(links, keep, mass, 5), np.arange(5))
     heavy = np.full(5, 40.0)
     assert tree.cut(links, keep, heavy, 2).tolist() == [1, 1, 1, 1, 2]
+
+
+def test_small_parts_fall_to_the_largest_of_their_object(monkeypatch):
+    monkeypatch.setattr(cluster_parts, "MAX_PARTS", 3)
+    object_ = np.array([0, 0, 0, 1, 1, -1])
+    member = np.array([5, 6, 7, 5, 8, 5])
+    counts = np.array([9.0, 50.0, 7.0, 3.0, 2.0, 99.0])
+    part, of = cluster_parts.parts(object_, member, counts)
+    assert of.tolist() == [[0, 6], [1, 5]]
+    assert part.tolist() == [0, 0, 0, 1, 1, -1]
+
+
+def test_heights_tell_parts_from_objects_and_objects_from_background():
+    p = torch.rand(9, 9, generator=torch.Generator().manual_seed(4)).softmax(1)
+    owner = np.array([0, 0, 0, 1, 1, 2, -1, -1, -1])
+    d = cluster_parts.distances(p, owner)
+    same, ground = owner[:, None] == owner, (owner[:, None] < 0) | (owner < 0)
+    assert d[same].max() < 1 <= d[~same & ~ground].min() <= d[~same & ~ground].max() < 2
+    assert (d[~same & ground] == 3).all() and np.allclose(d, d.T)
+    links = tree.link(d, np.ones(9))
+    front = owner >= 0
+    assert same_partition(tree.cut_below(links, front, 1.0)[front], owner[front])
+
+
+def test_groups_outside_go_to_the_part_they_hold_to_most():
+    touching = np.zeros((5, 5))
+    for a, b, w in ((0, 2, 1.0), (1, 2, 4.0), (0, 3, 2.0)):
+        touching[a, b] = touching[b, a] = w
+    part = np.array([0, 1, -1, -1, -1])
+    assert cluster_parts.spread(part, sp.csr_array(touching)).tolist() == [0, 1, 1, 0, -1]

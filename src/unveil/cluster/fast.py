@@ -13,31 +13,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse as sp
-import torch
 from jaxtyping import Float, Integer
 
 from unveil import objectness
 from unveil.attention import TEMPERATURE, Block
 from unveil.cluster import tree as trees
-from unveil.cluster.contacts import Contacts, contacts
+from unveil.cluster.contacts import contacts
 from unveil.cluster.instances import instances
 from unveil.cluster.micro import Groups
-from unveil.cluster.paper import symmetric_kl
+from unveil.cluster.parts import WHOLE, distances, parts, spread
 from unveil.errors import DataError
 from unveil.settings import check_cut
 
-WHOLE = 1.0
-"""Height of the tree below which all merges are within one object, above which between objects."""
-GROUND = 3.0
-"""Height at which objects and background merge."""
 GROUND_SPLIT = 0.4
 """Height at which the background is cut, where it is asked for."""
 INSIDE = 0.5
 """A patch is of an object from this probability on."""
 MAX_OBJECTS = 20
-MAX_LEAVES = 256
-"""Parts of objects that can be told apart, the largest ones."""
 _FORMAT = 3
 
 
@@ -125,7 +117,7 @@ def describe(
     member = summary.member.cpu().numpy()
     object_ = instances(groups, share > INSIDE, touching)
     share[(share > INSIDE) & (object_ < 0)] = 0.0  # too small to be an object
-    part, of = _parts(object_, member, counts)
+    part, of = parts(object_, member, counts)
     rows = trees.rows(summary.keys, summary, block, temperature)
     grounds, ground = np.unique(member, return_inverse=True)
     kinds = np.concatenate((of[:, 1], grounds)).astype(int)
@@ -134,9 +126,9 @@ def describe(
     return State(
         groups=groups.ids,
         share=share.astype(np.float32),
-        leaf=_spread(part, touching),
+        leaf=spread(part, touching.all),
         ground=ground + len(of),
-        tree=trees.link(_distances(rows[kinds], owner), mass),
+        tree=trees.link(distances(rows[kinds], owner), mass),
         mass=mass,
         objects=len(of),
     )
@@ -178,72 +170,6 @@ def _cut_front(
         if granularity is not None or piece.max(initial=0) <= MAX_OBJECTS:
             return piece
     return trees.cut(state.tree, front, state.mass, objects or MAX_OBJECTS)
-
-
-def _parts(
-    object_: np.ndarray, member: np.ndarray, counts: np.ndarray
-) -> tuple[Integer[np.ndarray, " g"], Integer[np.ndarray, "p 2"]]:
-    """The part of every group, -1 outside, and the object and prototype of every part.
-
-    A part is what one prototype has of one object. Beyond `MAX_LEAVES` the small ones fall to the
-    largest of their object.
-    """
-    part = np.full(len(object_), -1)
-    inside = object_ >= 0
-    if not inside.any():
-        return part, np.zeros((0, 2), int)
-    pairs = np.stack((object_, member), 1)[inside]
-    of, label = np.unique(pairs, axis=0, return_inverse=True)
-    mass = np.bincount(label, counts[inside])
-    order = np.argsort(-mass, kind="stable")
-    _, largest = np.unique(of[order, 0], return_index=True)
-    largest = order[largest]  # of every object
-    kept = np.union1d(order[: max(MAX_LEAVES - len(largest), 0)], largest)
-    into = largest[of[:, 0]]
-    into[kept] = kept
-    part[inside] = np.searchsorted(kept, into[label])
-    return part, of[kept]
-
-
-def _distances(
-    rows: Float[torch.Tensor, "l m"], owner: Integer[np.ndarray, " l"]
-) -> Float[np.ndarray, "l l"]:
-    """Symmetric KL of the parts' rows, on the scale that `State` gives the heights.
-
-    owner: the object of every part, -1 for the background's. Distances within objects, within the
-    background and between objects are each a share of the largest of their kind.
-    """
-    d = symmetric_kl(rows, rows).double().clamp_min(0).cpu().numpy()
-    ground = owner < 0
-    same = owner[:, None] == owner
-    scaled = np.full_like(d, GROUND)
-    kinds = (
-        (same & ~ground, 0.0),
-        (same & ground, 0.0),
-        (~same & ~ground & ~ground[:, None], WHOLE),
-    )
-    for kind, base in kinds:
-        top = max(d[kind].max(initial=0.0), 1e-12) * (1 + 1e-6)
-        scaled[kind] = base + d[kind] / top
-    return scaled
-
-
-def _spread(part: Integer[np.ndarray, " g"], touching: Contacts) -> Integer[np.ndarray, " g"]:
-    """Groups outside take the part that they hold to most, if they touch one."""
-    inside = part >= 0
-    if not inside.any():
-        return part
-    k = int(part.max()) + 1
-    onto = sp.coo_array(
-        (np.ones(inside.sum()), (np.flatnonzero(inside), part[inside])), shape=(len(part), k)
-    )
-    held = (touching.all @ onto.tocsr()).tocsr()
-    best = np.full(len(part), -1)
-    strongest = held.max(axis=1).toarray().ravel()
-    edges = held.tocoo()
-    at_best = edges.data == strongest[edges.row]
-    best[edges.row[at_best]] = edges.col[at_best]
-    return np.where(inside, part, best)
 
 
 def _ranked(state: State, piece: Integer[np.ndarray, " l"], keep_background: bool) -> Objects:
