@@ -53,7 +53,8 @@ class FastFinder:
         """What all frames taken show. Raises InputError when there were none."""
         report("clustering", 0, 1)
         state = fast.describe(self._grouper.finish(), self.block, seed=self.settings.seed)
-        found = cut(state, self.settings)
+        s = self.settings
+        found = cut(state, s.objects, s.granularity, s.keep_background)
         report("clustering", 1, 1)
         return found
 
@@ -92,10 +93,11 @@ class PaperFinder:
         return rank(clusters, features)
 
 
-def cut(state: State, settings: Settings) -> Found:
-    """The objects of a state by the wishes of the settings, in milliseconds."""
-    s = settings
-    found = fast.find(state, s.objects, s.granularity, s.keep_background)
+def cut(
+    state: State, objects: int | None, granularity: float | None, keep_background: bool
+) -> Found:
+    """The objects of a state by wishes as `fast.find` takes them, in milliseconds."""
+    found = fast.find(state, objects, granularity, keep_background)
     return Found(found.near, found.scores, found.share, state)
 
 

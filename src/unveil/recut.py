@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from unveil import refine
-from unveil.cluster import fast
 from unveil.cluster.fast import State
 from unveil.errors import DataError, InputError
 from unveil.export import STATE, Writer
-from unveil.finders import Found
+from unveil.finders import cut
 from unveil.painter import write
 from unveil.pipeline import Clock, Progress, peak_memory_mb, silent
 from unveil.settings import check_cut
@@ -52,7 +51,7 @@ def recut(
     folder, clock = Path(folder), Clock()
     run = _read(folder)
     with clock("cut"):
-        found = _find(State.load(folder / STATE), wishes)
+        found = cut(State.load(folder / STATE), **wishes)
     video = _open(folder, run["video"], source)
     if source is not None:
         run["video"]["source"] = str(Path(source).expanduser().absolute())
@@ -84,7 +83,7 @@ def recut_segmentation(
     if s.state is None or s.frames is None:
         lacks = "merge tree (only fast mode keeps one)" if s.state is None else "frames"
         raise InputError(f"{s.name} cannot be cut anew: this segmentation kept no {lacks}")
-    found = _find(s.state, wishes)
+    found = cut(s.state, **wishes)
     run = dict(s.run) | {"objects": len(found.scores), "recut": True}
     run["settings"] = {**run.get("settings", {}), **wishes}
     labels = refine.sharpen(found.ids, found.share, s.frames)
@@ -94,11 +93,6 @@ def recut_segmentation(
 def _wishes(objects: int | None, granularity: float | None, keep: bool) -> dict[str, Any]:
     check_cut(objects, granularity)
     return {"objects": objects, "granularity": granularity, "keep_background": keep}
-
-
-def _find(state: State, wishes: dict[str, Any]) -> Found:
-    found = fast.find(state, **wishes)
-    return Found(found.near, found.scores, found.share, state)
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ objects (`cluster.instances`) are found on it.
 """
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
 
 import numpy as np
@@ -33,7 +33,7 @@ class Contacts:
     space: sp.csr_array
     time: sp.csr_array
 
-    @property
+    @cached_property
     def all(self) -> sp.csr_array:
         """Both together."""
         return (self.space + self.time).tocsr()
