@@ -7,16 +7,15 @@ from oracles import losses_slow as slow
 from oracles.training_plain import plain_losses
 from unveil.attention import Block
 from unveil.losses import (
+    FLOOR,
     LossSettings,
     draw_queries,
     extremes,
-    log_rows,
-    log_similarity,
     motion_consistency,
     semantic_consistency,
 )
-from unveil.training.rows import attend, head_mean_rows
-from unveil.training.step import clip_losses
+from unveil.training.rows import attend, log_similarity
+from unveil.training.step import _Draw, clip_losses
 
 SIZES = [(2, 1, 7, 3), (3, 3, 11, 5), (5, 2, 13, 7)]
 SMALL = LossSettings(
@@ -66,7 +65,7 @@ def test_motion_consistency_equals_the_loops(t, p, n, c):
         own = queries.detach().unflatten(2, (t, n))[torch.arange(t), :, torch.arange(t)]
         if fast:
             high, low = extremes(own, a, b)
-            s = log_similarity(queries, log_rows(every))
+            s = torch.stack([log_similarity(*pair) for pair in zip(queries, every, strict=True)])
             loss = motion_consistency(queries, s.gather(-1, high), s.gather(-1, low), SMALL)
         else:
             loss = slow.motion(queries, every, own, a, b)
@@ -78,8 +77,10 @@ def test_motion_consistency_equals_the_loops(t, p, n, c):
 
 def test_no_gradient_flows_into_the_query_rows():
     queries = rows(2, 3, 10).requires_grad_()
-    s = log_similarity(queries, log_rows(rows(2, 5, 10, seed=1)).requires_grad_())
+    candidates = rows(5, 10, seed=1).requires_grad_()
+    s = log_similarity(queries.flatten(0, 1), candidates).unflatten(0, (2, 3))
     motion_consistency(queries, s[..., :2], s[..., 2:], SMALL).backward()
+    assert candidates.grad.abs().max() > 0
     assert queries.grad is None
 
 
@@ -143,51 +144,75 @@ def test_dropout_follows_the_generator_and_is_unbiased():
 
     assert torch.equal(losses(1), losses(1))
     assert not torch.equal(losses(1), losses(2))
-    from unveil.training.step import _Draw
-
-    draw_masks = _Draw(torch.Generator().manual_seed(0), torch.device("cpu"), True)
-    kept, factor = draw_masks.keep((8, 97, 101), 0.4)
-    assert abs((kept * factor).mean() - 1) < 0.01
-    assert abs((~kept).float().mean() - 0.4) < 0.005
 
 
-@pytest.mark.parametrize("dropped", [False, True])
-def test_rows_in_pieces_equal_rows_at_once(dropped, monkeypatch):
-    """Values, and gradients of queries and keys, against autograd through the whole matrix."""
+def test_dropout_is_published_for_every_row():
+    """Rate and mean; and no two entries of a row, or of a column, are one draw."""
+    factors = _Draw(torch.Generator().manual_seed(0), torch.device("cpu"), True).factors
+    found = factors((8, 97, 101), 0.4, torch.float64)
+    assert set(found.unique().tolist()) == {0.0, 256 / 154}
+    assert abs(found.mean() - 1) < 0.01
+    assert abs((found == 0).double().mean() - 0.4) < 0.005
+    # Where in memory an entry lies is which draw it is.
+    sizes = zip(found.shape, found.stride(), strict=True)
+    a, r, n = (torch.arange(size) * step for size, step in sizes)
+    assert len({*(a[:, None] + n).flatten().tolist()}) == 8 * 101
+    assert len({*(a[:, None] + r).flatten().tolist()}) == 8 * 97
+    assert torch.equal(factors((3, 4), 0.0, torch.float32), torch.ones(3, 4))
+
+
+def whole_attention(q, k, v, factors):
+    """What `attend` gives, through the whole matrix."""
+    e, n = factors.shape[1:]
+    each = (torch.einsum("rad,mad->arm", q, k) * q.shape[-1] ** -0.5).softmax(-1)
+    return torch.einsum("arm,mad->rad", each, v), (each[:, :e, :n] * factors).mean(0)
+
+
+def attention_by(function, dtype, explicit: int, sharpness: float) -> list[torch.Tensor]:
+    """Values and gradients at seven queries, ten keys and three heads, rows over nine keys."""
+    q = (sharpness * draw(7, 3, 4)).to(dtype).requires_grad_()
+    k, v = (draw(10, 3, 4, seed=seed).to(dtype).requires_grad_() for seed in (1, 2))
+    factors = 1.7 * (draw(3, explicit, 9, seed=4) > -0.3)
+    out, rows = function(q, k, v, factors.to(torch.promote_types(dtype, torch.float32)))
+    grad = draw(7, 3, 4, seed=3).to(dtype)
+    grad[-2] = 0  # a token from which nothing flows
+    torch.autograd.backward([out, rows], [grad, draw(explicit, 9, seed=5).to(rows.dtype)])
+    return [x.double() for x in (out.detach(), rows.detach(), q.grad, k.grad, v.grad)]
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 100.0])
+@pytest.mark.parametrize("explicit", [0, 3, 7])
+def test_attention_in_pieces_equals_attention_at_once(explicit, sharpness, monkeypatch):
+    """Also with logits in the hundreds, whose exp no number can hold."""
     monkeypatch.setattr("unveil.training.rows.PIECE", 20)  # two rows of ten keys
-    keep = draw(3, 5, 10, seed=2) > -0.3 if dropped else None
-    factor = 1.7 if dropped else 1.0
-    grad, found = draw(5, 10, seed=3), []
-    for pieces in (True, False):
-        q = draw(5, 3, 4).requires_grad_()
-        k = draw(10, 3, 4, seed=1).requires_grad_()
-        if pieces:
-            rows = head_mean_rows(q, k, keep, factor)
-        else:
-            each = (torch.einsum("rad,mad->arm", q, k) / 2).softmax(-1)
-            rows = (each if keep is None else each * keep * factor).mean(0)
-        rows.backward(grad)
-        found.append((rows.detach(), q.grad, k.grad))
-    torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=1e-10)
-    if not dropped:
-        torch.testing.assert_close(found[0][0].sum(-1), torch.ones(5, dtype=torch.float64))
+    want = attention_by(whole_attention, torch.float64, explicit, sharpness)
+    found = attention_by(attend, torch.float64, explicit, sharpness)
+    torch.testing.assert_close(found, want, atol=1e-12, rtol=1e-10)
+    found = attention_by(attend, torch.float32, explicit, sharpness)
+    torch.testing.assert_close(found, want, atol=2e-4 * sharpness, rtol=1e-4)
 
 
-def test_attention_in_pieces_equals_fused_attention(monkeypatch):
-    """Values, and gradients of queries, keys and values."""
+def test_attention_in_bf16_is_as_near_as_bf16_can_be(monkeypatch):
     monkeypatch.setattr("unveil.training.rows.PIECE", 20)
-    found = []
-    for pieces in (True, False):
-        q = draw(5, 3, 4).requires_grad_()
-        k, v = (draw(10, 3, 4, seed=seed).requires_grad_() for seed in (1, 2))
-        if pieces:
-            out = attend(q, k, v)
+    want = attention_by(whole_attention, torch.float64, 3, 1.0)
+    for x, y in zip(attention_by(attend, torch.bfloat16, 3, 1.0), want, strict=True):
+        assert (x - y).norm() < 0.015 * y.norm()
+
+
+def test_log_similarity_equals_its_equation(monkeypatch):
+    """Of rows with zeros that do not sum to 1, values and gradients."""
+    monkeypatch.setattr("unveil.training.rows.PIECE", 20)
+    queries, found = rows(3, 10), []
+    candidates = rows(7, 10, seed=1) * (draw(7, 10, seed=2) > -0.5)
+    for whole in (True, False):
+        c = candidates.clone().requires_grad_()
+        if whole:
+            s = queries @ (c / c.sum(-1, keepdim=True) + FLOOR).log().T
         else:
-            heads = (x.transpose(0, 1) for x in (q, k, v))
-            out = torch.nn.functional.scaled_dot_product_attention(*heads).transpose(0, 1)
-        out.backward(draw(5, 3, 4, seed=3))
-        found.append((out.detach(), q.grad, k.grad, v.grad))
-    torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=1e-10)
+            s = log_similarity(3 * queries, c)
+        s.backward(draw(3, 7, seed=3))
+        found.append((s.detach(), c.grad))
+    torch.testing.assert_close(*found, atol=1e-12, rtol=1e-10)
 
 
 def test_bf16_stays_near_fp32():

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 REFERENCE_PATCHES = 24 * 48
 """Patches a frame for which the published counts of candidates were chosen."""
+TINY = 1e-12
+"""Length below which a token is no direction, as `F.normalize` has it."""
 FLOOR = 1e-10
 """Added to a probability before its logarithm, as in the released code."""
 
@@ -84,16 +86,10 @@ def semantic_consistency(
     """
     positives, negatives, _, _ = settings.counts(tokens.shape[1])
     high, low = extremes(rows, positives, negatives)
-    similarity = torch.einsum(
-        "qc,tnc->qtn", F.normalize(queries, dim=-1), F.normalize(tokens, dim=-1)
-    )
+    similarity = torch.einsum("qc,tnc->qtn", F.normalize(queries, dim=-1), tokens)
+    similarity = similarity / tokens.norm(dim=-1).clamp_min(TINY)
     pull = F.relu(settings.positive_margin - similarity.gather(-1, high)).mean()
     return pull + F.relu(similarity.gather(-1, low) - settings.negative_margin).mean()
-
-
-def log_rows(rows: Float[Tensor, "*n m"]) -> Float[Tensor, "*n m"]:
-    """Logarithm of rows made to sum to 1 (dropout and the left-out CLS break that)."""
-    return (F.normalize(rows, p=1, dim=-1) + FLOOR).log()
 
 
 def motion_consistency(
@@ -105,7 +101,7 @@ def motion_consistency(
     """Hinge over all pairs of a positive and a negative, queries weighted by their focus.
 
     queries: attention rows, no gradient flows into them. positives, negatives: Σ q·log c of each
-    query with its candidates (`log_similarity`). A query weighs the softmax, over the queries of
+    query with its candidates (`training.rows`). A query weighs the softmax, over the queries of
     its frame, of its negative entropy Σ q·log q.
     """
     with torch.no_grad():
@@ -114,11 +110,3 @@ def motion_consistency(
     hinge = F.relu(negatives[..., None, :] - positives[..., :, None] + settings.motion_margin)
     # The released code averages over clips, frames and pairs, and sums over weighted queries.
     return torch.einsum("tp,tpab->tab", weight, hinge).mean()
-
-
-def log_similarity(
-    queries: Float[Tensor, "*t p m"], log_candidates: Float[Tensor, "*t r m"]
-) -> Float[Tensor, "*t p r"]:
-    """Σ q·log c of every query with every candidate; queries are taken as constants."""
-    q = F.normalize(queries.detach(), p=1, dim=-1)
-    return q @ log_candidates.transpose(-1, -2)

@@ -1,127 +1,146 @@
 """Attention with gradients, in pieces: neither direction ever holds more than a few rows at once.
 
-Forward keeps its inputs and its result; backward computes the softmax again, in pieces that fit
-the processor's cache. That is many times smaller than autograd's record of it, and on a CPU faster,
-also than torch's fused attention. Products are in the inputs' dtype, softmax and sums in fp32 at
-least.
+Forward keeps its inputs and its results; backward computes the exponentials again, in pieces that
+fit the processor's cache. That is many times smaller than autograd's record of it, and on a CPU
+faster, also than torch's fused attention: each entry is written once by a product, in the inputs'
+dtype, and then changed in place as few times as can be. Sums are in fp32 at least.
 """
 
+import math
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
-PIECE = 1 << 19
-"""Entries of a head's rows computed together: 2 MB in fp32."""
+from unveil.losses import FLOOR
 
-
-def head_mean_rows(
-    q: Float[Tensor, "r a d"],
-    k: Float[Tensor, "m a d"],
-    keep: Bool[Tensor, "a r m"] | None = None,
-    factor: float = 1.0,
-) -> Float[Tensor, "r m"]:
-    """Mean over heads of softmax(q·k / √d), at least fp32.
-
-    keep: the entries of each head's softmax that dropout leaves, multiplied by factor.
-    Peak memory: twice r x m beside `keep`, forward and backward.
-    """
-    return _HeadMeanRows.apply(q, k, keep, factor)
+PIECE = 1 << 20
+"""Entries of a head's rows computed together: 2 MB in bf16."""
+SAFE = 60.0
+"""Logits up to here are no danger to exp, nor to the sum of a row, in bf16 and fp32."""
 
 
 def attend(
-    q: Float[Tensor, "r a d"], k: Float[Tensor, "m a d"], v: Float[Tensor, "m a d"]
-) -> Float[Tensor, "r a d"]:
-    """Attention as everybody knows it: softmax(q·k / √d) v for each head."""
-    return _Attend.apply(q, k, v)
+    q: Float[Tensor, "r a d"],
+    k: Float[Tensor, "m a d"],
+    v: Float[Tensor, "m a d"],
+    factors: Float[Tensor, "a e n"],
+) -> tuple[Float[Tensor, "r a d"], Float[Tensor, "e n"]]:
+    """Attention as everybody knows it, softmax(q·k / √d) v for each head, and some of its rows.
+
+    The rows are those of the first e queries over the first n keys: the mean over heads of
+    factors ⊙ softmax, in the factors' dtype. The factors are dropout's, no gradient goes there.
+    """
+    return _Attend.apply(q, k, v, factors)
 
 
-class _HeadMeanRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, q, k, keep, factor):
-        ctx.save_for_backward(q, k, keep)
-        ctx.factor = factor
-        with torch.autocast(q.device.type, enabled=False):
-            q, k = _by_head(q), _by_head(k)
-            rows = q.new_zeros(q.shape[1], k.shape[1], dtype=_wide(q))
-            for part in _parts(rows):
-                for head in range(len(q)):
-                    p = _softmax(q[head, part], k[head])
-                    if keep is not None:
-                        p.mul_(keep[head, part])
-                    rows[part] += p
-            return rows.mul_(factor / len(q))
+def log_similarity(
+    queries: Float[Tensor, "p m"], rows: Float[Tensor, "r m"]
+) -> Float[Tensor, "p r"]:
+    """Σ q·log c of every query with every row, both made to sum to 1; gradient of rows only.
 
-    @staticmethod
-    def backward(ctx, grad):
-        q, k, keep = ctx.saved_tensors
-        with torch.autocast(q.device.type, enabled=False):
-            q, k = _by_head(q), _by_head(k)
-            grad = grad * (ctx.factor / len(q))
-            grad_q, grad_k = _zeros(q), _zeros(k)
-            for part in _parts(grad):
-                for head in range(len(q)):
-                    p = _softmax(q[head, part], k[head])
-                    g = grad[part] if keep is None else grad[part] * keep[head, part]
-                    inner = (p * g).sum(-1, keepdim=True)
-                    g = (g - inner).mul_(p).to(q.dtype)
-                    grad_q[head, part] = (g @ k[head]).to(grad_q.dtype)
-                    grad_k[head] += g.T @ q[head, part]
-            return _unscaled(grad_q, q), _unscaled(grad_k, k), None, None
+    As in the released code, a small constant is added to c (`FLOOR`).
+    """
+    return _LogSimilarity.apply(F.normalize(queries, p=1, dim=-1), rows)
 
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q, k, v):
+    def forward(ctx, q, k, v, factors):
         with torch.autocast(q.device.type, enabled=False):
-            heads = _by_head(q), _by_head(k), _by_head(v)
-            out = torch.empty_like(heads[0])
-            for part in _parts(q, len(k)):
-                for head, (hq, hk, hv) in enumerate(zip(*heads, strict=True)):
-                    out[head, part] = _softmax(hq[part], hk).to(q.dtype) @ hv
-        ctx.save_for_backward(*heads, out)
-        return out.transpose(0, 1)
+            k, v = (x.transpose(0, 1).contiguous() for x in (k, v))
+            e, n = factors.shape[1:]
+            shift = _reach(q, k) > SAFE
+            out, rows = torch.empty_like(q), factors.new_zeros(e, n)
+            total = rows.new_empty(*q.shape[:2], 1)
+            for part in _parts(k, 0, e) + _parts(k, e, len(q)):
+                for head in range(len(k)):
+                    p = _exp(q[part, head], k[head], shift)
+                    total[part, head] = p.sum(-1, keepdim=True)
+                    out[part, head] = (p @ v[head]) / total[part, head]
+                    if part.stop <= e:
+                        rows[part].addcmul_(p[:, :n] / total[part, head], factors[head, part])
+        ctx.save_for_backward(q, k, v, factors, out, total)
+        ctx.shift = shift
+        return out, rows.div_(len(k))
+
+    @staticmethod
+    def backward(ctx, grad, grad_rows):
+        q, k, v, factors, out, total = ctx.saved_tensors
+        with torch.autocast(q.device.type, enabled=False):
+            e, n = factors.shape[1:]
+            scale, wide = q.shape[-1] ** -0.5, total.dtype
+            grad, grad_rows = grad.to(q.dtype), grad_rows / len(k)
+            grad_q = torch.zeros_like(q)
+            grad_k, grad_v = (torch.zeros_like(x, dtype=wide) for x in (k, v))
+            values = F.pad(v, (0, 2), value=-1.0).transpose(1, 2)
+            # Many tokens have met all their margins late in training: nothing flows from them.
+            others = e + grad[e:].flatten(1).any(1).nonzero()[:, 0]
+            for part in _parts(k, 0, e) + [others[part] for part in _parts(k, 0, len(others))]:
+                explicit = isinstance(part, slice)
+                own = (x[part].transpose(0, 1) for x in (q, grad, out, total))
+                own_q, own_grad, own_out, sums = own
+                inner = (own_grad * own_out.to(wide)).sum(-1, keepdim=True)
+                # What divides p to make a row sum to 1 divides the other sides of its products.
+                over_q, over_grad = ((x / sums).to(q.dtype) for x in (own_q, own_grad))
+                for head in range(len(k)):
+                    p = _exp(own_q[head], k[head], ctx.shift)
+                    grad_v[head] += p.T @ over_grad[head]
+                    g, less = torch.zeros_like(p), inner[head]
+                    if explicit:
+                        g[:, :n] = factors[head, part] * grad_rows[part]
+                        less = less + (g * p).sum(-1, keepdim=True, dtype=wide) / sums[head]
+                    # The softmax's backward is p ⊙ (g - Σ p·g). Two more columns of the product
+                    # that gives g subtract the sum, so that no bits are lost when g is rounded.
+                    high = less.to(q.dtype)
+                    left = torch.cat([own_grad[head], high, (less - high).to(q.dtype)], -1)
+                    g.addmm_(left, values[head], beta=int(explicit)).mul_(p)
+                    grad_q[part, head] = (g @ k[head] * (scale / sums[head])).to(q.dtype)
+                    grad_k[head] += g.T @ over_q[head]
+            grad_k, grad_v = (x.transpose(0, 1).to(q.dtype) for x in (grad_k.mul_(scale), grad_v))
+            return grad_q, grad_k, grad_v, None
+
+
+class _LogSimilarity(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, queries, rows):
+        sums = rows.sum(-1, keepdim=True)
+        out = rows.new_empty(len(queries), len(rows))
+        for part in _parts(rows.T, 0, len(rows)):
+            logs = (rows[part] / sums[part]).add_(FLOOR).log_()
+            out[:, part] = queries @ logs.T
+        ctx.save_for_backward(queries, rows, sums)
+        return out
 
     @staticmethod
     def backward(ctx, grad):
-        q, k, v, out = ctx.saved_tensors
-        with torch.autocast(q.device.type, enabled=False):
-            grad = _by_head(grad).to(q.dtype)
-            inner = (grad.to(_wide(q)) * out).sum(-1, keepdim=True)
-            grad_q, grad_k, grad_v = _zeros(q), _zeros(k), _zeros(v)
-            for part in _parts(q[0], k.shape[1]):
-                for head in range(len(q)):
-                    p = _softmax(q[head, part], k[head])
-                    grad_v[head] += p.to(q.dtype).T @ grad[head, part]
-                    g = (grad[head, part] @ v[head].T).to(p.dtype)
-                    g = g.sub_(inner[head, part]).mul_(p).to(q.dtype)
-                    grad_q[head, part] = (g @ k[head]).to(grad_q.dtype)
-                    grad_k[head] += g.T @ q[head, part]
-            return _unscaled(grad_q, q), _unscaled(grad_k, k), grad_v.transpose(0, 1).to(v.dtype)
+        queries, rows, sums = ctx.saved_tensors
+        out = torch.empty_like(rows)
+        for part in _parts(rows.T, 0, len(rows)):
+            c = rows[part] / sums[part]
+            g = (grad[:, part].T @ queries).div_(c + FLOOR)
+            inner = (g * c).sum(-1, keepdim=True)
+            torch.div(g.sub_(inner), sums[part], out=out[part])
+        return None, out
 
 
-def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
+def _parts(k: Float[Tensor, "*a m d"], start: int, stop: int) -> list[slice]:
+    """Pieces of some rows over keys k; all at once on an accelerator, which has no cache to fit."""
+    size = max(1, PIECE // k.shape[-2]) if k.device.type == "cpu" else max(1, stop)
+    return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
 
 
-def _by_head(x: Tensor) -> Tensor:
-    return x.transpose(0, 1).contiguous()
+def _reach(q: Float[Tensor, "*_ d"], k: Float[Tensor, "*_ d"]) -> float:
+    """What no logit exceeds, by Cauchy and Schwarz."""
+    lengths = [x.norm(dim=-1).max().float() for x in (q, k)]
+    return (lengths[0] * lengths[1]).item() * q.shape[-1] ** -0.5
 
 
-def _zeros(x: Tensor) -> Tensor:
-    return torch.zeros_like(x, dtype=_wide(x))
-
-
-def _parts(x: Tensor, keys: int | None = None) -> list[slice]:
-    """Pieces of the rows of x; all at once on an accelerator, which has no cache to fit."""
-    size = max(1, PIECE // (keys or x.shape[1])) if x.device.type == "cpu" else len(x)
-    return [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]
-
-
-def _softmax(q: Tensor, k: Tensor) -> Tensor:
-    logits = (q @ k.T).to(_wide(q)).mul_(q.shape[-1] ** -0.5)
-    return torch.softmax(logits, -1, out=logits)
-
-
-def _unscaled(grad: Tensor, x: Tensor) -> Tensor:
-    """The gradient by head as one by token, with the factor that logits carry."""
-    return grad.mul_(x.shape[-1] ** -0.5).transpose(0, 1).to(x.dtype)
+def _exp(q: Float[Tensor, "r d"], k: Float[Tensor, "m d"], shift: bool) -> Float[Tensor, "r m"]:
+    """exp(q·k / √d), each row divided by its largest if shift."""
+    scale = q.shape[-1] ** -0.5 / math.log(2)
+    x = torch.addmm(q.new_empty(()), q, k.T, beta=0, alpha=scale)
+    if shift:
+        x -= x.amax(-1, keepdim=True)
+    return x.exp2_()

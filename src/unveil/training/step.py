@@ -2,15 +2,17 @@
 
 The losses read: the attention rows of the queries (8 a frame; no gradient flows through them),
 the rows of the candidates that the queries choose in their own frame (with gradient), and the
-output tokens of the queries and of what they choose in all frames. So rows are explicit for
-queries and candidates only, output tokens are computed only where they are read, and all attention
-goes in pieces (`rows`).
+output tokens of the queries and of what they choose in all frames. So output tokens are computed
+only where they are read, rows are explicit for queries and candidates only, both come from the
+same softmax, and all attention goes in pieces (`rows`).
 
-Dropout of attention: published, one mask for the whole matrix, [heads, tokens, tokens]. Here the
-explicit rows draw masks of their own, and the fused part draws one mask a head and *key*, shared
-by all its rows: softmax(q·k) (mask ⊙ v) / keep. Each output token's distribution is the published
-one; what differs is only that neighbours see the same mask. With dropout off, losses and
-gradients equal those of the plain transcription (tests/test_training_step.py).
+Dropout: published, each entry of a matrix on its own. Here the rows of a matrix are windows of one
+tape of random factors, `STRIDE` entries further on from row to row (for attention, [heads, tokens,
+tokens], a tape a head). So the entries of a row are independent, over all heads, and so are those
+of a column, as published; what differs is only that entry j + STRIDE of a row and entry j of the
+next are one draw. The output tokens' attention draws less: one mask a head and *key*, shared by
+all of them, softmax(q·k) (mask ⊙ v) / keep. Each one's distribution is still the published one.
+With dropout off, losses and gradients equal the plain transcription's (tests/test_losses.py).
 """
 
 import math
@@ -26,12 +28,13 @@ from unveil.losses import (
     LossSettings,
     draw_queries,
     extremes,
-    log_rows,
-    log_similarity,
     motion_consistency,
     semantic_consistency,
 )
-from unveil.training.rows import attend, head_mean_rows
+from unveil.training.rows import attend, log_similarity
+
+STRIDE = 61
+"""Entries of the tape between the windows of one row and the next."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def clip_losses(
 
     features: keys of T frames, n1 = 1 + n, CLS first. generator: CPU; draws the query positions
     (unless given) and all dropout, so that a clip's losses depend on nothing else that runs.
-    Peak memory: a few matrices of candidates x tokens, about a third of all tokens squared.
+    Peak memory: two matrices of candidates x tokens, about a third of all tokens squared.
     """
     t, n1, _ = features.shape
     n = n1 - 1
@@ -67,24 +70,34 @@ def clip_losses(
     positions = positions.to(features.device)
     draw = _Draw(generator, features.device, block.training)
 
-    x = features.flatten(0, 1)
+    # Patches first, so that rows over them are the first columns of rows over all tokens.
+    x = torch.cat([features[:, 1:].flatten(0, 1), features[:, 0]])
     q, k, v = project(block, x)
-    where = (torch.arange(t, device=x.device)[:, None] * n1 + 1 + positions).flatten()
+    first = n * torch.arange(t, device=x.device)[:, None]
+    queries = (first + positions).flatten()
     with torch.no_grad():
-        rows = head_mean_rows(q[where], k, *draw.mask((len(where), t * n1), block))
-        rows = _without_cls(rows, t)  # [t·p, t, n]
+        _, rows = attend(q[queries], k, v, draw.attention(block, len(queries), t * n))
+    by_frame = rows.unflatten(1, (t, n))
 
-    read = _read_by_semantic(rows, positions, settings).flatten().nonzero()[:, 0]
-    given = read + read // n + 1  # with the CLS tokens
-    outputs = output_tokens(block, x[given], q[given], k, v, draw)
-    outputs = _at_least_fp32(outputs)
+    near, far = (y + first[..., None] for y in _own_extremes(by_frame, settings))  # [t, p, a]
+    candidates = _chosen(t * n, near, far)
+    read = _chosen(t * n, queries) | _read_by_semantic(by_frame, settings)
+    # Candidates first, and each token once, also if several queries chose it.
+    candidates, others = (y.nonzero()[:, 0] for y in (candidates, read & ~candidates))
+    read = torch.cat([candidates, others])
+    outputs, explicit = output_tokens(block, x[read], q[read], k, v, len(candidates), t * n, draw)
     tokens = outputs.new_zeros(t * n, outputs.shape[1]).index_copy(0, read, outputs)
-    tokens = tokens.unflatten(0, (t, n))
-    queries = tokens[:, positions].flatten(0, 1)
+
     # Differences of a hundredth of a nat matter in the losses: never in bf16.
     with torch.autocast(features.device.type, enabled=False):
-        semantic = semantic_consistency(rows, queries, tokens, settings)
-        motion = _motion(block, q, k, rows, settings, draw)
+        semantic = semantic_consistency(
+            by_frame, tokens[queries], tokens.unflatten(0, (t, n)), settings
+        )
+        slot = torch.zeros(t * n, dtype=torch.long, device=x.device)
+        slot[candidates] = torch.arange(len(candidates), device=x.device)
+        every = log_similarity(rows, explicit).unflatten(0, (t, -1))
+        positives, negatives = every.gather(-1, slot[near]), every.gather(-1, slot[far])
+        motion = motion_consistency(rows.unflatten(0, (t, -1)), positives, negatives, settings)
     return Losses(semantic, motion)
 
 
@@ -94,90 +107,71 @@ def project(block: Block, x: Float[Tensor, "n c"]) -> tuple[Tensor, Tensor, Tens
 
 
 def output_tokens(
-    block: Block, x: Tensor, q: Tensor, k: Tensor, v: Tensor, draw: "_Draw"
-) -> Float[Tensor, "r c"]:
-    """Output tokens of some tokens x with queries q, attention in pieces."""
-    v = draw.dropout(v, block.attention_dropout, (v.shape[0], v.shape[1], 1))
-    mixed = attend(q, k, v).flatten(1)
+    block: Block, x: Tensor, q: Tensor, k: Tensor, v: Tensor, e: int, n: int, draw: "_Draw"
+) -> tuple[Float[Tensor, "r c"], Float[Tensor, "e n"]]:
+    """Output tokens of some tokens x with queries q, and the first e's rows over n keys."""
+    mask = draw.factors((1, v[..., 0].numel()), block.attention_dropout, v.dtype)
+    v = v * mask.view(*v.shape[:2], 1)
+    mixed, rows = attend(q, k, v, draw.attention(block, e, n))
     p = block.dropout.p
-    x = x + draw.dropout(block.attention.proj(mixed), p)
+    x = x + draw.dropout(block.attention.proj(mixed.flatten(1)), p)
     hidden = draw.dropout(F.gelu(block.mlp.fc1(block.norm2(x))), p)
-    return x + draw.dropout(block.mlp.fc2(hidden), p)
+    return (x + draw.dropout(block.mlp.fc2(hidden), p)).to(rows.dtype), rows
 
 
-def _read_by_semantic(
-    rows: Float[Tensor, "q t n"], positions: Int[Tensor, " p"], settings: LossSettings
-) -> Bool[Tensor, "t n"]:
-    """Which output tokens the semantic loss reads: about half of them on real clips."""
-    _, t, n = rows.shape
-    positives, negatives, _, _ = settings.counts(n)
-    read = torch.zeros(t, n, dtype=torch.bool, device=rows.device)
-    read[:, positions] = True
-    for chosen in extremes(rows, positives, negatives):
-        read.scatter_(1, chosen.transpose(0, 1).flatten(1), True)
-    return read
-
-
-def _motion(
-    block: Block, q: Tensor, k: Tensor, rows: Tensor, settings: LossSettings, draw: "_Draw"
-) -> Float[Tensor, ""]:
-    _, t, n = rows.shape
+def _own_extremes(
+    rows: Float[Tensor, "q t n"], settings: LossSettings
+) -> tuple[Int[Tensor, "t p a"], Int[Tensor, "t p b"]]:
+    """What each query attends to most and least in its own frame."""
+    t, n = rows.shape[1:]
     frames = torch.arange(t, device=rows.device)
-    own = rows.unflatten(0, (t, -1))[frames, :, frames]  # [t, p, n]: each in its own frame
-    _, _, high, low = settings.counts(n)
-    high, low = extremes(own, high, low)
-
-    chosen = torch.zeros(t, n, dtype=torch.bool, device=rows.device)
-    chosen.scatter_(1, high.flatten(1), True).scatter_(1, low.flatten(1), True)
-    where = chosen.flatten().nonzero()[:, 0]  # each candidate once, also if several chose it
-    tokens = where + where // n + 1  # skip the CLS tokens
-    candidates = head_mean_rows(q[tokens], k, *draw.mask((len(where), t * (n + 1)), block))
-    queries = rows.flatten(1).unflatten(0, (t, -1))
-    every = log_similarity(queries.flatten(0, 1), log_rows(_without_cls(candidates, t).flatten(1)))
-
-    slot = torch.full((t * n,), 0, device=rows.device)
-    slot[where] = torch.arange(len(where), device=rows.device)
-    every = every.unflatten(0, (t, -1))
-    pick = slot.unflatten(0, (t, n))
-    positives = every.gather(-1, pick.gather(1, high.flatten(1)).unflatten(1, high.shape[1:]))
-    negatives = every.gather(-1, pick.gather(1, low.flatten(1)).unflatten(1, low.shape[1:]))
-    return motion_consistency(queries, positives, negatives, settings)
+    return extremes(rows.unflatten(0, (t, -1))[frames, :, frames], *settings.counts(n)[2:])
 
 
-def _at_least_fp32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+def _read_by_semantic(rows: Float[Tensor, "q t n"], settings: LossSettings) -> Bool[Tensor, " m"]:
+    """Which output tokens the semantic loss reads beside those of the queries."""
+    t, n = rows.shape[1:]
+    first = n * torch.arange(t, device=rows.device)[:, None]
+    return _chosen(t * n, *(y + first for y in extremes(rows, *settings.counts(n)[:2])))
 
 
-def _without_cls(rows: Float[Tensor, "r m1"], t: int) -> Float[Tensor, "r t n"]:
-    return rows.unflatten(1, (t, -1))[:, :, 1:]
+def _chosen(tokens: int, *indices: Int[Tensor, "*_"]) -> Bool[Tensor, " m"]:
+    """True for the tokens that some index names."""
+    chosen = torch.zeros(tokens, dtype=torch.bool, device=indices[0].device)
+    for index in indices:
+        chosen[index.flatten()] = True
+    return chosen
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """Dropout masks from a generator of the step's own; none unless training."""
+    """Factors of dropout from a generator of the step's own; ones unless training."""
 
     generator: torch.Generator
     device: torch.device
     training: bool
 
-    def keep(self, shape: tuple[int, ...], p: float) -> tuple[Tensor, float]:
-        """False with probability p, rounded to 1/256, and 1 / (1 - p): a random byte an entry."""
-        count = math.prod(shape)
-        words = torch.empty((count + 7) // 8, dtype=torch.int64)
+    def factors(self, shape: tuple[int, ...], p: float, dtype: torch.dtype) -> Tensor:
+        """[..., r, n]: 0 with probability p, rounded to 1/256, else 1 / (1 - p).
+
+        Rows are windows of a tape a leading index, so the tape is all that is drawn and held.
+        """
+        if not self.training or not p:
+            return torch.ones((), dtype=dtype, device=self.device).expand(shape)
+        *lead, r, n = shape
+        tape = (*lead, (r - 1) * STRIDE + n)
+        words = torch.empty((math.prod(tape) + 7) // 8, dtype=torch.int64)
         words.random_(-(2**63), None, generator=self.generator)
         cut = round(p * 256)
-        kept = words.view(torch.uint8)[:count].view(shape) >= cut
-        return kept.to(self.device), 256 / (256 - cut)
+        kept = words.view(torch.uint8)[: math.prod(tape)].view(tape) >= cut
+        factors = kept.to(self.device, dtype).mul_(256 / (256 - cut))
+        return factors.unfold(-1, n, STRIDE)
 
-    def mask(self, shape: tuple[int, int], block: Block) -> tuple[Tensor | None, float]:
-        """What dropout leaves of the attention of some rows, one mask a head, and the factor."""
-        if not self.training or not block.attention_dropout:
-            return None, 1.0
-        return self.keep((block.heads, *shape), block.attention_dropout)
+    def attention(self, block: Block, r: int, n: int) -> Float[Tensor, "a r n"]:
+        """Factors of r rows of attention over n keys, at least fp32."""
+        dtype = torch.promote_types(block.norm1.weight.dtype, torch.float32)
+        return self.factors((block.heads, r, n), block.attention_dropout, dtype)
 
-    def dropout(self, x: Tensor, p: float, shape: tuple[int, ...] | None = None) -> Tensor:
-        """X with entries dropped; shape: of the mask, broadcast against x."""
-        if not self.training or not p:
-            return x
-        kept, factor = self.keep(shape or tuple(x.shape), p)
-        return x * kept.to(x.dtype).mul_(factor)
+    def dropout(self, x: Tensor, p: float) -> Tensor:
+        """X [r, n] with entries dropped."""
+        return x * self.factors(tuple(x.shape), p, x.dtype)
