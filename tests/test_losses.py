@@ -184,7 +184,7 @@ def attention_by(function, dtype, explicit: int, sharpness: float) -> list[torch
 @pytest.mark.parametrize("explicit", [0, 3, 7])
 def test_attention_in_pieces_equals_attention_at_once(explicit, sharpness, monkeypatch):
     """Also with logits in the hundreds, whose exp no number can hold."""
-    monkeypatch.setattr("unveil.training.rows.PIECE", 20)  # two rows of ten keys
+    monkeypatch.setattr("unveil.training.rows.PIECE", 160)  # two rows of ten keys in double
     want = attention_by(whole_attention, torch.float64, explicit, sharpness)
     found = attention_by(attend, torch.float64, explicit, sharpness)
     torch.testing.assert_close(found, want, atol=1e-12, rtol=1e-10)
@@ -193,7 +193,7 @@ def test_attention_in_pieces_equals_attention_at_once(explicit, sharpness, monke
 
 
 def test_attention_in_bf16_is_as_near_as_bf16_can_be(monkeypatch):
-    monkeypatch.setattr("unveil.training.rows.PIECE", 20)
+    monkeypatch.setattr("unveil.training.rows.PIECE", 160)
     want = attention_by(whole_attention, torch.float64, 3, 1.0)
     for x, y in zip(attention_by(attend, torch.bfloat16, 3, 1.0), want, strict=True):
         assert (x - y).norm() < 0.015 * y.norm()
@@ -201,7 +201,7 @@ def test_attention_in_bf16_is_as_near_as_bf16_can_be(monkeypatch):
 
 def test_log_similarity_equals_its_equation(monkeypatch):
     """Of rows with zeros that do not sum to 1, values and gradients."""
-    monkeypatch.setattr("unveil.training.rows.PIECE", 20)
+    monkeypatch.setattr("unveil.training.rows.PIECE", 160)
     queries, found = rows(3, 10), []
     candidates = rows(7, 10, seed=1) * (draw(7, 10, seed=2) > -0.5)
     for whole in (True, False):

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from unveil.losses import FLOOR
 
-PIECE = 1 << 20
-"""Entries of a head's rows computed together: 2 MB in bf16."""
+PIECE = 1 << 21
+"""Bytes of a head's rows computed together."""
 SAFE = 60.0
 """Logits up to here are no danger to exp, nor to the sum of a row, in bf16 and fp32."""
 
@@ -54,16 +54,19 @@ class _Attend(torch.autograd.Function):
             shift = _reach(q, k) > SAFE
             out, rows = torch.empty_like(q), factors.new_zeros(e, n)
             total = rows.new_empty(*q.shape[:2], 1)
-            for part in _parts(k, 0, e) + _parts(k, e, len(q)):
+            explicit, others = _parts(k, 0, e), _parts(k, e, len(q))
+            buffer = _buffer(explicit, rows)
+            for part in explicit + others:
                 for head in range(len(k)):
                     p = _exp(q[part, head], k[head], shift)
                     total[part, head] = p.sum(-1, keepdim=True)
                     out[part, head] = (p @ v[head]) / total[part, head]
                     if part.stop <= e:
-                        rows[part].addcmul_(p[:, :n] / total[part, head], factors[head, part])
+                        mine = buffer[: len(p)].copy_(p[:, :n]).div_(len(k) * total[part, head])
+                        rows[part].addcmul_(mine, factors[head, part])
         ctx.save_for_backward(q, k, v, factors, out, total)
         ctx.shift = shift
-        return out, rows.div_(len(k))
+        return out, rows
 
     @staticmethod
     def backward(ctx, grad, grad_rows):
@@ -71,14 +74,15 @@ class _Attend(torch.autograd.Function):
         with torch.autocast(q.device.type, enabled=False):
             e, n = factors.shape[1:]
             scale, wide = q.shape[-1] ** -0.5, total.dtype
-            grad, grad_rows = grad.to(q.dtype), grad_rows / len(k)
+            grad, share = grad.to(q.dtype), 1 / len(k)
             grad_q = torch.zeros_like(q)
             grad_k, grad_v = (torch.zeros_like(x, dtype=wide) for x in (k, v))
             values = F.pad(v, (0, 2), value=-1.0).transpose(1, 2)
             # Many tokens have met all their margins late in training: nothing flows from them.
             others = e + grad[e:].flatten(1).any(1).nonzero()[:, 0]
-            for part in _parts(k, 0, e) + [others[part] for part in _parts(k, 0, len(others))]:
-                explicit = isinstance(part, slice)
+            explicit, others = _parts(k, 0, e), [others[x] for x in _parts(k, 0, len(others))]
+            buffer = _buffer(explicit, grad_rows)
+            for part in explicit + others:
                 own = (x[part].transpose(0, 1) for x in (q, grad, out, total))
                 own_q, own_grad, own_out, sums = own
                 inner = (own_grad * own_out.to(wide)).sum(-1, keepdim=True)
@@ -88,14 +92,15 @@ class _Attend(torch.autograd.Function):
                     p = _exp(own_q[head], k[head], ctx.shift)
                     grad_v[head] += p.T @ over_grad[head]
                     g, less = torch.zeros_like(p), inner[head]
-                    if explicit:
-                        g[:, :n] = factors[head, part] * grad_rows[part]
-                        less = less + (g * p).sum(-1, keepdim=True, dtype=wide) / sums[head]
+                    if isinstance(part, slice):
+                        mine = buffer[: len(p)]
+                        g[:, :n] = torch.mul(factors[head, part], grad_rows[part], out=mine)
+                        less = less + share * (g * p).sum(-1, keepdim=True) / sums[head]
                     # The softmax's backward is p ⊙ (g - Σ p·g). Two more columns of the product
                     # that gives g subtract the sum, so that no bits are lost when g is rounded.
                     high = less.to(q.dtype)
                     left = torch.cat([own_grad[head], high, (less - high).to(q.dtype)], -1)
-                    g.addmm_(left, values[head], beta=int(explicit)).mul_(p)
+                    g.addmm_(left, values[head], beta=share).mul_(p)
                     grad_q[part, head] = (g @ k[head] * (scale / sums[head])).to(q.dtype)
                     grad_k[head] += g.T @ over_q[head]
             grad_k, grad_v = (x.transpose(0, 1).to(q.dtype) for x in (grad_k.mul_(scale), grad_v))
@@ -125,10 +130,15 @@ class _LogSimilarity(torch.autograd.Function):
         return None, out
 
 
-def _parts(k: Float[Tensor, "*a m d"], start: int, stop: int) -> list[slice]:
+def _parts(k: Float[Tensor, "*_ m d"], start: int, stop: int) -> list[slice]:
     """Pieces of some rows over keys k; all at once on an accelerator, which has no cache to fit."""
-    size = max(1, PIECE // k.shape[-2]) if k.device.type == "cpu" else max(1, stop)
-    return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
+    size = PIECE // (k.shape[-2] * k.element_size()) if k.device.type == "cpu" else stop
+    return [slice(i, min(i + max(1, size), stop)) for i in range(start, stop, max(1, size))]
+
+
+def _buffer(parts: list[slice], rows: Float[Tensor, "r n"]) -> Float[Tensor, "p n"]:
+    """For any of these pieces of rows: new memory is what costs most, a page at a time."""
+    return rows.new_empty(max((x.stop - x.start for x in parts), default=0), rows.shape[1])
 
 
 def _reach(q: Float[Tensor, "*_ d"], k: Float[Tensor, "*_ d"]) -> float:

@@ -173,5 +173,5 @@ class _Draw:
         return self.factors((block.heads, r, n), block.attention_dropout, dtype)
 
     def dropout(self, x: Tensor, p: float) -> Tensor:
-        """X [r, n] with entries dropped."""
-        return x * self.factors(tuple(x.shape), p, x.dtype)
+        """X [r, n] with entries dropped, in place."""
+        return x.mul_(self.factors(tuple(x.shape), p, x.dtype))
