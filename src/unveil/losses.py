@@ -18,7 +18,7 @@ from torch.nn import functional as F
 REFERENCE_PATCHES = 24 * 48
 """Patches a frame for which the published counts of candidates were chosen."""
 TINY = 1e-12
-"""Length below which a token is no direction, as `F.normalize` has it."""
+"""Nothing is divided by less, as in `F.normalize`."""
 FLOOR = 1e-10
 """Added to a probability before its logarithm, as in the released code."""
 

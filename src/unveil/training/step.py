@@ -31,7 +31,7 @@ from unveil.losses import (
     motion_consistency,
     semantic_consistency,
 )
-from unveil.training.rows import attend, log_similarity
+from unveil.training.rows import attend, head_mean_rows
 
 STRIDE = 61
 """Entries of the tape between the windows of one row and the next."""
@@ -75,8 +75,7 @@ def clip_losses(
     q, k, v = project(block, x)
     first = n * torch.arange(t, device=x.device)[:, None]
     queries = (first + positions).flatten()
-    with torch.no_grad():
-        _, rows = attend(q[queries], k, v, draw.attention(block, len(queries), t * n))
+    rows = head_mean_rows(q[queries], k, draw.attention(block, len(queries), t * n))
     by_frame = rows.unflatten(1, (t, n))
 
     near, far = (y + first[..., None] for y in _own_extremes(by_frame, settings))  # [t, p, a]
@@ -85,7 +84,11 @@ def clip_losses(
     # Candidates first, and each token once, also if several queries chose it.
     candidates, others = (y.nonzero()[:, 0] for y in (candidates, read & ~candidates))
     read = torch.cat([candidates, others])
-    outputs, explicit = output_tokens(block, x[read], q[read], k, v, len(candidates), t * n, draw)
+    factors = draw.attention(block, len(candidates), t * n)
+    mask = draw.factors((1, v[..., 0].numel()), block.attention_dropout, v.dtype)
+    v = v * mask.view(*v.shape[:2], 1)
+    mixed, every = attend(q[read], k, v, factors, rows)
+    outputs = output_tokens(block, x[read], mixed, draw)
     tokens = outputs.new_zeros(t * n, outputs.shape[1]).index_copy(0, read, outputs)
 
     # Differences of a hundredth of a nat matter in the losses: never in bf16.
@@ -95,7 +98,7 @@ def clip_losses(
         )
         slot = torch.zeros(t * n, dtype=torch.long, device=x.device)
         slot[candidates] = torch.arange(len(candidates), device=x.device)
-        every = log_similarity(rows, explicit).unflatten(0, (t, -1))
+        every = every.unflatten(0, (t, -1))
         positives, negatives = every.gather(-1, slot[near]), every.gather(-1, slot[far])
         motion = motion_consistency(rows.unflatten(0, (t, -1)), positives, negatives, settings)
     return Losses(semantic, motion)
@@ -107,16 +110,14 @@ def project(block: Block, x: Float[Tensor, "n c"]) -> tuple[Tensor, Tensor, Tens
 
 
 def output_tokens(
-    block: Block, x: Tensor, q: Tensor, k: Tensor, v: Tensor, e: int, n: int, draw: "_Draw"
-) -> tuple[Float[Tensor, "r c"], Float[Tensor, "e n"]]:
-    """Output tokens of some tokens x with queries q, and the first e's rows over n keys."""
-    mask = draw.factors((1, v[..., 0].numel()), block.attention_dropout, v.dtype)
-    v = v * mask.view(*v.shape[:2], 1)
-    mixed, rows = attend(q, k, v, draw.attention(block, e, n))
+    block: Block, x: Float[Tensor, "r c"], mixed: Float[Tensor, "r a d"], draw: "_Draw"
+) -> Float[Tensor, "r c"]:
+    """Output tokens of tokens x, what attention mixed for them given."""
     p = block.dropout.p
     x = x + draw.dropout(block.attention.proj(mixed.flatten(1)), p)
     hidden = draw.dropout(F.gelu(block.mlp.fc1(block.norm2(x))), p)
-    return (x + draw.dropout(block.mlp.fc2(hidden), p)).to(rows.dtype), rows
+    x = x + draw.dropout(block.mlp.fc2(hidden), p)
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _own_extremes(
