@@ -105,8 +105,14 @@ def clip_losses(
 
 
 def project(block: Block, x: Float[Tensor, "n c"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values [n, heads, d] of tokens."""
-    return block.attention.qkv(block.norm1(x)).unflatten(-1, (3, block.heads, -1)).unbind(1)
+    """Queries, keys and values [n, heads, d] of tokens through which no gradient flows.
+
+    What norm1 learned is moved into the projection, whose backward then needs no gradient of x.
+    """
+    norm, w = block.norm1, block.attention.qkv.weight
+    x = F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+    qkv = F.linear(x, w * norm.weight, (w * norm.bias).sum(-1))
+    return qkv.unflatten(-1, (3, block.heads, -1)).unbind(1)
 
 
 def output_tokens(
