@@ -109,9 +109,11 @@ def make_block(seed: int = 0) -> Block:
     return block
 
 
+@pytest.mark.parametrize("multiple", [1, 8, 64])
 @pytest.mark.parametrize(("t", "n"), [(2, 11), (3, 35)])
-def test_the_step_equals_the_plain_transcription(t, n):
+def test_the_step_equals_the_plain_transcription(t, n, multiple, monkeypatch):
     """Dropout off: to 1e-9 in double precision, losses and every gradient."""
+    monkeypatch.setattr("unveil.training.rows.MULTIPLE", multiple)
     features, positions = draw(t, 1 + n, 12), torch.randperm(n)[:5]
     block = make_block().eval()
     semantic, motion = plain_losses(block, features, SMALL, positions)
@@ -179,11 +181,13 @@ def attention_by(function, dtype, explicit: int, sharpness: float) -> list[torch
     return [x.detach().double() for x in (*found, q.grad, k.grad, v.grad)]
 
 
+@pytest.mark.parametrize("multiple", [1, 4])
 @pytest.mark.parametrize("sharpness", [1.0, 30.0])
 @pytest.mark.parametrize("explicit", [0, 3, 7])
-def test_attention_in_pieces_equals_attention_at_once(explicit, sharpness, monkeypatch):
+def test_attention_in_pieces_equals_attention_at_once(explicit, sharpness, multiple, monkeypatch):
     """Also with logits whose exp no number in fp32 can hold."""
     monkeypatch.setattr("unveil.training.rows.PIECE", 160)  # two rows of ten keys in double
+    monkeypatch.setattr("unveil.training.rows.MULTIPLE", multiple)
     want = attention_by(whole_attention, torch.float64, explicit, sharpness)
     found = attention_by(attend, torch.float64, explicit, sharpness)
     torch.testing.assert_close(found, want, atol=1e-12, rtol=1e-10)

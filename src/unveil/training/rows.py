@@ -9,7 +9,7 @@ dtype, and then changed in place as few times as can be. Sums are in fp32 at lea
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +17,8 @@ from unveil.losses import FLOOR, TINY
 
 PIECE = 1 << 21
 """Bytes of a head's rows computed together."""
+MULTIPLE = 64
+"""Of how many rows to compute: oneDNN compiles and keeps a kernel for each number it meets."""
 SAFE = 60.0
 """Logits up to here are no danger to exp, nor to the sum of a row, in bf16 and fp32."""
 
@@ -88,7 +90,8 @@ class _Attend(torch.autograd.Function):
             grad_k, grad_v = (torch.zeros_like(x, dtype=wide) for x in (k, v))
             values = F.pad(v, (0, 2), value=-1.0).transpose(1, 2)
             # Many tokens have met all their margins late in training: nothing flows from them.
-            others = e + grad[e:].flatten(1).any(1).nonzero()[:, 0]
+            flows = grad[e:].flatten(1).any(1)
+            others = e + ranked(flows.byte(), rounded(flows))
             explicit, others = _parts(k, 0, e), [others[x] for x in _parts(k, 0, len(others))]
             buffer = _buffer(explicit, rows)
             for part in explicit + others:
@@ -117,6 +120,16 @@ class _Attend(torch.autograd.Function):
                     grad_k[head] += g.T @ over_q[head]
             grad_k, grad_v = (x.transpose(0, 1).to(q.dtype) for x in (grad_k.mul_(scale), grad_v))
             return grad_q, grad_k, grad_v, None, None
+
+
+def rounded(chosen: Bool[Tensor, " m"]) -> int:
+    """How many are chosen, rounded up to a multiple of `MULTIPLE` where there are as many."""
+    return min(len(chosen), -(-int(chosen.sum()) // MULTIPLE) * MULTIPLE)
+
+
+def ranked(rank: UInt8[Tensor, " m"], count: int) -> Int[Tensor, " c"]:
+    """Indices of the `count` highest, the highest first and equal ones in order."""
+    return rank.argsort(descending=True, stable=True)[:count]
 
 
 def _log_backward(grad: Float[Tensor, "r n"], rows: Float[Tensor, "r n"]) -> Float[Tensor, "r n"]:

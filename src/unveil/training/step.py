@@ -31,7 +31,7 @@ from unveil.losses import (
     motion_consistency,
     semantic_consistency,
 )
-from unveil.training.rows import attend, head_mean_rows
+from unveil.training.rows import attend, head_mean_rows, ranked, rounded
 
 STRIDE = 61
 """Entries of the tape between the windows of one row and the next."""
@@ -81,10 +81,10 @@ def clip_losses(
     near, far = (y + first[..., None] for y in _own_extremes(by_frame, settings))  # [t, p, a]
     candidates = _chosen(t * n, near, far)
     read = _chosen(t * n, queries) | _read_by_semantic(by_frame, settings)
-    # Candidates first, and each token once, also if several queries chose it.
-    candidates, others = (y.nonzero()[:, 0] for y in (candidates, read & ~candidates))
-    read = torch.cat([candidates, others])
-    factors = draw.attention(block, len(candidates), t * n)
+    # Each token once, also if several queries chose it: candidates first, and a few too many.
+    e, r = rounded(candidates), rounded(candidates | read)
+    read = ranked(2 * candidates.byte() + read.byte(), r)
+    factors = draw.attention(block, e, t * n)
     mask = draw.factors((1, v[..., 0].numel()), block.attention_dropout, v.dtype)
     v = v * mask.view(*v.shape[:2], 1)
     mixed, every = attend(q[read], k, v, factors, rows)
@@ -97,7 +97,7 @@ def clip_losses(
             by_frame, tokens[queries], tokens.unflatten(0, (t, n)), settings
         )
         slot = torch.zeros(t * n, dtype=torch.long, device=x.device)
-        slot[candidates] = torch.arange(len(candidates), device=x.device)
+        slot[read] = torch.arange(r, device=x.device)
         every = every.unflatten(0, (t, -1))
         positives, negatives = every.gather(-1, slot[near]), every.gather(-1, slot[far])
         motion = motion_consistency(rows.unflatten(0, (t, -1)), positives, negatives, settings)
