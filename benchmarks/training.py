@@ -7,7 +7,8 @@ block with the published dropout, each implementation in a process of its own, i
 one (tests/oracles/training_plain.py) works in fp32 as the released code does; the shipped one as
 `precision = "auto"` decides. Features are given to both; `with backbone` adds to the plain step
 what it costs to compute them anew in every step, which the cache spares the shipped one. On a CPU
-seconds are those of the process, not of the clock: others may use the machine as well.
+seconds are those of the process, not of the clock: others may use the machine as well. Steps are
+repeated for two seconds, or once if one takes longer, to warm up, and as long again to be timed.
 """
 
 import json
@@ -16,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -34,6 +36,8 @@ from unveil.training.step import clip_losses
 ORACLES = Path(__file__).parents[1] / "tests"
 FRAMES = 3
 CHANNELS = 384
+ENOUGH = 2.0
+"""Seconds to warm up, and to time."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +54,24 @@ class Training:
     """cpu or cuda."""
     out: Path | None = None
     """A Markdown file to write the table to."""
-    child: Literal["plain", "shipped", "backbone"] | None = None
-    """Measure one on the clip below and print JSON: what the processes do."""
+    child: Literal["clip", "plain", "shipped", "backbone"] | None = None
+    """Render the clip below, or measure one on it, and print JSON: what the processes do."""
     clip: Path | None = None
     """Features and pixels of a clip, as `render_clip` writes them."""
 
 
-def render_clip(folder: Path, grid: str) -> Path:
+def render_clip(clip: Path) -> None:
     """Write the features of a rendered clip, CLS first, and the pixels they are made of."""
     backbone = Backbone(device="cpu")
-    h, w = map(int, grid.split("x"))
+    h, w = map(int, clip.stem.split("x"))
     frames = render(0, FRAMES, h * backbone.patch, w * backbone.patch).frames
     pixels = backbone.prepare(frames, h, w)
-    clip = folder / f"{grid}.features"
     torch.save(backbone.encode_with_cls(pixels).float().clone(), clip)
     torch.save(pixels, clip.with_suffix(".pixels"))
-    return clip
 
 
 def measure(kind: str, clip: Path, device: torch.device) -> dict[str, float]:
-    """Seconds of the second call, and MB that both calls added at their peak."""
+    """Seconds of a call, and MB that all calls added at their peak."""
     g = torch.Generator().manual_seed(0)
     if kind == "backbone":
         backbone = Backbone(device=device, dtype=torch.float32)
@@ -82,13 +84,19 @@ def measure(kind: str, clip: Path, device: torch.device) -> dict[str, float]:
         step = {"plain": plain_step, "shipped": shipped_step}[kind]
         call = lambda: step(block, features, settings, g)  # noqa: E731
     before = peak_mb(device)
-    call()
+    seconds_a_call(call, device)
+    return {"seconds": seconds_a_call(call, device), "mb": peak_mb(device) - before}
+
+
+def seconds_a_call(call: Callable[[], object], device: torch.device) -> float:
     clock = time.perf_counter if device.type == "cuda" else time.process_time
-    start = clock()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return {"seconds": clock() - start, "mb": peak_mb(device) - before}
+    start, calls = clock(), 0
+    while not calls or clock() - start < ENOUGH:
+        call()
+        calls += 1
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return (clock() - start) / calls
 
 
 def plain_step(block: Block, features: torch.Tensor, settings: LossSettings, g) -> None:
@@ -125,6 +133,10 @@ def child(kind: str, clip: Path, bench: Training) -> dict[str, float]:
 def main(bench: Training) -> None:
     device = torch.device(bench.device)
     torch.set_num_threads(bench.threads)
+    if bench.child == "clip":
+        render_clip(bench.clip)
+        print("{}")
+        return
     if bench.child:
         sys.path.insert(0, str(ORACLES))
         print(json.dumps(measure(bench.child, bench.clip, device)))
@@ -142,7 +154,9 @@ def main(bench: Training) -> None:
     for grid in bench.grids.split(","):
         kinds = ("plain", "shipped", "backbone")
         with TemporaryDirectory() as folder:
-            clip = render_clip(Path(folder), grid)
+            clip = Path(folder) / f"{grid}.features"
+            # A process of its own here as well: a child's peak is at least what its parent held.
+            child("clip", clip, bench)
             runs = [{k: child(k, clip, bench) for k in kinds} for _ in range(bench.repeats)]
         s = {k: median(run[k]["seconds"] for run in runs) for k in kinds}
         mb = {k: median(run[k]["mb"] for run in runs) for k in kinds}
