@@ -6,13 +6,15 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from unveil.cluster.micro import Grouper
-from unveil.motion import residual_motion, shrink
+from unveil.motion import own_motion, shrink
 from unveil.types import Features
 
 H, W = 8, 12
 
 
-def panning(t: int = 7, pan: float = 3, own: float = -4) -> tuple[np.ndarray, np.ndarray]:
+def panning(
+    t: int = 7, pan: float = 3, own: float = -4, square: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Frames 96x144 that pan, with a square moving the other way; patches of the square."""
     rng = np.random.default_rng(0)
     far, near = (gaussian_filter(rng.random((96, 400)), 2) for _ in range(2))
@@ -21,46 +23,72 @@ def panning(t: int = 7, pan: float = 3, own: float = -4) -> tuple[np.ndarray, np
     for i in range(t):
         x = int(70 + own * i)
         frame = far[:, int(pan * i) : int(pan * i) + 144].copy()
-        frame[36:72, x : x + 36] = near[36:72, :36]
+        if square:
+            frame[36:72, x : x + 36] = near[36:72, :36]
         frames.append(np.repeat(frame[..., None], 3, 2).astype(np.uint8))
         inside[i, 3:6, (x + 6) // 12 : (x + 42) // 12] = True
     return np.stack(frames), inside
 
 
-def test_the_dominant_motion_is_taken_out():
+def attention(inside: np.ndarray, blur: float = 1.5) -> torch.Tensor:
+    """What a class token pays: most to the square, some to all around it, a little everywhere."""
+    return torch.from_numpy(gaussian_filter(inside.astype(np.float32), blur)) + 0.05
+
+
+def test_the_dominant_motion_is_told_from_the_motion_of_what_is_salient():
     frames, inside = panning()
-    found = residual_motion(shrink(frames, H, W), 3).numpy()
-    assert found.mean() == pytest.approx(1, abs=1e-4)
-    assert np.median(found[inside[3]]) > 4 * np.median(found[~inside[3]])
+    found = own_motion(shrink(frames, H, W), 3, attention(inside[3])).numpy()
+    assert np.median(found[inside[3]]) > 1
+    assert np.median(found[~inside[3]]) < -1
+
+
+def test_what_flickers_moves_with_neither():
+    frames, inside = panning()
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 255, (len(frames), 36, 48, 1)).repeat(3, 3).astype(np.uint8)
+    frames[:, :36, :48] = noise
+    found = own_motion(shrink(frames, H, W), 3, attention(inside[3])).numpy()
+    assert np.abs(found[:3, :4]).mean() < 0.5
+    assert np.median(found[inside[3]]) > 1
+
+
+@pytest.mark.parametrize("pan", [0, 3])
+def test_nothing_is_said_where_all_moves_alike(pan):
+    frames, inside = panning(pan=pan, square=False)
+    found = own_motion(shrink(frames, H, W), 3, attention(inside[3])).numpy()
+    assert np.abs(found).mean() < 0.3
 
 
 def test_one_frame_has_no_motion_and_two_have():
-    frames, _ = panning(2)
+    frames, inside = panning(2)
     grey = shrink(frames, H, W)
-    assert residual_motion(grey[:1], 0) is None
-    assert residual_motion(grey, 1).shape == (H, W)
+    assert own_motion(grey[:1], 0, attention(inside[0])) is None
+    assert own_motion(grey, 1, attention(inside[1])).shape == (H, W)
 
 
 def test_flat_frames_and_tiny_grids_are_no_trouble():
     flat = np.full((3, 20, 20, 3), 7, np.uint8)
     for h, w in ((1, 1), (2, 3), (5, 5)):
-        assert torch.isfinite(residual_motion(shrink(flat, h, w), 1)).all()
+        for saliency in (torch.ones(h, w), torch.zeros(h, w)):
+            assert torch.isfinite(own_motion(shrink(flat, h, w), 1, saliency)).all()
 
 
-def test_groups_know_how_fast_they_are_whatever_the_chunks():
+def test_groups_know_how_they_move_whatever_the_chunks():
     frames, inside = panning(11)
     keys = torch.randn(11, H, W, 6, generator=torch.Generator().manual_seed(0)) * 0.1
     keys[torch.from_numpy(inside)] += 1
+    saliency = torch.stack([attention(x) for x in inside])
 
     def group(chunk: int):
         grouper = Grouper(groups=12)
         for i in range(0, 11, chunk):
-            grouper.add(Features(keys[i : i + chunk], 12), frames[i : i + chunk])
+            part = slice(i, i + chunk)
+            grouper.add(Features(keys[part], 12, saliency[part]), frames[part])
         return grouper.finish()
 
     groups = group(11)
     square = np.bincount(groups.ids[inside], minlength=len(groups)) > 0.9 * groups.counts.numpy()
     known = groups.measured.numpy() > 0
-    assert groups.motion.numpy()[square & known].mean() > 2
-    assert groups.motion.numpy()[~square & known].mean() < 1
+    assert groups.motion.numpy()[square & known].mean() > 1
+    assert groups.motion.numpy()[~square & known].mean() < -1
     torch.testing.assert_close(group(3).motion, groups.motion)

@@ -1,13 +1,18 @@
 """What moves against the dominant motion, from two pairs of small grey frames.
 
-The dominant motion, mostly the camera's, is an affine map fitted to the whole frame by robust
-Gauss-Newton steps from coarse to fine. What it leaves unexplained, brightness difference over
-brightness gradient, is the speed of normal flow in samples; no optical flow is computed. The
-smaller of two frame pairs, one back and one ahead, is free of what was merely uncovered.
+Two layers (Wang and Adelson, "Representing Moving Images with Layers", 1994): the dominant motion,
+mostly the camera's, is an affine map fitted to the whole frame by robust Gauss-Newton steps from
+coarse to fine; a second one is fitted to what is salient and badly explained by the first. How
+much better the one explains a patch than the other does not depend on its texture, as a bare
+residual would: leaves that flicker are explained by neither. No optical flow is computed.
 
-AUC of the residual against the foreground on the ten development sequences: 0.54 to 0.97, above
-0.9 in five of them; lowest where parallax dominates. Cost: 30 ms, for one frame in eight.
+AUC against the foreground, one frame in eight of the ten development sequences: 0.91 in the mean
+(0.75 where parked motorcycles surround the ridden one, 0.97 for a dancer); that of the residual of
+the dominant motion alone, brightness difference over gradient, is 0.80. Cost: 30 ms, for one frame
+in eight.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,8 +26,15 @@ FINER = 4
 """Samples a patch along each side at the finest level."""
 LEVELS = 3
 STEPS = 8
-NOISE = 20.0
-"""Added to squared gradients (0 … 255 a sample): where nothing can be seen, nothing moves."""
+NOISE = 8.0
+"""Squared difference (of 0 … 255) that says nothing."""
+STRAY = 4.0
+"""Times the mean error above which a sample counts no more for the second motion."""
+BETTER = 0.9
+"""Times the dominant motion's error, where the second was fitted, that the second may have at
+most; else there is none."""
+_ALL, _SHIFT_FIRST = (3, 3, 3), (1, 3, 3)  # free columns of an affine map, from coarse to fine
+_WINDOW = 7  # samples over which errors are averaged: not quite two patches
 
 
 def shrink(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> Float[Tensor, "t H1 W1"]:
@@ -33,50 +45,69 @@ def shrink(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> Float[Tensor
 
 
 @torch.inference_mode()
-def residual_motion(grey: Float[Tensor, "t H1 W1"], frame: int) -> Float[Tensor, "h w"] | None:
-    """Motion of every patch of one frame against the dominant motion, 1 = the frame's mean.
+def own_motion(
+    grey: Float[Tensor, "t H1 W1"], frame: int, saliency: Float[Tensor, "h w"]
+) -> Float[Tensor, "h w"] | None:
+    """Evidence, in nats, that a patch moves with what is salient and not with the dominant motion.
 
-    grey: what `shrink` made of some frames in a row. frame: index of the one asked about. None
-    where there is no other frame to compare with.
+    grey: what `shrink` made of some frames in a row. frame: index of the one asked about. saliency:
+    of its patches, ≥ 0. Above 0: explained better by the motion of what is salient, below 0: by
+    the dominant one, 0: by both alike. None where there is no other frame to compare with.
     """
     others = {max(0, frame - REACH), min(len(grey) - 1, frame + REACH)} - {frame}
     if not others:
         return None
-    found = [_residual(grey[frame], grey[other]) for other in sorted(others)]
-    speed = torch.stack(found).amin(0)
-    return speed / speed.mean().clamp_min(1e-6)
+    # Squared: attention spreads over what surrounds an object, and that must not decide.
+    weight = F.interpolate(saliency[None, None].float().square(), grey.shape[1:], mode="bilinear")
+    a, *rest = (grey[i][None, None] for i in (frame, *sorted(others)))
+    return torch.stack([_evidence(a, b, weight) for b in rest]).mean(0)
 
 
-def _residual(a: Tensor, b: Tensor) -> Tensor:
-    motion = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    for level in reversed(range(LEVELS)):
-        small = [F.avg_pool2d(x[None, None], 2**level) for x in (a, b)]
+def _evidence(a: Tensor, b: Tensor, salient: Tensor) -> Tensor:
+    dominant = _error(a, b, _fit_affine(a, b, torch.ones_like(a), _ALL))
+    weight = salient * (dominant / dominant.mean().clamp_min(1e-6)).clamp_max(STRAY)
+    # Six numbers are too many for the few samples that an object has at the coarsest level.
+    own = _error(a, b, _fit_affine(a, b, weight, _SHIFT_FIRST))
+    if (weight * own).sum() > BETTER * (weight * dominant).sum():
+        own = dominant
+    return F.avg_pool2d(((dominant + NOISE) / (own + NOISE)).log(), FINER)[0, 0]
+
+
+def _error(a: Tensor, b: Tensor, motion: Tensor) -> Tensor:
+    """Squared difference of a and the moved b, averaged over windows."""
+    wrong = (a - _warp(b, motion)).square()
+    return F.avg_pool2d(wrong, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
+
+
+def _fit_affine(a: Tensor, b: Tensor, weight: Tensor, free: Sequence[int]) -> Tensor:
+    """The affine map [2, 3] that takes a's places to b's where weight is; outliers hardly count.
+
+    free: its last columns that may change, from the coarsest level to the finest: 3 all, 1 shifts.
+    """
+    motion = torch.eye(2, 3)
+    for level, columns in zip(reversed(range(LEVELS)), free, strict=True):
+        small = [F.avg_pool2d(x, 2**level) for x in (a, b, weight)]
         if min(small[0].shape[-2:]) > 2:
-            motion = _fit_affine(*small, motion)
-    a, b = a[None, None], b[None, None]
-    dx, dy = _gradients(a)
-    slope = dx.square() + dy.square()
-    moved = (a - _warp(b, motion)).abs() * slope.sqrt()
-    moved, slope = (F.avg_pool2d(F.avg_pool2d(x, 5, 1, 2), FINER) for x in (moved, slope))
-    return (moved / (slope + NOISE))[0, 0]
+            motion = _refine(*small, motion, columns)
+    return motion
 
 
-def _fit_affine(a: Tensor, b: Tensor, motion: Tensor) -> Tensor:
-    """The affine map that takes a's places to b's, from a first guess; outliers hardly count."""
+def _refine(a: Tensor, b: Tensor, weight: Tensor, motion: Tensor, columns: int) -> Tensor:
     _, _, h, w = a.shape
     x, y = F.affine_grid(torch.eye(2, 3)[None], (1, 1, h, w), align_corners=False)[0].unbind(-1)
-    base = torch.stack((x, y, torch.ones_like(x)), -1).flatten(0, 1)
+    base = torch.stack((x, y, torch.ones_like(x)), -1).flatten(0, 1)[:, -columns:]
+    share = weight.flatten() / weight.sum().clamp_min(1e-6)
     for _ in range(STEPS):
         warped = _warp(b, motion)
         dx, dy = (d.flatten()[:, None] for d in _gradients(warped))
         jacobian = torch.cat((dx * w / 2 * base, dy * h / 2 * base), 1)
         error = (a - warped).flatten()
-        scale = error.abs().median() * 1.5 + 1e-3
-        weighted = jacobian / (1 + (error / scale).square())[:, None].square()
+        scale = 1.5 * (error.abs() * share).sum() + 1e-3
+        weighted = jacobian * (share / (1 + (error / scale).square()).square())[:, None]
         normal = weighted.T @ jacobian
-        damping = 1e-6 * normal.trace() + 1e-3
-        step = torch.linalg.solve(normal + damping * torch.eye(6), weighted.T @ error)
-        motion = motion + step.view(2, 3)
+        damping = 1e-6 * normal.trace() + 1e-3 / (h * w)
+        step = torch.linalg.solve(normal + damping * torch.eye(2 * columns), weighted.T @ error)
+        motion = motion + F.pad(step.view(2, columns), (3 - columns, 0))
     return motion
 
 

@@ -3,7 +3,8 @@
 A group's own saliency (the attention that the class token pays it) is noisy. Seen through the
 attention rows it is not: a group is as salient as what it attends to, all over the video. The
 same is done to border contact (what attends to things that touch the frame's edge is background)
-and to motion against the dominant motion. The score multiplies them, so that no cue can shout the
+and to the evidence of motion against the dominant motion, of which the group's own counts as well:
+what is parked looks like what drives. The score multiplies them, so that no cue can shout the
 others down.
 
 A threshold on that score is brittle. Instead the score only gives every group an opinion, firm
@@ -16,6 +17,7 @@ level.
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from jaxtyping import Float
 from scipy.sparse.linalg import cg
 from torch import Tensor
@@ -24,16 +26,20 @@ from unveil.cluster.micro import Groups
 
 BORDER = 3.0
 """A group whose attention goes to one third to what touches the border scores nothing."""
-SALIENCY_POWER, MOTION_POWER = 0.55, 0.4
-"""How much the cues count: motion a little less, for it is measured once in eight frames."""
-LEVEL = 2.0
+SALIENCY_POWER, MOTION_POWER = 0.4, 0.5
+"""How much the cues count: powers of the saliency, and of e for each nat of evidence."""
+OWN = 12.0
+"""Measured patches with which a group's own motion counts as much as that of what looks like it."""
+MOST = 4.0
+"""Nats of evidence beyond which more says no more."""
+LEVEL = 1.9
 """The score, 1 for the average patch, at which a group has no opinion …"""
 OF_BEST = 2 / 3
 """… or this share of the best group's where that is less: an object that fills the frame cannot be
 twice the average."""
 FIRMNESS = 0.3
 """Weight of a patch's firm opinion beside one contact with a patch that looks the same."""
-SURE = 0.35
+SURE = 0.5
 """Distance from the level, in log score, over which an opinion grows firm."""
 
 
@@ -49,20 +55,21 @@ def objectness(
     def through_rows(cue: Tensor, weight: Tensor, prior: float = 0.0) -> Tensor:
         mass = cue.new_zeros(m).index_add_(0, member, weight)
         total = cue.new_zeros(m).index_add_(0, member, weight * cue)
-        return member_rows @ ((total + prior) / (mass + prior).clamp_min(1e-12))
+        return member_rows @ (total / (mass + prior).clamp_min(1e-12))
 
     salient = through_rows(groups.saliency, groups.counts)
     edge = through_rows(groups.border, groups.counts)
-    # Half a patch at the mean speed: nothing is known of what was never measured.
-    speed = through_rows(groups.motion, groups.measured, prior=0.5).clamp_min(0.05)
+    # Half a patch that moves with neither: nothing is known of what was never measured.
+    moves = through_rows(groups.motion, groups.measured, prior=0.5)
+    moves = torch.lerp(moves, groups.motion, groups.measured / (groups.measured + OWN))
     inside = salient * (1 - BORDER * edge).clamp_min(0)
-    score = inside**SALIENCY_POWER * speed**MOTION_POWER
+    score = inside**SALIENCY_POWER * (MOTION_POWER * moves.clamp(-MOST, MOST)).exp()
     mean = (score * groups.counts).sum() / groups.counts.sum()
     return (score / mean.clamp_min(1e-12)).double().cpu().numpy()
 
 
 def level(score: Float[np.ndarray, " g"], mass: Float[np.ndarray, " g"]) -> float:
-    """The score at which a group has no opinion: 2, or two thirds of the best hundredth's."""
+    """The score at which a group has no opinion: `LEVEL`, or two thirds of the best hundredth's."""
     order = np.argsort(score)
     reach = np.cumsum(mass[order]) / mass.sum()
     best = score[order[np.searchsorted(reach, 0.99)]]

@@ -2,7 +2,7 @@
 
 A block of eight frames is cut into some hundred small groups, alike in their keys and near each
 other. Only the groups are kept: the id of every patch, and for each group its mean key and a few
-sums. So memory grows by 16 kB a frame at 128 groups of 384 channels instead of 770 kB, a group
+sums. So memory grows by 32 kB a frame at 256 groups of 384 channels instead of 770 kB, a group
 never spans two places that merely look alike, and what appears late founds groups of its own.
 
 Blocks are counted from the first frame, whatever chunks the frames came in: the result does not
@@ -24,7 +24,7 @@ from unveil.types import Features
 
 BLOCK = 8
 """Frames grouped together."""
-GROUPS = 128
+GROUPS = 256
 """Groups a block, at most."""
 ROUNDS = 5
 """Of Lloyd's iteration; the groups hardly move after that."""
@@ -38,9 +38,9 @@ class Groups:
 
     ids: [T, h, w] int32, the group of every patch, 0 … G-1. keys: [G, C] fp32 mean keys.
     counts: [G] patches. saliency: [G] mean CLS attention, 1 = the mean of its frame. border: [G]
-    share of patches on the frame's left, right or upper edge. motion: [G] speed against the
-    dominant motion, 1 = the mean of its frame, over the `measured`: [G] patches it is known of.
-    block: [G] the block it lies in.
+    share of patches on the frame's left, right or upper edge. motion: [G]
+    evidence in nats for moving against the dominant motion, the mean of the `measured`: [G] patches
+    it is known of. block: [G] the block it lies in.
     """
 
     ids: Int[np.ndarray, "t h w"]
@@ -127,12 +127,14 @@ class Grouper:
             total = x.new_zeros(g, *x.shape[1:]).index_add_(0, labels, x)
             return total / counts.view(-1, *[1] * (x.ndim - 1))
 
-        speed, measured = keys.new_zeros(t, h, w), keys.new_zeros(t, h, w)
+        moves, measured = keys.new_zeros(t, h, w), keys.new_zeros(t, h, w)
         grey = [x for _, _, x in frames if x is not None]
         middle = t // 2
-        found = motion.residual_motion(torch.stack(grey), middle) if len(grey) == t else None
+        found = None
+        if len(grey) == t:
+            found = motion.own_motion(torch.stack(grey), middle, saliency[middle].cpu())
         if found is not None:
-            speed[middle], measured[middle] = found.to(keys.device), 1
+            moves[middle], measured[middle] = found.to(keys.device), 1
         seen = mean(measured.flatten())
         edge = keys.new_zeros(t, h, w)
         edge[:, 0] = edge[:, :, 0] = edge[:, :, -1] = 1
@@ -141,7 +143,7 @@ class Grouper:
             "counts": counts,
             "saliency": mean(saliency.flatten()),
             "border": mean(edge.flatten()),
-            "motion": mean(speed.flatten()) / seen.clamp_min(1e-12),
+            "motion": mean(moves.flatten()) / seen.clamp_min(1e-12),
             "measured": seen * counts,
             "block": torch.full((g,), self._blocks),
         }
