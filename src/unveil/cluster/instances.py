@@ -16,16 +16,19 @@ import scipy.sparse as sp
 from jaxtyping import Integer
 from scipy import ndimage
 
-from unveil.cluster.contacts import STRANGE, Contacts, scaled_keys
+from unveil.cluster.contacts import Contacts, scaled_keys
 from unveil.cluster.micro import Groups
 
-APART = 12.0
+APART = 8.0
 """What a frame with a gap between two parts says against joining them, for each patch along the
 side of the smaller, in contacts of patches that look the same."""
 GAP = 1
 """Patches that may miss between two parts of one object."""
-TOGETHER = 0.25
+TOGETHER = 0.35
 """Share of its patches that an object may show while the one it is taken for is seen too."""
+FOREIGN = 0.03
+"""Objects less alike than this (at a cosine of 0.3) are two: less is asked than of neighbours, for
+who returns has turned."""
 LEAST = 0.01
 """Objects smaller than this share of the foreground are none."""
 _SQUARE = np.ones((3, 3))
@@ -162,7 +165,7 @@ def reunite(groups: Groups, label: Integer[np.ndarray, " g"]) -> Integer[np.ndar
         apart = together < TOGETHER * np.minimum(mass[:, None], mass)
         alike = np.where(apart & np.tri(k, k=-1, dtype=bool), alike, 0)
         a, b = divmod(int(alike.argmax()), k)
-        if alike[a, b] < STRANGE:
+        if alike[a, b] < FOREIGN:
             return label
         for sums in (total, seen, mass):
             sums[b] += sums[a]
