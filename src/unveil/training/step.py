@@ -61,7 +61,7 @@ def clip_losses(
 
     features: keys of T frames, n1 = 1 + n, CLS first. generator: CPU; draws the query positions
     (unless given) and all dropout, so that a clip's losses depend on nothing else that runs.
-    Peak memory: two matrices of candidates x tokens, about a third of all tokens squared.
+    Peak memory: little more than one matrix of candidates x tokens and the activations of the MLP.
     """
     t, n1, _ = features.shape
     n = n1 - 1
