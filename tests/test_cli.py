@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unveil.attention import Block, save_block
 from unveil.cli import main
 from unveil.cli.segment import seconds
 from unveil.errors import InputError
@@ -66,6 +67,14 @@ def test_unknown_backbone_and_missing_block(tmp_path, options, capsys, tiny_back
     assert main(["segment", folder, *out, *block]) == 2
     assert "--attention cosine" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_calibrated_tau_at_the_shell(tmp_path, tiny_backbone):
+    save_block(Block(16, 2), tmp_path / "block", backbone=tiny_backbone, scale=2.0)
+    command = ["segment", str(image_folder(tmp_path / "in")), "--out", str(tmp_path / "out")]
+    command += ["--backbone", tiny_backbone, "--size", "16", "--mode", "paper"]
+    assert main([*command, "--block", str(tmp_path / "block"), "--tau", "calibrated"]) == 0
+    assert json.loads((tmp_path / "out/run.json").read_text())["settings"]["tau"] == 0.5
 
 
 def test_an_output_that_cannot_be_written(tmp_path, options, capsys):

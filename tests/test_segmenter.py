@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import unveil
+from unveil.attention import Block, calibrated_tau, save_block, shipped_block
 from unveil.cluster.fast import State
 from unveil.datasets.synthetic import render
 from unveil.errors import InputError, WeightsError
@@ -231,6 +232,21 @@ def test_the_one_call(tiny_backbone):
 def test_weights_that_are_missing_are_said(options):
     with pytest.raises(WeightsError, match="no block was trained for backbone"):
         Segmenter(**(options | {"attention": "block"}))
+
+
+def test_a_calibrated_tau_is_that_of_the_block_in_use(options, default_backbone, tmp_path):
+    own = {**options, "attention": "block", "mode": "paper", "block": tmp_path / "b"}
+    torch.manual_seed(0)
+    save_block(Block(16, 2), tmp_path / "b", backbone=options["backbone"], scale=0.001)
+    got, published = (Segmenter(**own, tau=tau)(clip()) for tau in ("calibrated", None))
+    assert got.run["settings"]["tau"] == calibrated_tau(tmp_path / "b")
+    assert published.run["settings"]["tau"] == 1.0
+    assert len(published) < len(got)
+    shipped = Segmenter(backbone=default_backbone, mode="paper", tau="calibrated")
+    assert shipped.settings.tau == calibrated_tau(shipped_block(default_backbone))
+    save_block(Block(16, 2), tmp_path / "b", backbone=options["backbone"])
+    with pytest.raises(WeightsError, match="no scale of its rows; give tau yourself"):
+        Segmenter(**own, tau="calibrated")
 
 
 def test_what_cannot_be_set_is_said():

@@ -19,6 +19,11 @@ from unveil.settings import Settings
         ({"mode": "paper", "granularity": 0.0}, "granularity means nothing in paper mode"),
         ({"mode": "paper", "keep_background": True}, "keep_background means nothing"),
         ({"mode": "paper", "tau": 0.0}, "tau: expected more than 0"),
+        ({"tau": "calibrated"}, "tau means nothing in fast mode"),
+        (
+            {"mode": "paper", "attention": "cosine", "tau": "calibrated"},
+            "a calibrated tau means nothing with cosine rows",
+        ),
         ({"mode": "paper", "key_every": 0}, "key_every: expected at least 1"),
         ({"block": Path("b.st"), "attention": "cosine"}, "a block means nothing with cosine rows"),
         ({"objects": 3, "granularity": 0.5}, "either objects or granularity"),
@@ -32,9 +37,10 @@ def test_what_would_be_ignored_or_makes_no_sense_is_said(changes, said):
         Settings(**changes)
 
 
-@pytest.mark.parametrize("name", ["mode", "attention", "precision"])
+@pytest.mark.parametrize("name", ["mode", "attention", "precision", "tau"])
 def test_a_choice_that_there_is_not_is_said(name):
-    code = f"from unveil.settings import Settings; Settings({name}='x')"  # no type checker there
+    mode = "mode='paper', " if name == "tau" else ""
+    code = f"from unveil.settings import Settings; Settings({mode}{name}='x')"  # no type checker
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"InputError: {name}: expected" in done.stderr
 

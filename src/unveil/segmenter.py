@@ -51,6 +51,9 @@ class Segmenter:
         self._block = None
         if s.rows == "block":
             self._block = attention.load_block(s.block, s.backbone, self.backbone.channels)
+        if s.tau == "calibrated":
+            tau = attention.calibrated_tau(s.block or attention.shipped_block(s.backbone))
+            self.settings = replace(s, tau=tau)
 
     def __call__(
         self,

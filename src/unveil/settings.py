@@ -44,8 +44,9 @@ class Settings:
     size: int | tuple[int, int] = 336
     """Short side of what the backbone sees, in px, aspect kept; or height and width. Results keep
     the resolution of the source."""
-    tau: float | None = None
-    """Distance within which rows are one, symmetric KL in nats; 1.0 as published (paper mode)."""
+    tau: float | Literal["calibrated"] | None = None
+    """Distance within which rows are one, symmetric KL in nats: 1.0 as published, or calibrated,
+    what goes with the block in use (paper mode)."""
     key_every: int | None = None
     """Every so many frames one is a key frame; 10 as published (paper mode)."""
     device: str | None = None
@@ -63,7 +64,7 @@ class Settings:
             literal = next(
                 (x for x in (f.type, *get_args(f.type)) if get_origin(x) is Literal), None
             )
-            choices = get_args(literal)
+            choices = get_args(literal) if float not in get_args(f.type) else ()
             if choices and value not in (*choices, f.default):
                 raise InputError(f"{f.name}: expected {' or '.join(choices)}, got {value!r}")
         said = {name: getattr(self, name) for name in _OTHER[self.mode]}
@@ -79,11 +80,20 @@ class Settings:
                 f"a block means nothing with {self.attention} rows: leave one of the two out"
             )
         check_cut(self.objects, self.granularity)
-        if self.tau is not None and not self.tau > 0:
-            raise InputError(f"tau: expected more than 0 nats, got {self.tau}")
+        self._check_tau()
         for name in ("key_every", "chunk"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name}: expected at least 1 frame, got {value}")
+
+    def _check_tau(self) -> None:
+        if self.tau == "calibrated":
+            if self.rows != "block":
+                raise InputError(
+                    "a calibrated tau means nothing with cosine rows, only a block has one: give "
+                    "tau in nats, or use the rows of a block"
+                )
+        elif self.tau is not None and (isinstance(self.tau, str) or not self.tau > 0):
+            raise InputError(f"tau: expected more than 0 nats, or calibrated, got {self.tau!r}")
 
     @property
     def rows(self) -> str:
