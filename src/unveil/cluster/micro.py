@@ -114,11 +114,12 @@ class Grouper:
 
     @torch.inference_mode()
     def _group(self, frames: list[tuple[Tensor, Tensor, Tensor | None]]) -> None:
-        keys = torch.stack([k for k, _, _ in frames]).float()
+        keys = torch.stack([k for k, _, _ in frames])
+        precision, keys = keys.dtype, keys.float()
         saliency = torch.stack([s for _, s, _ in frames]).float()
         saliency = saliency / saliency.mean((1, 2), keepdim=True).clamp_min(1e-12)
         t, h, w, _ = keys.shape
-        labels = group_block(keys, self.groups, self.place)
+        labels = group_block(keys, self.groups, self.place, precision)
         used, labels = labels.unique(return_inverse=True)
         g = len(used)
         counts = torch.bincount(labels, minlength=g).float()
@@ -162,11 +163,15 @@ def join(parts: Sequence[Groups]) -> Groups:
 
 
 def group_block(
-    keys: Float[Tensor, "t h w c"], groups: int = GROUPS, place: float = PLACE
+    keys: Float[Tensor, "t h w c"],
+    groups: int = GROUPS,
+    place: float = PLACE,
+    precision: torch.dtype = torch.float32,
 ) -> Int[Tensor, " n"]:
     """Groups of the patches of a few frames: k-means on keys and places, seeded on a grid.
 
-    Deterministic. Peak memory: one fp32 matrix of t·h·w x groups.
+    precision: of the products; that of the backbone is enough. Deterministic. Peak memory: one fp32
+    matrix of t·h·w x groups.
     """
     t, h, w, _ = keys.shape
     unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
@@ -175,7 +180,7 @@ def group_block(
     where = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1) * place
     points = torch.cat((unit, where.expand(t, h, w, 2)), -1).flatten(0, 2)
     centres = points[_seeds(t, h, w, groups).to(keys.device)]
-    return lloyd(points, centres, points.new_ones(len(points)))[1]
+    return lloyd(points, centres, points.new_ones(len(points)), precision=precision)[1]
 
 
 def lloyd(
@@ -183,22 +188,25 @@ def lloyd(
     centres: Float[Tensor, "m d"],
     weights: Float[Tensor, " n"],
     rounds: int = ROUNDS,
+    precision: torch.dtype = torch.float32,
 ) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
     """K-means from given centres: the centres, and the nearest one of every point.
 
-    A centre that wins no point stays where it is.
+    precision: of the products that tell what is nearest. A centre that wins no point stays where it
+    is.
     """
+    low = points.to(precision)
     for _ in range(rounds):
-        labels = _nearest(points, centres)
+        labels = _nearest(low, centres)
         mass = points.new_zeros(len(centres)).index_add_(0, labels, weights)
         total = torch.zeros_like(centres).index_add_(0, labels, points * weights[:, None])
         centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-12)[:, None], centres)
-    return centres, _nearest(points, centres)
+    return centres, _nearest(low, centres)
 
 
 def _nearest(points: Tensor, centres: Tensor) -> Tensor:
     offset = centres.square().sum(1) * -0.5
-    return torch.addmm(offset, points, centres.T).argmax(1)
+    return (points @ centres.to(points.dtype).T).float().add_(offset).argmax(1)
 
 
 def _seeds(t: int, h: int, w: int, groups: int) -> Tensor:
