@@ -101,12 +101,18 @@ def whole_patches(found: fast.Objects, frames: np.ndarray) -> np.ndarray:
     return refine.sharpen(found.ids, (found.ids > 0).astype(np.float32), frames)
 
 
+def colours_say_nothing(found: fast.Objects, frames: np.ndarray) -> np.ndarray:
+    with mock.patch.object(refine, "by_colour", lambda guide, masks: masks):
+        return refine.sharpen(found.near, found.share, frames)
+
+
 VARIANTS = [
     Variant("default"),
     Variant("published upsampling", pixels=published_pixels),
+    Variant("colours say nothing", pixels=colours_say_nothing),
     Variant("whole patches into the filter", pixels=whole_patches),
     Variant("a threshold, no random walker", constants={(objectness, "FIRMNESS"): 1e6}),
-    Variant("no motion", lambda g: without(g, "measured")),
+    Variant("no motion", constants={(objectness, "MOTION_POWER"): 0.0}),
     Variant("no border contact", lambda g: without(g, "border")),
     Variant("gaps say nothing", constants={(instances, "APART"): 0.0}),
     Variant("foreground as one object", find=lambda s: fast.find(s, granularity=0.0)),
