@@ -15,10 +15,12 @@ So the edge of an object comes to lie where groups stop being alike, not where a
 level.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.sparse.linalg import cg
 from torch import Tensor
 
@@ -44,23 +46,29 @@ SURE = 0.5
 
 
 def objectness(
-    groups: Groups, member_rows: Float[Tensor, "g m"], member: Tensor
+    groups: Groups,
+    seen: Callable[[Float[Tensor, "m k"]], Float[Tensor, "g k"]],
+    member: Int[Tensor, " g"],
 ) -> Float[np.ndarray, " g"]:
     """How much every group is of an object: ≥ 0, 1 for the average patch of the video.
 
-    member_rows: [G, M] rows of the groups over the prototypes. member: [G] their prototypes.
+    seen: what the rows of the groups make of values of the prototypes. member: [G] their
+    prototypes.
     """
-    m = member_rows.shape[1]
 
-    def through_rows(cue: Tensor, weight: Tensor, prior: float = 0.0) -> Tensor:
-        mass = cue.new_zeros(m).index_add_(0, member, weight)
-        total = cue.new_zeros(m).index_add_(0, member, weight * cue)
-        return member_rows @ (total / (mass + prior).clamp_min(1e-12))
+    def mean_of(cue: Tensor, weight: Tensor, prior: float = 0.0) -> Float[Tensor, " m"]:
+        zeros = cue.new_zeros(int(member.max()) + 1)
+        mass = zeros.index_add(0, member, weight)
+        total = zeros.index_add(0, member, weight * cue)
+        return total / (mass + prior).clamp_min(1e-12)
 
-    salient = through_rows(groups.saliency, groups.counts)
-    edge = through_rows(groups.border, groups.counts)
     # Half a patch that moves with neither: nothing is known of what was never measured.
-    moves = through_rows(groups.motion, groups.measured, prior=0.5)
+    cues = [
+        mean_of(groups.saliency, groups.counts),
+        mean_of(groups.border, groups.counts),
+        mean_of(groups.motion, groups.measured, prior=0.5),
+    ]
+    salient, edge, moves = seen(torch.stack(cues, 1)).unbind(1)
     moves = torch.lerp(moves, groups.motion, groups.measured / (groups.measured + OWN))
     inside = salient * (1 - BORDER * edge).clamp_min(0)
     score = inside**SALIENCY_POWER * (MOTION_POWER * moves.clamp(-MOST, MOST)).exp()

@@ -11,6 +11,7 @@ from operator import add
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from jaxtyping import Float, Integer
 
 from unveil.cluster.micro import Groups
@@ -73,10 +74,10 @@ def scaled_keys(groups: Groups, softness: float = SOFTNESS) -> Float[np.ndarray,
     d² is the squared distance of keys over 2 · softness · v, v the mean squared distance of the
     video's keys from their mean. For centred keys of equal length it is (1 - cosine) / softness.
     """
-    share = (groups.counts / groups.counts.sum())[:, None]
-    centred = groups.keys - (groups.keys * share).sum(0)
-    spread = max(float((centred.square() * share).sum()), 1e-12)
-    return (centred / (2 * softness * spread) ** 0.5).cpu().numpy()
+    share = groups.counts / groups.counts.sum()
+    centred = groups.keys - share @ groups.keys
+    spread = max(float(share @ torch.linalg.vector_norm(centred, dim=1).square()), 1e-12)
+    return centred.div_((2 * softness * spread) ** 0.5).cpu().numpy()
 
 
 def _count(

@@ -10,6 +10,7 @@
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,16 +110,17 @@ def describe(
     many. seed: of the prototypes' start.
     """
     summary = trees.summarise(groups, prototypes, seed)
-    of_groups = trees.rows(groups.keys, summary, block, temperature)
+    how = {"prototypes": summary, "block": block, "temperature": temperature}
     counts = groups.counts.double().cpu().numpy()
     touching = contacts(groups)
-    score = objectness.objectness(groups, of_groups, summary.member)
+    seen = partial(trees.attend, groups.keys, **how)
+    score = objectness.objectness(groups, seen, summary.member)
     share = objectness.foreground(score, counts, touching.all)
     member = summary.member.cpu().numpy()
     object_ = instances(groups, share > INSIDE, touching)
     share[(share > INSIDE) & (object_ < 0)] = 0.0  # too small to be an object
     part, of = parts(object_, member, counts)
-    rows = trees.rows(summary.keys, summary, block, temperature)
+    rows = trees.rows(summary.keys, **how)
     grounds, ground = np.unique(member, return_inverse=True)
     kinds = np.concatenate((of[:, 1], grounds)).astype(int)
     owner = np.concatenate((of[:, 0], np.full(len(grounds), -1)))

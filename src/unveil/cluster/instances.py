@@ -156,8 +156,9 @@ def reunite(groups: Groups, label: Integer[np.ndarray, " g"]) -> Integer[np.ndar
     seen = _seen(groups.ids, label, k)
     mass = seen.sum(1).astype(float)
     total = np.zeros((k, groups.keys.shape[1]))
-    counts = groups.counts.cpu().numpy()[:, None]
-    np.add.at(total, label[label >= 0], (scaled_keys(groups) * counts)[label >= 0])
+    inside = label >= 0
+    counts = groups.counts.cpu().numpy()[inside, None]
+    np.add.at(total, label[inside], scaled_keys(groups)[inside] * counts)
     while True:
         look = total / np.maximum(mass, 1)[:, None]
         alike = np.exp(-np.square(look[:, None] - look).sum(2))

@@ -28,6 +28,8 @@ GROUPS = 256
 """Groups a block, at most."""
 ROUNDS = 5
 """Of Lloyd's iteration; the groups hardly move after that."""
+PIECE = 1 << 14
+"""Points worked on at once, so that what is computed of them is never held for a whole video."""
 PLACE = 0.5
 """Weight of a patch's place, in half frame heights, beside its key of length 1."""
 
@@ -171,7 +173,7 @@ def group_block(
     """Groups of the patches of a few frames: k-means on keys and places, seeded on a grid.
 
     precision: of the products; that of the backbone is enough. Deterministic. Peak memory: one fp32
-    matrix of t·h·w x groups.
+    matrix of t·h·w x groups, or of `PIECE` x groups.
     """
     t, h, w, _ = keys.shape
     unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
@@ -199,14 +201,28 @@ def lloyd(
     for _ in range(rounds):
         labels = _nearest(low, centres)
         mass = points.new_zeros(len(centres)).index_add_(0, labels, weights)
-        total = torch.zeros_like(centres).index_add_(0, labels, points * weights[:, None])
+        total = weighted_sums(points, labels, weights, len(centres))
         centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-12)[:, None], centres)
     return centres, _nearest(low, centres)
 
 
+def weighted_sums(
+    points: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    weights: Float[Tensor, " n"],
+    count: int,
+) -> Float[Tensor, "m d"]:
+    """The sum of the points of every label 0 … count-1, each times its weight."""
+    total = points.new_zeros(count, points.shape[1])
+    for x, label, weight in zip(*(y.split(PIECE) for y in (points, labels, weights)), strict=True):
+        total.index_add_(0, label, x * weight[:, None])
+    return total
+
+
 def _nearest(points: Tensor, centres: Tensor) -> Tensor:
     offset = centres.square().sum(1) * -0.5
-    return (points @ centres.to(points.dtype).T).float().add_(offset).argmax(1)
+    low = centres.to(points.dtype).T
+    return torch.cat([(x @ low).float().add_(offset).argmax(1) for x in points.split(PIECE)])
 
 
 def _seeds(t: int, h: int, w: int, groups: int) -> Tensor:

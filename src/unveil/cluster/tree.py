@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.attention import TEMPERATURE, Block
-from unveil.cluster.micro import Groups, lloyd
+from unveil.cluster.micro import PIECE, Groups, lloyd, weighted_sums
 
 PROTOTYPES = 256
 """Prototypes a video, at most."""
@@ -42,16 +42,17 @@ class Prototypes:
 def summarise(groups: Groups, count: int = PROTOTYPES, seed: int = 0) -> Prototypes:
     """K-means of the groups' centred keys, each group weighted by its patches.
 
-    Cost: linear in the groups. seed: of the groups that the centres start from.
+    Cost: linear in the groups. Peak memory: their keys once more. seed: of the groups that the
+    centres start from.
     """
-    mean = (groups.keys * groups.counts[:, None]).sum(0) / groups.counts.sum()
-    unit = F.normalize(groups.keys - mean, dim=1)
+    mean = groups.counts @ groups.keys / groups.counts.sum()
+    unit = groups.keys - mean
+    F.normalize(unit, dim=1, out=unit)
     start = torch.randperm(len(unit), generator=torch.Generator().manual_seed(seed))[:count]
     _, member = lloyd(unit, unit[start], groups.counts, ROUNDS)
     used, member = member.unique(return_inverse=True)
     mass = groups.counts.new_zeros(len(used)).index_add_(0, member, groups.counts)
-    total = groups.keys.new_zeros(len(used), groups.keys.shape[1])
-    total.index_add_(0, member, groups.keys * groups.counts[:, None])
+    total = weighted_sums(groups.keys, member, groups.counts, len(used))
     return Prototypes(total / mass[:, None], mass, member, mean)
 
 
@@ -79,6 +80,18 @@ def rows(
     for head in range(heads):
         out += (q[:, head] @ k[:, head].T * d**-0.5 + prior).softmax(1)
     return out / heads
+
+
+def attend(
+    queries: Float[Tensor, "n c"],
+    values: Float[Tensor, "m k"],
+    prototypes: Prototypes,
+    block: Block | None = None,
+    temperature: float = TEMPERATURE,
+) -> Float[Tensor, "n k"]:
+    """Values of the prototypes as the rows of keys see them, `rows` @ values, without all rows."""
+    parts = queries.split(PIECE)
+    return torch.cat([rows(part, prototypes, block, temperature) @ values for part in parts])
 
 
 def link(d: Float[np.ndarray, "l l"], mass: Float[np.ndarray, " l"]) -> Float[np.ndarray, "e 4"]:
