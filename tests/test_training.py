@@ -58,7 +58,7 @@ def recipe(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     file = tmp_path_factory.mktemp("recipe") / "recipe.toml"
     file.write_text(
         f'backbone = "{tiny_backbone}"\nheads = 2\nsize = 24\nwindows = 2\nsteps = 8\n'
-        "batch = 2\nlr = 1e-3\nvalidation = 1\ntry_every = 4\ncheckpoint_every = 1\nkeep = [4]\n"
+        "batch = 2\nlr = 1e-3\nvalidation = 1\ntry_every = 4\ncheckpoint_every = 1\nkeep = [0, 4]\n"
         'precision = "fp32"\n'
     )
     return file
@@ -85,7 +85,8 @@ def weights(out: Path, name: str = "block.safetensors") -> dict[str, torch.Tenso
 def test_a_run_leaves_a_block_a_log_and_pictures(run, tiny_backbone):
     about = block_metadata(run / "block.safetensors")
     assert (about["backbone"], about["heads"], about["steps"]) == (tiny_backbone, 2, 8)
-    assert block_metadata(run / "block-4.safetensors")["steps"] == 4
+    kept = [block_metadata(run / f"block-{step}.safetensors")["steps"] for step in (0, 4)]
+    assert kept == [0, 4]
     assert calibrated_tau(run / "block.safetensors") > 0
     records = read_log(run)
     assert [r["step"] for r in records if r["kind"] == "step"] == list(range(1, 9))
@@ -106,8 +107,9 @@ def test_a_run_leaves_a_block_a_log_and_pictures(run, tiny_backbone):
 
 
 def test_weights_move_and_snapshots_differ(run):
-    early, late = weights(run, "block-4.safetensors"), weights(run)
-    assert not torch.equal(early["attention.qkv.weight"], late["attention.qkv.weight"])
+    files = ("block-0.safetensors", "block-4.safetensors", "block.safetensors")
+    first, early, late = (weights(run, file)["attention.qkv.weight"] for file in files)
+    assert not torch.equal(first, early) and not torch.equal(early, late)
 
 
 def test_a_run_killed_at_any_moment_ends_at_the_same_weights(videos, recipe, cache, run, tmp_path):

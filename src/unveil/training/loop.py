@@ -105,24 +105,28 @@ def train(
         optimiser.load_state_dict(checkpoint.optimiser)
         first = checkpoint.step
 
-    def keep(step: int) -> None:
+    def save(step: int) -> None:
         if fabric.is_global_zero:
             state = block.state_dict(), optimiser.state_dict()
             save_checkpoint(Checkpoint(step, dataclasses.asdict(recipe), digests, *state), out)
         fabric.barrier()
 
+    def keep(step: int) -> None:
+        if step in recipe.keep and fabric.is_global_zero:
+            write_block(block, recipe, step, data, out / f"block-{step}.safetensors")
+
     watcher.started(first, data.train, data.held)
     if first == 0:
+        keep(0)
         watcher.tried(0, block, data.held)
     for step in range(first, recipe.steps):
         watcher.stepped(take_step(block, optimiser, recipe, data.train, step, fabric))
         done = step + 1
-        if done in recipe.keep and fabric.is_global_zero:
-            write_block(block, recipe, done, data, out / f"block-{done}.safetensors")
+        keep(done)
         if done % recipe.try_every == 0 or done == recipe.steps:
             watcher.tried(done, block, data.held)
         if done % recipe.checkpoint_every == 0 or done == recipe.steps:
-            keep(done)
+            save(done)
     if fabric.is_global_zero:
         write_block(block, recipe, recipe.steps, data, out / BLOCK)
     fabric.barrier()

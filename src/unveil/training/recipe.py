@@ -55,7 +55,7 @@ class Recipe:
     checkpoint_every: int = 250
     """Steps between checkpoints."""
     keep: tuple[int, ...] = (500, 2000)
-    """Steps after which the block is kept as a file of its own."""
+    """Steps after which the block is kept as a file of its own; 0 is how it starts."""
     try_every: int = 500
     """Steps between trials of the block on validation clips."""
     validation: int = 4
