@@ -8,7 +8,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from unveil.backbone import Backbone
-from unveil.cluster import fast, tree
+from unveil.cluster import fast, micro, tree
 from unveil.cluster import parts as cluster_parts
 from unveil.cluster.micro import Grouper, Groups
 from unveil.datasets.synthetic import render
@@ -105,6 +105,33 @@ def test_rows_over_weighted_prototypes_equal_rows_over_all_keys():
     full = (unit @ unit.T / 0.1).softmax(1)
     onto = torch.zeros(11, len(summary.mass)).scatter_(1, summary.member[:, None], 1.0)
     torch.testing.assert_close(tree.rows(keys, summary), full @ onto, atol=1e-5, rtol=1e-4)
+
+
+def test_what_works_in_pieces_equals_what_works_at_once(monkeypatch):
+    groups = group(scene(moving(9)), 4)
+    summary = tree.summarise(groups, 20)
+    values = torch.rand(len(summary.mass), 3, generator=torch.Generator().manual_seed(0))
+    whole = tree.rows(groups.keys, summary) @ values
+    monkeypatch.setattr(tree, "PIECE", 7)
+    monkeypatch.setattr(micro, "PIECE", 7)
+    assert len(groups) % 7
+    torch.testing.assert_close(tree.attend(groups.keys, values, summary), whole)
+    again = tree.summarise(groups, 20)
+    assert torch.equal(again.member, summary.member)
+    torch.testing.assert_close(again.keys, summary.keys)
+
+
+def test_rough_products_make_groups_that_are_as_tight():
+    keys = scene(moving(8)).keys
+
+    def scatter(precision: torch.dtype) -> torch.Tensor:
+        labels = micro.group_block(keys, 64, precision=precision)
+        flat, ones = keys.flatten(0, 2), torch.ones(len(labels))
+        counts = torch.bincount(labels, minlength=64).clamp_min(1)
+        means = micro.weighted_sums(flat, labels, ones, 64) / counts[:, None]
+        return (flat - means[labels]).square().sum()
+
+    torch.testing.assert_close(scatter(torch.bfloat16), scatter(torch.float32), rtol=0.01, atol=0)
 
 
 def test_a_cut_into_pieces_gives_nested_partitions():

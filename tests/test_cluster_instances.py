@@ -1,6 +1,8 @@
 """Foreground and single objects on the graph of groups: slow references, and planted scenes."""
 
 import itertools
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from test_cluster_fast import KINDS, group, iou, scene
 from unveil import objectness
-from unveil.cluster import fast
+from unveil.cluster import fast, tree
 from unveil.cluster.contacts import STRANGE, contacts
 from unveil.cluster.instances import APART, contract, evidence, instances, tracks
 from unveil.cluster.micro import Groups
@@ -49,6 +51,24 @@ def test_contacts_equal_a_count_by_hand():
     assert (space > 0).any() and (space == 0).sum() > 7
     np.testing.assert_allclose(got.space.toarray(), space, rtol=1e-4)
     np.testing.assert_allclose(got.time.toarray(), time, rtol=1e-4)
+
+
+def test_what_drives_is_told_from_what_is_parked():
+    """Three things of one look on a ground: one moves, one does not, of one nothing is known."""
+    labels = np.zeros((8, 6, 24), int)
+    labels[:, 2:5, 2:6], labels[:, 2:5, 9:13], labels[:, 2:5, 16:20] = 1, 2, 3
+    groups = graph(labels, [0, 1, 1, 1], 8)
+    moves, known = torch.tensor([-2.0, 3, -3, 0]), torch.tensor([120.0, 12, 12, 0])
+    groups = replace(groups, saliency=torch.tensor([0.5, 2, 2, 2]), border=torch.zeros(4))
+    groups = replace(groups, motion=moves, measured=known)
+    summary = tree.summarise(groups)
+    seen = partial(tree.attend, groups.keys, prototypes=summary)
+    ground, driven, parked, unknown = objectness.objectness(groups, seen, summary.member)
+    assert driven > 2 * unknown > 4 * parked > 4 * ground
+    still = replace(groups, motion=torch.zeros(4), measured=torch.zeros(4))
+    score = objectness.objectness(still, seen, summary.member)
+    assert score[0] < 1 < score[1] == score[2] == score[3]
+    assert (score * groups.counts.numpy()).sum() == pytest.approx(labels.size)
 
 
 def test_the_random_walker_solves_its_equations():
