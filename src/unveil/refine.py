@@ -57,8 +57,8 @@ def sharpen(
 
     near: the id of the object that a patch is of or next to, 0 where none is. share: 0 … 1, how
     much of the patch is that object's. epsilon: > 0, smaller follows weaker edges. Each frame for
-    itself, so the answer does not depend on how many come at once. Cost: 10 ms a frame of 854x480
-    with one object on two cores, and about 3 ms for each object more. Peak memory: one fp32 mask
+    itself, so the answer does not depend on how many come at once. Cost: 11 ms a frame of 854x480
+    with one object on one core, and about 4 ms for each object more. Peak memory: one fp32 mask
     of full size an object in the frame.
     """
     return np.stack([_sharpen(*each, epsilon) for each in zip(near, share, frames, strict=True)])
