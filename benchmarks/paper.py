@@ -1,10 +1,11 @@
 """The published clustering on whole DAVIS sequences: how good, how many clusters, how long.
 
-    python benchmarks/paper.py --out docs/paper-davis.md
+    python benchmarks/paper.py --out published.md
+    python benchmarks/paper.py --out calibrated.md --tau calibrated
 
-Reads UNVEIL_SHARED, or ../shared beside the repository. Half an hour on two cores: the clustering
-is quadratic in the frames. J and F are those of the one cluster that fits best, DAVIS-2016
-protocol.
+Reads UNVEIL_SHARED, or ../shared beside the repository. Each takes three quarters of an hour on
+two cores: the clustering is quadratic in the frames. J and F are those of the one cluster that fits
+best, DAVIS-2016 protocol.
 """
 
 import os
@@ -38,9 +39,10 @@ class Paper:
 
 def main(bench: Paper) -> None:
     segmenter = Segmenter(bench.settings)
-    s, backbone = bench.settings, segmenter.backbone
+    s, backbone = segmenter.settings.plain(), segmenter.backbone
     lines = [
-        f"`--mode {s.mode} --attention {s.rows} --size {s.size}`, {backbone.name} in "
+        f"`--mode {s['mode']} --attention {s['attention']} --size {s['size']} "
+        f"--tau {s['tau']:.3g}`, {backbone.name} in "
         f"{str(backbone.dtype).removeprefix('torch.')}, {os.cpu_count()} cores. J and F of the "
         "cluster that fits best, DAVIS-2016 protocol.",
         "",

@@ -4,8 +4,8 @@
 
 Published clustering on DAVIS sequences (UNVEIL_SHARED, or ../shared beside the repository) at the
 default size, at the published tau and at the calibrated one; then the run's own trials. That
-clustering is quadratic, so frames are few: `--frames` of them, every `--stride`-th, every third one
-a key frame.
+clustering is quadratic, so clips are short: of each sequence the first `--frames` frames and the
+last, every `--stride`-th, every third of them a key frame.
 """
 
 import copy
@@ -46,7 +46,7 @@ class TrainedRows:
     sequences: str = ""
     """Names, comma-separated; all that are there by default."""
     frames: int = 6
-    """Frames a sequence."""
+    """Frames a clip; two clips a sequence, from its start and its end."""
     stride: int = 4
     """Of the frames, fewer where a sequence is too short."""
     sharpen: str = "4"
@@ -57,7 +57,7 @@ class TrainedRows:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Clip:
     """Features of a few frames and the whole foreground's mask in each."""
 
     features: Features
@@ -73,20 +73,25 @@ class Variant:
     scale: float | None = None
 
     def rows(self, features: Features) -> Rows:
-        """Rows of a sequence, every third frame a key frame."""
+        """Rows of a clip, every third frame a key frame."""
         if self.block is None:
             return attention.cosine_rows(features, KEY_EVERY)
         return attention.block_rows(features, self.block, KEY_EVERY)
 
 
-def read(name: str, backbone: Backbone, count: int, stride: int) -> Sequence:
+def read(name: str, backbone: Backbone, count: int, stride: int) -> list[Clip]:
+    """The clips at the start and at the end of a sequence."""
     files = sorted((ROOT / "JPEGImages/480p" / name).glob("*.jpg"))
     stride = max(1, min(stride, (len(files) - 1) // max(1, count - 1)))
-    files = files[: count * stride : stride]
+    first, last = files[::stride][:count], files[::-1][::stride][:count][::-1]
+    return [make_clip(name, some, backbone) for some in (first, last)]
+
+
+def make_clip(name: str, files: list[Path], backbone: Backbone) -> Clip:
     masks = [ROOT / "Annotations/480p" / name / f"{f.stem}.png" for f in files]
     frames = np.stack([np.array(Image.open(f).convert("RGB")) for f in files])
     truth = np.stack([np.array(Image.open(m)) > 0 for m in masks])
-    return Sequence(backbone.encode(frames, DEFAULT_SIZE), truth)
+    return Clip(backbone.encode(frames, DEFAULT_SIZE), truth)
 
 
 def variants(run: Path, backbone: Backbone, sharpen: list[float]) -> list[Variant]:
@@ -138,11 +143,12 @@ def main(bench: TrainedRows) -> None:
     names = names or sorted(p.name for p in (ROOT / "JPEGImages/480p").iterdir())
     sharpen = [float(factor) for factor in bench.sharpen.split(",") if factor]
     start = time.perf_counter()
-    sequences = [read(name, backbone, bench.frames, bench.stride) for name in names]
+    clips = [c for name in names for c in read(name, backbone, bench.frames, bench.stride)]
     lines = [
-        f"{len(names)} DAVIS sequences ({', '.join(names)}), {bench.frames} frames of each at "
-        f"stride {bench.stride}, size {DEFAULT_SIZE}, backbone {backbone.name}. Tau calibrated: "
-        f"{attention.TAU_SHARE} of the scale; without a block file, of the sequence's own.",
+        f"{len(names)} DAVIS sequences ({', '.join(names)}), the first {bench.frames} frames of "
+        f"each and the last {bench.frames}, at stride {bench.stride}, size {DEFAULT_SIZE}, "
+        f"backbone {backbone.name}. Tau calibrated: {attention.TAU_SHARE} of the scale; without a "
+        "block file, of the clip's own.",
         "",
         HEAD,
     ]
@@ -150,11 +156,11 @@ def main(bench: TrainedRows) -> None:
     for variant in variants(bench.run, backbone, sharpen):
         for calibrated in (False, True):
             results, scales = [], []
-            for sequence in sequences:
-                rows = variant.rows(sequence.features)
+            for clip in clips:
+                rows = variant.rows(clip.features)
                 scales.append(variant.scale or random_kl(rows(0, rows.frames)))
                 tau = attention.tau_of_scale(scales[-1]) if calibrated else paper.TAU
-                results.append(measure(rows, sequence.truth, tau))
+                results.append(measure(rows, clip.truth, tau))
             j, k, stable = np.mean(results, 0)
             shown = "calibrated" if calibrated else "1.0"
             lines.append(
