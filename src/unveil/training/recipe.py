@@ -54,7 +54,7 @@ class Recipe:
     """fp32, bf16, or auto: bf16 where the processor gains from it."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
-    keep: tuple[int, ...] = (500, 2000)
+    keep: tuple[int, ...] = (0, 500, 1000)
     """Steps after which the block is kept as a file of its own; 0 is how it starts."""
     try_every: int = 500
     """Steps between trials of the block on validation clips."""
