@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,29 +36,21 @@ class Staging:
         if self.out.is_symlink():
             self.out = self.out.resolve()
         self.path: Path | None = None
-        self._created: list[Path] = []
         check_out(self.out)
 
     def __enter__(self) -> "Staging":
         parent = self.out.parent
         with said(self.out):
             missing = [p for p in (parent, *parent.parents) if not p.exists()]
-            for folder in reversed(missing):
-                folder.mkdir(exist_ok=True)
-                self._created.append(folder)
             self.path = _free(parent, f".{self.out.name}.partial-{os.getpid()}")
+            # Also at the end of a program that Ctrl-C reached before the block was entered.
+            self._remove = weakref.finalize(self, _remove, self.path, missing)
+            parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self.path is None:
-            return
-        shutil.rmtree(self.path, ignore_errors=True)
-        for folder in reversed(self._created):
-            try:
-                folder.rmdir()
-            except OSError:
-                return  # someone else put something there
+        self._remove()
 
     def commit(self) -> Path:
         """Put the folder in its place and return that place."""
@@ -73,7 +66,8 @@ class Staging:
                 if old is not None:
                     old.rename(self.out)
                 raise
-            self.path, self._created = None, []
+            self._remove.detach()
+            self.path = None
             if old is not None:
                 shutil.rmtree(old, ignore_errors=True)
         return self.out
@@ -134,6 +128,16 @@ def _files_of_result(run: Path) -> set[str]:
         return set(json.loads(run.read_text())[OUTPUT]["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return set()
+
+
+def _remove(folder: Path, parents: list[Path]) -> None:
+    """Remove a folder, and the parents that were made for it unless something else is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in parents:
+        try:
+            parent.rmdir()
+        except OSError:
+            return
 
 
 def _free(parent: Path, name: str) -> Path:
