@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unveil.attention import Block, save_block
 from unveil.cli.data import Check, Make
 from unveil.cli.evaluate import Evaluate
 from unveil.datasets import open_dataset
@@ -248,6 +249,20 @@ def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, mon
     assert command.run() == 0 and len(loaded) == 1
     changed = replace(command, settings=replace(settings, size=40))
     assert changed.run() == 0 and len(loaded) == 2
+
+
+def test_a_block_trained_anew_under_the_same_name_is_run_anew(made, tiny_backbone, tmp_path):
+    path, out = tmp_path / "block.safetensors", tmp_path / "out"
+    settings = Settings(backbone=tiny_backbone, block=path, size=32, device="cpu")
+    command = Evaluate("davis2017", made["davis2017"], out=out, settings=settings, jobs=1)
+    run_of = out / "predictions/calm-0/run.json"
+    times = []
+    for new in (True, False, True):
+        if new:
+            save_block(Block(16, 2), path, backbone=tiny_backbone)
+        assert command.run() == 0
+        times.append(run_of.stat().st_mtime_ns)
+    assert times[0] == times[1] < times[2]
 
 
 def test_one_list_of_results_for_all_videos_as_the_server_takes_it(made, tmp_path, capsys):

@@ -68,11 +68,12 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 def _key(task: Task, settings: Settings) -> str:
     """What the masks of a sequence depend on."""
-    origin = task.sequence.origin
+    origin, block = task.sequence.origin, settings.block
     return cache.digest(
         version("unveil"),
         cache.code_digest(*_MADE_BY),
         plain(settings),
+        fingerprint(block) if block is not None and block.exists() else None,
         str(task.sequence),
         fingerprint(origin) if origin.exists() else None,
     )
