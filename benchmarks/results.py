@@ -17,7 +17,6 @@ import tyro
 from unveil.datasets import Dataset, open_dataset
 from unveil.datasets.make import make_benchmark
 from unveil.evaluate import cache, protocols
-from unveil.evaluate.own import plain
 from unveil.evaluate.run import evaluate
 from unveil.report.evaluation import tables
 from unveil.settings import Settings
@@ -146,7 +145,7 @@ class Results:
             f"- versions: Python {platform.python_version()}, torch {torch.__version__}",
         ]
         if self.predictions is None:
-            told = ", ".join(f"{k} {v}" for k, v in plain(self.settings).items() if v is not None)
+            told = ", ".join(f"{k} {v}" for k, v in self.settings.plain().items() if v is not None)
             lines.append(f"- settings: {told}")
         if not real:
             lines.append("- the real clips were not at hand: only the synthetic benchmark is here")

@@ -61,18 +61,13 @@ def _segment(segmenter: Any, task: Task, out: Path) -> str | None:
     return None
 
 
-def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as JSON can hold them."""
-    return settings.plain()
-
-
 def _key(task: Task, settings: Settings) -> str:
     """What the masks of a sequence depend on."""
     origin, block = task.sequence.origin, settings.block
     return cache.digest(
         version("unveil"),
         cache.code_digest(*_MADE_BY),
-        plain(settings),
+        settings.plain(),
         fingerprint(block) if block is not None and block.exists() else None,
         str(task.sequence),
         fingerprint(origin) if origin.exists() else None,

@@ -11,7 +11,7 @@ from typing import Any
 from unveil.datasets import Dataset
 from unveil.datasets.make import is_made
 from unveil.evaluate import cache, protocols
-from unveil.evaluate.own import plain, segmented
+from unveil.evaluate.own import segmented
 from unveil.evaluate.published import published
 from unveil.evaluate.scoring import score
 from unveil.evaluate.task import Progress, Result, Task
@@ -69,7 +69,7 @@ def evaluate(
         "method": {
             "name": f"Unveil {version('unveil')}" if own else predictions.name or str(predictions),
             "predictions": None if own else str(predictions),
-            "settings": plain(settings or Settings()) if own else {},
+            "settings": (settings or Settings()).plain() if own else {},
         },
         "protocols": {
             name: {
