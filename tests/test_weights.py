@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import pytest
 
 from conftest import make_tiny_backbone
@@ -125,3 +126,15 @@ def test_parallel_pulls_agree(home, tmp_path):
     assert {run.communicate()[0] for run in runs} == {f"{home / 'weights' / 'dino-s8'}\n".encode()}
     assert all(run.returncode == 0 for run in runs)
     assert sorted(p.name for p in (home / "weights").iterdir()) == ["dino-s8", "dino-s8.lock"]
+
+
+def test_a_pull_reads_what_it_wrote_before_the_next_may_replace_it(home, tmp_path, monkeypatch):
+    def read(spec):
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(home / "weights" / f"{spec}.lock", timeout=0).acquire()
+        return weights.cached(spec)
+
+    source = make_tiny_backbone(tmp_path / "mine", "vit")
+    monkeypatch.setattr(weights, "path", read)
+    assert weights.pull("dino-s8", source).is_dir()
+    assert weights.pull("dino-s8", source).is_dir()  # replaced

