@@ -266,6 +266,7 @@ def test_every_recipe_that_is_shipped_can_be_read(file):
 def test_the_paper_s_recipe_has_the_paper_s_constants():
     paper = read_recipe(CONFIGS / "paper.toml")
     assert (paper.lr, paper.final_lr, paper.batch, paper.start) == (1e-5, 1e-6, 8, "random")
+    assert not paper.centred
     assert (paper.frames, paper.max_gap) == (3, 4)
     assert (paper.weight_decay, paper.final_weight_decay) == (0.04, 0.1)
     assert (paper.dropout, paper.attention_dropout) == (0.1, 0.4)
@@ -277,6 +278,13 @@ def test_the_default_recipe_is_that_of_the_shipped_block():
     default = dataclasses.asdict(read_recipe(CONFIGS / "default.toml"))
     assert shipped == json.loads(json.dumps(default))
     assert Recipe() == read_recipe(CONFIGS / "default.toml"), "what runs when none is given"
+
+
+def test_a_recipe_changes_only_what_it_names(tmp_path):
+    (tmp_path / "r.toml").write_text("seed = 3\n[losses]\nqueries = 4")
+    got = read_recipe(tmp_path / "r.toml")
+    losses = dataclasses.replace(Recipe().losses, queries=4)
+    assert got == dataclasses.replace(Recipe(), seed=3, losses=losses)
 
 
 @pytest.mark.parametrize(

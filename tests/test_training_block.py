@@ -17,11 +17,15 @@ from unveil.attention import (
     shipped_block,
     tau_of_scale,
 )
+from unveil.cluster import tree
+from unveil.cluster.tree import Prototypes
 from unveil.errors import WeightsError
+from unveil.losses import LossSettings
 from unveil.training.clips import TrainingClip
 from unveil.training.features import ClipFeatures
 from unveil.training.recipe import Recipe
 from unveil.training.start import new_block
+from unveil.training.step import clip_losses
 from unveil.training.trial import random_kl, try_block
 from unveil.types import Features
 from unveil.weights import DEFAULT
@@ -68,6 +72,30 @@ def test_a_file_in_fp16_gives_almost_the_same_rows(tmp_path):
     )
     torch.testing.assert_close(one, two, atol=1e-3, rtol=1e-3)
     assert not torch.equal(one, two)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_centred_block_sees_no_vector_that_all_keys_share(tmp_path, centred):
+    """Neither in rows, nor in rows over prototypes, nor in training; and the file tells which."""
+    torch.manual_seed(0)
+    save_block(Block(12, 3, centred=centred), tmp_path / "b", backbone="x")
+    block = load_block(tmp_path / "b", "x", 12)
+    keys, shared = torch.randn(3, 5, 7, 12), 9 * torch.randn(12)
+
+    def seen(keys: torch.Tensor) -> list[torch.Tensor]:
+        tokens = keys.flatten(1, 2)
+        mass, member = torch.ones(35), torch.arange(105) % 35
+        prototypes = Prototypes(tokens[0], mass, member, tokens.mean((0, 1)))
+        with_cls = torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
+        losses = clip_losses(block, with_cls, LossSettings(), torch.Generator(), torch.arange(4))
+        rows = block_rows(Features(keys, 14), block, 1)(0, 3)
+        return [rows, tree.rows(tokens[1], prototypes, block), losses.total]
+
+    same = [
+        torch.allclose(one, two, rtol=1e-4, atol=1e-6)
+        for one, two in zip(seen(keys), seen(keys + shared), strict=True)
+    ]
+    assert same == [centred] * 3
 
 
 def test_a_tied_start_attends_to_what_is_alike(tmp_path):

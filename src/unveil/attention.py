@@ -26,7 +26,7 @@ KEY_EVERY = 10
 """Every tenth frame is a key frame in the published inference."""
 TEMPERATURE = 0.1
 """Of the cosine rows: the softmax of cosine similarity over this."""
-TAU_SHARE = 0.25
+TAU_SHARE = 0.15
 """Calibrated tau as a share of the block's scale, the median symmetric KL of the rows of random
 pairs of patches on held-out clips (`calibrated_tau`)."""
 _FORMAT = "unveil-block-1"
@@ -60,7 +60,8 @@ class Block(nn.Module):
     """One pre-norm transformer block over the tokens of all frames together.
 
     No positional encoding and no class token of its own. channels: C of the backbone, a multiple
-    of heads. dropout, attention_dropout: while training only.
+    of heads. dropout, attention_dropout: while training only. centred: it reads keys less their
+    mean, see `centre`; as published it does not.
     """
 
     def __init__(
@@ -69,11 +70,12 @@ class Block(nn.Module):
         heads: int = HEADS,
         dropout: float = 0.1,
         attention_dropout: float = 0.4,
+        centred: bool = False,
     ) -> None:
         super().__init__()
         if channels % heads:
             raise WeightsError(f"a block of {channels} channels cannot have {heads} heads")
-        self.channels, self.attention_dropout = channels, attention_dropout
+        self.channels, self.attention_dropout, self.centred = channels, attention_dropout, centred
         self.norm1 = nn.LayerNorm(channels)
         self.attention = SelfAttention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
@@ -84,6 +86,19 @@ class Block(nn.Module):
     def heads(self) -> int:
         """Number of attention heads."""
         return self.attention.heads
+
+    def centre(
+        self, keys: Float[Tensor, "*n c"], mean: Float[Tensor, " c"] | None = None
+    ) -> Float[Tensor, "*n c"]:
+        """Keys as a centred block reads them, less their mean; as they are for any other.
+
+        One vector added to all keys changes no attention in the backbone, for the softmax takes it
+        away again; so training leaves it arbitrary, and where it is large it is all that norm1
+        sees. mean: over all patches of the video, where keys are only some of them.
+        """
+        if not self.centred:
+            return keys
+        return keys - (keys.flatten(0, -2).mean(0) if mean is None else mean)
 
     def queries_keys(
         self, x: Float[Tensor, "*n c"]
@@ -115,7 +130,8 @@ def save_block(
     """
     from safetensors.torch import save_file
 
-    about = {"format": _FORMAT, "channels": block.channels, "heads": block.heads, **metadata}
+    own = {"channels": block.channels, "heads": block.heads, "centred": block.centred}
+    about = {**metadata, "format": _FORMAT, **own}
     partial = path.with_name(f".{path.name}.partial")
     state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in block.state_dict().items()}
     save_file(state, partial, metadata={"unveil": json.dumps(about, sort_keys=True)})
@@ -142,7 +158,7 @@ def load_block(path: Path | None, backbone: str, channels: int) -> Block:
             f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; train "
             "one for it with 'unveil train', or use '--attention cosine', which needs none"
         )
-    block = Block(channels, about["heads"])
+    block = Block(channels, about["heads"], centred=about.get("centred", False))
     try:
         block.load_state_dict(state)
     except RuntimeError as error:
@@ -153,7 +169,8 @@ def load_block(path: Path | None, backbone: str, channels: int) -> Block:
 
 
 def block_metadata(path: Path) -> dict[str, Any]:
-    """What a block file says of itself: format, channels, heads, backbone, steps, scale, recipe.
+    """What a block file says of itself: format, channels, heads, centred, backbone, steps, scale,
+    recipe.
 
     Raises WeightsError when there is no such file, or it is not a block of this version.
     """
@@ -183,9 +200,9 @@ def calibrated_tau(path: Path) -> float:
     return tau_of_scale(scale)
 
 
-def tau_of_scale(scale: float) -> float:
+def tau_of_scale(scale: float, share: float = TAU_SHARE) -> float:
     """The calibrated tau of a block whose rows of random pairs lie `scale` nats apart."""
-    return max(TAU_SHARE * scale, torch.finfo(torch.float32).tiny)
+    return max(share * scale, torch.finfo(torch.float32).tiny)
 
 
 def shipped_block(backbone: str) -> Path:
@@ -294,7 +311,7 @@ def key_frames(frames: int, every: int = KEY_EVERY) -> list[int]:
 def block_rows(features: Features, block: Block, every: int = KEY_EVERY) -> BlockRows:
     """Rows of the trained block over the patches of every `every`-th frame."""
     keys = features.keys.float()
-    q, k = block.to(keys.device).queries_keys(keys)
+    q, k = block.to(keys.device).queries_keys(block.centre(keys))
     return BlockRows(q, k[key_frames(len(keys), every)].flatten(0, 2))
 
 

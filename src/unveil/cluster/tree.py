@@ -73,8 +73,8 @@ def rows(
         a = F.normalize(queries - prototypes.mean, dim=1)
         b = F.normalize(prototypes.keys - prototypes.mean, dim=1)
         return (a @ b.T / temperature + prior).softmax(1)
-    q, _ = block.queries_keys(queries)
-    _, k = block.queries_keys(prototypes.keys)
+    q, _ = block.queries_keys(block.centre(queries, prototypes.mean))
+    _, k = block.queries_keys(block.centre(prototypes.keys, prototypes.mean))
     heads, d = q.shape[1:]
     out = queries.new_zeros(len(queries), len(prior))
     for head in range(heads):

@@ -19,7 +19,8 @@ def new_block(recipe: Recipe, clip: ClipFeatures) -> Block:
     channels = clip.window(0).shape[-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        block = Block(channels, recipe.heads, recipe.dropout, recipe.attention_dropout)
+        dropout = recipe.dropout, recipe.attention_dropout
+        block = Block(channels, recipe.heads, *dropout, recipe.centred)
     if recipe.start == "tied":
         queries, keys, _ = block.attention.qkv.weight.chunk(3)
         queries *= recipe.sharpness

@@ -71,7 +71,8 @@ def clip_losses(
     draw = _Draw(generator, features.device, block.training)
 
     # Patches first, so that rows over them are the first columns of rows over all tokens.
-    x = torch.cat([features[:, 1:].flatten(0, 1), features[:, 0]])
+    patches = features[:, 1:].flatten(0, 1)
+    x = block.centre(torch.cat([patches, features[:, 0]]), patches.mean(0))
     q, k, v = project(block, x)
     first = n * torch.arange(t, device=x.device)[:, None]
     queries = (first + positions).flatten()
