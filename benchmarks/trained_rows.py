@@ -12,16 +12,18 @@ import copy
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
 from PIL import Image
+from scipy.stats import rankdata
+from torch.nn import functional as F
 
 from unveil import attention, refine
-from unveil.attention import Block, Rows
+from unveil.attention import Block, Rows, tau_of_scale
 from unveil.backbone import DEFAULT_SIZE, Backbone
 from unveil.cluster import paper
 from unveil.errors import UnveilError
@@ -31,9 +33,13 @@ from unveil.types import Features
 
 ROOT = Path(os.environ.get("UNVEIL_SHARED", Path(__file__).parents[2] / "shared")) / "data/davis"
 KEY_EVERY = 3
+QUERIES = 150
+"""Patches of the foreground, a clip, whose rows are compared with all others."""
+INSIDE, OUTSIDE = 0.5, 0.05
+"""Share of the truth above which a patch is of the foreground, and below which it is not."""
 HEAD = (
-    "| rows | tau | J of the best cluster | clusters | stable | scale, nats |\n"
-    "|---|---|---|---|---|---|"
+    "| rows | tau | J of the best cluster | ahead of cosine | clusters | stable | AUC | scale |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -49,9 +55,11 @@ class TrainedRows:
     """Frames a clip; two clips a sequence, from its start and its end."""
     stride: int = 4
     """Of the frames, fewer where a sequence is too short."""
-    sharpen: str = "4"
+    sharpen: str = "2"
     """Factors, comma-separated: the last block with all its logits so many times as large, which
     is what ever more training does to rows."""
+    shares: str = "0.2,0.12,0.08"
+    """Comma-separated: other shares of the scale as tau, for cosine rows and the last block."""
     out: Path | None = None
     """A Markdown file to write the table to."""
 
@@ -66,11 +74,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class Variant:
-    """A name, a block (None: cosine rows), and the scale in the block's file (None: no file)."""
+    """A name, a block (None: cosine rows), and the scale in the block's file (None: no file).
+
+    shares: of the scale, tried as tau beside the published tau and the calibrated one.
+    """
 
     name: str
     block: Block | None = None
     scale: float | None = None
+    shares: tuple[float, ...] = ()
 
     def rows(self, features: Features) -> Rows:
         """Rows of a clip, every third frame a key frame."""
@@ -94,14 +106,18 @@ def make_clip(name: str, files: list[Path], backbone: Backbone) -> Clip:
     return Clip(backbone.encode(frames, DEFAULT_SIZE), truth)
 
 
-def variants(run: Path, backbone: Backbone, sharpen: list[float]) -> list[Variant]:
+def variants(
+    run: Path, backbone: Backbone, sharpen: list[float], shares: tuple[float, ...]
+) -> list[Variant]:
     torch.manual_seed(0)
-    found = [Variant("cosine"), Variant("block, random", Block(backbone.channels).eval())]
+    random = Block(backbone.channels, centred=True).eval()
+    found = [Variant("cosine", shares=shares), Variant("block, random", random)]
     files = [*run.glob("block-*.safetensors"), run / "block.safetensors"]
     for file in sorted(files, key=lambda f: attention.block_metadata(f)["steps"]):
         about = attention.block_metadata(file)
         block = attention.load_block(file, backbone.name, backbone.channels)
         found.append(Variant(f"block, {about['steps']} steps", block, about["scale"]))
+    found[-1] = replace(found[-1], shares=shares)
     for factor in sharpen:
         sharper = copy.deepcopy(block)
         sharper.attention.qkv.weight[: block.channels] *= factor
@@ -126,6 +142,22 @@ def measure(rows: Rows, truth: np.ndarray, tau: float) -> tuple[float, int, floa
     return float(best), len(clusters.centres), float((ids[1:] == ids[:-1]).mean())
 
 
+def auc(rows: Rows, truth: np.ndarray) -> float:
+    """How often a patch of the foreground has a row closer to a query's than one of the rest has.
+
+    Queries are patches of the foreground; patches that are neither are left out.
+    """
+    share = F.interpolate(torch.from_numpy(truth).float()[:, None], (rows.h, rows.w), mode="area")
+    inside, outside = (share > INSIDE).flatten(), (share < OUTSIDE).flatten()
+    p = rows(0, rows.frames)
+    queries = inside.nonzero().flatten()
+    chosen = torch.randperm(len(queries), generator=torch.Generator().manual_seed(0))[:QUERIES]
+    distances = paper.symmetric_kl(p[queries[chosen]], p[inside | outside]).numpy()
+    ranks = rankdata(distances, axis=1)[:, inside[inside | outside].numpy()]
+    n, m = ranks.shape[1], int(outside.sum())
+    return float(1 - (ranks.sum(1) - n * (n + 1) / 2).mean() / (n * m))
+
+
 def trials(run: Path) -> list[str]:
     """What the run's own trials on held-out clips found, as a table."""
     head = "| step | scale, nats | clusters, tau 1.0 | clusters, calibrated | entropy |"
@@ -142,30 +174,41 @@ def main(bench: TrainedRows) -> None:
     names = bench.sequences.split(",") if bench.sequences else None
     names = names or sorted(p.name for p in (ROOT / "JPEGImages/480p").iterdir())
     sharpen = [float(factor) for factor in bench.sharpen.split(",") if factor]
+    shares = tuple(float(share) for share in bench.shares.split(",") if share)
     start = time.perf_counter()
     clips = [c for name in names for c in read(name, backbone, bench.frames, bench.stride)]
     lines = [
         f"{len(names)} DAVIS sequences ({', '.join(names)}), the first {bench.frames} frames of "
         f"each and the last {bench.frames}, at stride {bench.stride}, size {DEFAULT_SIZE}, "
         f"backbone {backbone.name}. Tau calibrated: {attention.TAU_SHARE} of the scale; without a "
-        "block file, of the clip's own.",
+        "block file, of the clip's own. Ahead: mean over clips of the difference of J to cosine "
+        "rows at their best tau here, and its standard error.",
         "",
         HEAD,
     ]
     print("\n".join(lines), flush=True)
-    for variant in variants(bench.run, backbone, sharpen):
-        for calibrated in (False, True):
-            results, scales = [], []
-            for clip in clips:
-                rows = variant.rows(clip.features)
-                scales.append(variant.scale or random_kl(rows(0, rows.frames)))
-                tau = attention.tau_of_scale(scales[-1]) if calibrated else paper.TAU
-                results.append(measure(rows, clip.truth, tau))
+    best = np.zeros(len(clips))  # J of cosine rows, which come first
+    for variant in variants(bench.run, backbone, sharpen, shares):
+        rows = [variant.rows(clip.features) for clip in clips]
+        scales = [variant.scale or random_kl(r(0, r.frames)) for r in rows]
+        order = np.mean([auc(r, clip.truth) for r, clip in zip(rows, clips, strict=True)])
+        for share in (None, attention.TAU_SHARE, *variant.shares):
+            results = [
+                measure(r, clip.truth, paper.TAU if share is None else tau_of_scale(scale, share))
+                for r, clip, scale in zip(rows, clips, scales, strict=True)
+            ]
+            each = np.array(results)[:, 0]
             j, k, stable = np.mean(results, 0)
-            shown = "calibrated" if calibrated else "1.0"
+            if variant.block is None:
+                best = max(best, each, key=np.mean)
+                ahead = ""
+            else:
+                error = (each - best).std(ddof=1) / len(clips) ** 0.5
+                ahead = f"{(each - best).mean():+.3f} ± {error:.3f}"
+            shown = {None: "1.0", attention.TAU_SHARE: "calibrated"}.get(share, f"{share} scale")
             lines.append(
-                f"| {variant.name} | {shown} | {j:.3f} | {k:.1f} | {stable:.3f} "
-                f"| {np.mean(scales):.2f} |"
+                f"| {variant.name} | {shown} | {j:.3f} | {ahead} | {k:.1f} | {stable:.3f} "
+                f"| {order:.3f} | {np.mean(scales):.2f} |"
             )
             print(lines[-1], flush=True)
     lines += ["", *trials(bench.run)]

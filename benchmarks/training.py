@@ -31,6 +31,7 @@ from unveil.attention import Block
 from unveil.backbone import Backbone, pick_dtype
 from unveil.datasets.synthetic import render
 from unveil.losses import LossSettings, draw_queries
+from unveil.training.recipe import Recipe
 from unveil.training.step import clip_losses
 
 ORACLES = Path(__file__).parents[1] / "tests"
@@ -52,6 +53,8 @@ class Training:
     """Threads of torch."""
     device: str = "cpu"
     """cpu or cuda."""
+    losses: Literal["paper", "default"] = "paper"
+    """Whose constants: the default recipe has more candidates a query."""
     out: Path | None = None
     """A Markdown file to write the table to."""
     child: Literal["clip", "plain", "shipped", "backbone"] | None = None
@@ -70,9 +73,9 @@ def render_clip(clip: Path) -> None:
     torch.save(pixels, clip.with_suffix(".pixels"))
 
 
-def measure(kind: str, clip: Path, device: torch.device) -> dict[str, float]:
+def measure(kind: str, clip: Path, bench: Training) -> dict[str, float]:
     """Seconds of a call, and MB that all calls added at their peak."""
-    g = torch.Generator().manual_seed(0)
+    g, device = torch.Generator().manual_seed(0), torch.device(bench.device)
     if kind == "backbone":
         backbone = Backbone(device=device, dtype=torch.float32)
         pixels = torch.load(clip.with_suffix(".pixels"), weights_only=True).to(device)
@@ -80,7 +83,8 @@ def measure(kind: str, clip: Path, device: torch.device) -> dict[str, float]:
     else:
         features = torch.load(clip, weights_only=True).to(device)
         torch.manual_seed(0)
-        block, settings = Block(CHANNELS).to(device).train(), LossSettings()
+        block = Block(CHANNELS).to(device).train()
+        settings = LossSettings() if bench.losses == "paper" else Recipe().losses
         step = {"plain": plain_step, "shipped": shipped_step}[kind]
         call = lambda: step(block, features, settings, g)  # noqa: E731
     before = peak_mb(device)
@@ -123,7 +127,7 @@ def peak_mb(device: torch.device) -> float:
 
 def child(kind: str, clip: Path, bench: Training) -> dict[str, float]:
     line = [sys.executable, __file__, "--child", kind, "--clip", str(clip)]
-    line += ["--threads", str(bench.threads), "--device", bench.device]
+    line += ["--threads", str(bench.threads), "--device", bench.device, "--losses", bench.losses]
     done = subprocess.run(line, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{kind} at {clip.stem} ended with {done.returncode}: is there memory enough?")
@@ -139,12 +143,13 @@ def main(bench: Training) -> None:
         return
     if bench.child:
         sys.path.insert(0, str(ORACLES))
-        print(json.dumps(measure(bench.child, bench.clip, device)))
+        print(json.dumps(measure(bench.child, bench.clip, bench)))
         return
     name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
     lines = [
         f"{name}, {bench.threads} thread(s), torch {torch.__version__}, shipped in "
-        f"{str(pick_dtype(device)).removeprefix('torch.')}; median of {bench.repeats}.",
+        f"{str(pick_dtype(device)).removeprefix('torch.')}; constants of the losses: "
+        f"{bench.losses}; median of {bench.repeats}.",
         "",
         "| grid | plain s | plain MB | shipped s | shipped MB | faster | backbone s | "
         "faster, with backbone |",

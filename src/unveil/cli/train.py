@@ -87,7 +87,7 @@ class Train:
         for name, reason in monitor.skipped_clips.items():
             print(f"unveil: skipped {name}: {reason}", file=sys.stderr)
         print(f"block   {block}")
-        print(f"        unveil segment VIDEO --out out --attention block --block {block}")
+        print(f"        unveil segment VIDEO --out out --block {block}")
         print(f"report  {report}")
         return 0
 
