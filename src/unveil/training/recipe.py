@@ -12,7 +12,7 @@ from unveil.errors import TrainingError
 from unveil.losses import LossSettings
 
 # The paper's candidates are fewer and more extreme: those of a centred block have what the losses
-# ask of them before the first step, and it learns little (docs/training.md).
+# ask of them within a hundred steps, and it learns little more (docs/training.md).
 _LOSSES = LossSettings(
     semantic_positives=150, semantic_negatives=800, motion_positives=100, motion_negatives=800
 )
