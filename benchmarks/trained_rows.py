@@ -3,8 +3,8 @@
     python benchmarks/trained_rows.py runs/default --out table.md
 
 Published clustering on DAVIS sequences (UNVEIL_SHARED, or ../shared beside the repository) at the
-default size, at the published tau and at the calibrated one; then the run's own trials. That
-clustering is quadratic, so clips are short: of each sequence the first `--frames` frames and the
+default size, at the published tau and at the calibrated one, cosine rows and the last block at
+`--shares` more; then the run's own trials. That clustering is quadratic, so clips are short: of each sequence the first `--frames` frames and the
 last, every `--stride`-th, every third of them a key frame.
 """
 
