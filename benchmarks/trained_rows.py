@@ -4,8 +4,9 @@
 
 Published clustering on DAVIS sequences (UNVEIL_SHARED, or ../shared beside the repository) at the
 default size, at the published tau and at the calibrated one, cosine rows and the last block at
-`--shares` more; then the run's own trials. That clustering is quadratic, so clips are short: of each sequence the first `--frames` frames and the
-last, every `--stride`-th, every third of them a key frame.
+`--shares` more; then the run's own trials. That clustering is quadratic, so clips are short: of
+each sequence the first `--frames` frames and the last, every `--stride`-th, every third of them a
+key frame.
 """
 
 import copy

@@ -203,7 +203,7 @@ def calibrated_tau(path: Path) -> float:
 def tau_of_scale(scale: float, share: float = TAU_SHARE) -> float:
     """The calibrated tau of a block whose rows of random pairs lie `scale` nats apart.
 
-    share: of the scale, in place of the one that was found best.
+    share: of that scale; another than the calibrated one is for comparisons.
     """
     return max(share * scale, torch.finfo(torch.float32).tiny)
 
