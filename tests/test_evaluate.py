@@ -17,7 +17,7 @@ from unveil.cli.evaluate import Evaluate
 from unveil.datasets import open_dataset
 from unveil.datasets.layouts import write_masks
 from unveil.errors import DataError, InputError, OutputError
-from unveil.evaluate import protocols, run, scoring
+from unveil.evaluate import cache, protocols, run, scoring
 from unveil.metrics import PROTOCOLS, Measured
 from unveil.settings import Settings
 
@@ -400,3 +400,9 @@ def test_the_page_of_results_is_made_by_one_command(tiny_backbone, tmp_path, mon
     assert "only the synthetic benchmark" in page and "calm-0" in page
     assert re.search(r"\| Synthetic benchmark \| \d+\.\d \| \d+\.\d \|  \| \d", page)
     assert "attention cosine" in page and "cores" in page
+
+
+def test_a_digest_of_code_that_is_not_there_is_an_error():
+    assert cache.code_digest("errors") != cache.code_digest("settings")
+    with pytest.raises(ValueError, match=r"no module or package unveil\.nowhere"):
+        cache.code_digest("errors", "nowhere")

@@ -27,14 +27,20 @@ def digest(*parts: object) -> str:
 
 @cache
 def code_digest(*rooms: str) -> str:
-    """A digest of the source of these modules and packages of Unveil: new code, new scores."""
+    """A digest of the source of these modules and packages of Unveil: new code, new scores.
+
+    Raises ValueError for a name that is neither: what was moved must not keep old scores alive.
+    """
     source = Path(unveil.__file__).parent
     hashed = hashlib.sha256()
     for room in rooms:
         file, folder = source / f"{room}.py", source / room
-        for path in [file, *sorted(p for p in folder.rglob("*") if p.suffix in _CODE)]:
-            if path.is_file():
-                hashed.update(path.read_bytes())
+        paths = [file] if file.is_file() else []
+        paths += sorted(p for p in folder.rglob("*") if p.suffix in _CODE)
+        if not paths:
+            raise ValueError(f"no module or package unveil.{room} to take a digest of")
+        for path in paths:
+            hashed.update(path.read_bytes())
     return hashed.hexdigest()[:16]
 
 
