@@ -21,13 +21,17 @@ import torch
 import tyro
 from PIL import Image
 
-from unveil import attention, objectness, refine
-from unveil.attention import Block
-from unveil.backbone import Backbone
-from unveil.cluster import fast, instances
-from unveil.cluster.micro import Grouper, Groups
+from unveil.attention.block import Block
+from unveil.attention.block_file import load_block
 from unveil.errors import WeightsError
+from unveil.fast import foreground as objectness
+from unveil.fast import instances
+from unveil.fast.describe import describe, find
+from unveil.fast.groups import Grouper, Groups
+from unveil.fast.state import Objects, State
+from unveil.features.backbone import Backbone
 from unveil.metrics import PROTOCOLS, Measured
+from unveil.segmentation import refine
 
 ROOT = Path(os.environ.get("UNVEIL_SHARED", Path(__file__).parents[2] / "shared")) / "data/davis"
 CHUNK = 16
@@ -83,8 +87,8 @@ class Variant:
     block: bool = False
     prototypes: int = 256
     constants: Mapping[tuple[ModuleType, str], float] = field(default_factory=dict)
-    find: Callable[[fast.State], fast.Objects] = fast.find
-    pixels: Callable[[fast.Objects, np.ndarray], np.ndarray] = lambda found, frames: refine.sharpen(
+    find: Callable[[State], Objects] = find
+    pixels: Callable[[Objects, np.ndarray], np.ndarray] = lambda found, frames: refine.sharpen(
         found.near, found.share, frames
     )
 
@@ -93,15 +97,15 @@ def without(groups: Groups, cue: str) -> Groups:
     return replace(groups, **{cue: torch.zeros_like(getattr(groups, cue))})
 
 
-def published_pixels(found: fast.Objects, frames: np.ndarray) -> np.ndarray:
+def published_pixels(found: Objects, frames: np.ndarray) -> np.ndarray:
     return refine.nearest(found.ids, *frames.shape[1:3])
 
 
-def whole_patches(found: fast.Objects, frames: np.ndarray) -> np.ndarray:
+def whole_patches(found: Objects, frames: np.ndarray) -> np.ndarray:
     return refine.sharpen(found.ids, (found.ids > 0).astype(np.float32), frames)
 
 
-def colours_say_nothing(found: fast.Objects, frames: np.ndarray) -> np.ndarray:
+def colours_say_nothing(found: Objects, frames: np.ndarray) -> np.ndarray:
     with mock.patch.object(refine, "by_colour", lambda guide, masks: masks):
         return refine.sharpen(found.near, found.share, frames)
 
@@ -115,13 +119,13 @@ VARIANTS = [
     Variant("no motion", constants={(objectness, "MOTION_POWER"): 0.0}),
     Variant("no border contact", lambda g: without(g, "border")),
     Variant("gaps say nothing", constants={(instances, "APART"): 0.0}),
-    Variant("foreground as one object", find=lambda s: fast.find(s, granularity=0.0)),
-    Variant("objects in parts", find=lambda s: fast.find(s, granularity=0.8)),
+    Variant("foreground as one object", find=lambda s: find(s, granularity=0.0)),
+    Variant("objects in parts", find=lambda s: find(s, granularity=0.8)),
     Variant("64 prototypes", prototypes=64),
     Variant("512 prototypes", prototypes=512),
     Variant(
         "no background: tree cut at 16",
-        find=lambda s: fast.find(s, objects=16, keep_background=True),
+        find=lambda s: find(s, objects=16, keep_background=True),
     ),
     Variant("trained rows", block=True),
 ]
@@ -132,7 +136,7 @@ def measure(clip: Clip, groups: Groups, variant: Variant, block: Block | None) -
     with ExitStack() as stack:
         for (module, name), value in variant.constants.items():
             stack.enter_context(mock.patch.object(module, name, value))
-        state = fast.describe(variant.groups(groups), block, prototypes=variant.prototypes)
+        state = describe(variant.groups(groups), block, prototypes=variant.prototypes)
     found = variant.find(state)
     labels = variant.pixels(found, clip.frames)
     seconds = (time.perf_counter() - start) / len(labels)
@@ -147,7 +151,7 @@ def main(bench: Ablation) -> None:
     names = names or sorted(p.name for p in (ROOT / "JPEGImages/480p").iterdir())
     backbone = Backbone()
     try:
-        block = attention.load_block(None, backbone.name, backbone.channels)
+        block = load_block(None, backbone.name, backbone.channels)
     except WeightsError:
         block = None
     wanted = [v for v in VARIANTS if not bench.variants or v.name in bench.variants.split(",")]

@@ -20,8 +20,8 @@ from scipy.ndimage import binary_dilation
 from scipy.optimize import linear_sum_assignment
 from skimage.morphology import disk
 
-from unveil.datasets.synthetic import render
 from unveil.metrics import Measured, davis
+from unveil.synthetic.render import render
 
 try:
     import cv2

@@ -18,7 +18,7 @@ import tyro
 
 from unveil.datasets import open_dataset
 from unveil.metrics import PROTOCOLS, Measured
-from unveil.segmenter import Segmenter
+from unveil.segmentation.segmenter import Segmenter
 from unveil.settings import Settings
 from unveil.types import Clip
 

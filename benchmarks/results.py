@@ -15,11 +15,11 @@ from pathlib import Path
 import tyro
 
 from unveil.datasets import Dataset, open_dataset
-from unveil.datasets.make import make_benchmark
 from unveil.evaluate import cache, protocols
+from unveil.evaluate.page import tables
 from unveil.evaluate.run import evaluate
-from unveil.report.evaluation import tables
 from unveil.settings import Settings
+from unveil.synthetic.benchmark import make_benchmark
 
 ROOT = Path(__file__).resolve().parent.parent
 APPROXIMATE = {"bmx-trees", "scooter-black", "soapbox"}

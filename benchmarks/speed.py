@@ -50,7 +50,7 @@ class Speed:
 
 def rendered() -> np.ndarray:
     """Frames that go to and fro, so that long videos cost no rendering."""
-    from unveil.datasets.synthetic import render
+    from unveil.synthetic.render import render
 
     there = render(seed=0, frames=RENDERED // 2, height=HEIGHT, width=WIDTH, objects=3).frames
     return np.concatenate((there, there[::-1]))
@@ -66,10 +66,10 @@ def clustering(mode: str, frames: int, h: int, w: int) -> dict[str, Any]:
 
     The backbone sees the rendered frames once; its seconds are scaled to all frames.
     """
-    from unveil.backbone import Backbone
-    from unveil.pipeline import Clock, peak_memory_mb
-    from unveil.segmenter import FINDERS
+    from unveil.features.backbone import Backbone
+    from unveil.segmentation.segmenter import FINDERS
     from unveil.settings import Settings
+    from unveil.timing import Clock, peak_memory_mb
     from unveil.types import Features
 
     backbone, clock, video = Backbone(), Clock(now=time.process_time), rendered()
@@ -92,8 +92,8 @@ def clustering(mode: str, frames: int, h: int, w: int) -> dict[str, Any]:
 
 def whole(frames: int, size: int) -> dict[str, Any]:
     """`segment_to` from an mp4 file to the finished folder, and the backbone's forward alone."""
-    from unveil.report.movie import Movie
-    from unveil.segmenter import Segmenter
+    from unveil.results.movie import Movie
+    from unveil.segmentation.segmenter import Segmenter
 
     video, blank = rendered(), np.zeros((HEIGHT, WIDTH), np.uint8)
     segmenter = Segmenter(size=size)

@@ -23,11 +23,15 @@ from PIL import Image
 from scipy.stats import rankdata
 from torch.nn import functional as F
 
-from unveil import attention, refine
-from unveil.attention import Block, Rows, tau_of_scale
-from unveil.backbone import DEFAULT_SIZE, Backbone
-from unveil.cluster import paper
+from unveil.attention.block import Block
+from unveil.attention.block_file import TAU_SHARE, block_metadata, load_block, tau_of_scale
+from unveil.attention.divergence import symmetric_kl
+from unveil.attention.rows import Rows, block_rows, cosine_rows
 from unveil.errors import UnveilError
+from unveil.features.backbone import Backbone
+from unveil.paper.clustering import merge
+from unveil.segmentation import refine
+from unveil.settings import SIZE, TAU
 from unveil.training.monitor import read_log
 from unveil.training.trial import random_kl
 from unveil.types import Features
@@ -88,8 +92,8 @@ class Variant:
     def rows(self, features: Features) -> Rows:
         """Rows of a clip, every third frame a key frame."""
         if self.block is None:
-            return attention.cosine_rows(features, KEY_EVERY)
-        return attention.block_rows(features, self.block, KEY_EVERY)
+            return cosine_rows(features, KEY_EVERY)
+        return block_rows(features, self.block, KEY_EVERY)
 
 
 def read(name: str, backbone: Backbone, count: int, stride: int) -> list[Clip]:
@@ -104,7 +108,7 @@ def make_clip(name: str, files: list[Path], backbone: Backbone) -> Clip:
     masks = [ROOT / "Annotations/480p" / name / f"{f.stem}.png" for f in files]
     frames = np.stack([np.array(Image.open(f).convert("RGB")) for f in files])
     truth = np.stack([np.array(Image.open(m)) > 0 for m in masks])
-    return Clip(backbone.encode(frames, DEFAULT_SIZE), truth)
+    return Clip(backbone.encode(frames, SIZE), truth)
 
 
 def variants(
@@ -114,9 +118,9 @@ def variants(
     random = Block(backbone.channels, centred=True).eval()
     found = [Variant("cosine", shares=shares), Variant("block, random", random)]
     files = [*run.glob("block-*.safetensors"), run / "block.safetensors"]
-    for file in sorted(files, key=lambda f: attention.block_metadata(f)["steps"]):
-        about = attention.block_metadata(file)
-        block = attention.load_block(file, backbone.name, backbone.channels)
+    for file in sorted(files, key=lambda f: block_metadata(f)["steps"]):
+        about = block_metadata(file)
+        block = load_block(file, backbone.name, backbone.channels)
         found.append(Variant(f"block, {about['steps']} steps", block, about["scale"]))
     found[-1] = replace(found[-1], shares=shares)
     for factor in sharpen:
@@ -128,7 +132,7 @@ def variants(
 
 def measure(rows: Rows, truth: np.ndarray, tau: float) -> tuple[float, int, float]:
     """J of the best cluster, clusters, share of tokens whose centre stays from frame to frame."""
-    clusters = paper.merge(rows, tau)
+    clusters = merge(rows, tau)
     ids = clusters.labels.numpy()
     _, h, w = truth.shape
     labels = refine.nearest(ids, h, w)
@@ -153,7 +157,7 @@ def auc(rows: Rows, truth: np.ndarray) -> float:
     p = rows(0, rows.frames)
     queries = inside.nonzero().flatten()
     chosen = torch.randperm(len(queries), generator=torch.Generator().manual_seed(0))[:QUERIES]
-    distances = paper.symmetric_kl(p[queries[chosen]], p[inside | outside]).numpy()
+    distances = symmetric_kl(p[queries[chosen]], p[inside | outside]).numpy()
     ranks = rankdata(distances, axis=1)[:, inside[inside | outside].numpy()]
     n, m = ranks.shape[1], int(outside.sum())
     return float(1 - (ranks.sum(1) - n * (n + 1) / 2).mean() / (n * m))
@@ -180,8 +184,8 @@ def main(bench: TrainedRows) -> None:
     clips = [c for name in names for c in read(name, backbone, bench.frames, bench.stride)]
     lines = [
         f"{len(names)} DAVIS sequences ({', '.join(names)}), the first {bench.frames} frames of "
-        f"each and the last {bench.frames}, at stride {bench.stride}, size {DEFAULT_SIZE}, "
-        f"backbone {backbone.name}. Tau calibrated: {attention.TAU_SHARE} of the scale; without a "
+        f"each and the last {bench.frames}, at stride {bench.stride}, size {SIZE}, "
+        f"backbone {backbone.name}. Tau calibrated: {TAU_SHARE} of the scale; without a "
         "block file, of the clip's own. Ahead: mean over clips of the difference of J to cosine "
         "rows at their best tau here, and its standard error.",
         "",
@@ -193,9 +197,9 @@ def main(bench: TrainedRows) -> None:
         rows = [variant.rows(clip.features) for clip in clips]
         scales = [variant.scale or random_kl(r(0, r.frames)) for r in rows]
         order = np.mean([auc(r, clip.truth) for r, clip in zip(rows, clips, strict=True)])
-        for share in (None, attention.TAU_SHARE, *variant.shares):
+        for share in (None, TAU_SHARE, *variant.shares):
             results = [
-                measure(r, clip.truth, paper.TAU if share is None else tau_of_scale(scale, share))
+                measure(r, clip.truth, TAU if share is None else tau_of_scale(scale, share))
                 for r, clip, scale in zip(rows, clips, scales, strict=True)
             ]
             each = np.array(results)[:, 0]
@@ -206,7 +210,7 @@ def main(bench: TrainedRows) -> None:
             else:
                 error = (each - best).std(ddof=1) / len(clips) ** 0.5
                 ahead = f"{(each - best).mean():+.3f} ± {error:.3f}"
-            shown = {None: "1.0", attention.TAU_SHARE: "calibrated"}.get(share, f"{share} scale")
+            shown = {None: "1.0", TAU_SHARE: "calibrated"}.get(share, f"{share} scale")
             lines.append(
                 f"| {variant.name} | {shown} | {j:.3f} | {ahead} | {k:.1f} | {stable:.3f} "
                 f"| {order:.3f} | {np.mean(scales):.2f} |"

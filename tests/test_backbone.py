@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from conftest import TINY, make_tiny_backbone
-from unveil import weights
-from unveil.backbone import Backbone, pick_device
 from unveil.errors import InputError, WeightsError
+from unveil.features import weights
+from unveil.features.backbone import Backbone, pick_device
 
 
 def frames(t: int, h: int, w: int, seed: int = 0) -> np.ndarray:

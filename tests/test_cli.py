@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unveil.attention import Block, save_block
+from unveil.attention.block import Block
+from unveil.attention.block_file import save_block
 from unveil.cli import main
 from unveil.cli.segment import seconds
 from unveil.errors import InputError

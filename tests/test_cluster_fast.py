@@ -7,13 +7,16 @@ import torch
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
-from unveil.backbone import Backbone
-from unveil.cluster import fast, micro, tree
-from unveil.cluster import parts as cluster_parts
-from unveil.cluster.micro import Grouper, Groups
-from unveil.datasets.synthetic import render
 from unveil.errors import DataError, InputError
-from unveil.refine import nearest
+from unveil.fast import kmeans, prototypes, tree
+from unveil.fast import parts as cluster_parts
+from unveil.fast.describe import describe, find
+from unveil.fast.groups import Grouper, Groups, group_block
+from unveil.fast.kmeans import weighted_sums
+from unveil.fast.state import State
+from unveil.features.backbone import Backbone
+from unveil.segmentation.refine import nearest
+from unveil.synthetic.render import render
 from unveil.types import Features
 
 C = 16
@@ -60,7 +63,7 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
 
 def test_objects_keep_their_ids_across_blocks_and_after_an_absence():
     labels = moving()
-    found = fast.find(fast.describe(group(scene(labels), 5)), objects=2)
+    found = find(describe(group(scene(labels), 5)), objects=2)
     assert sorted(found.scores) == [1, 2]
     of = {k: np.bincount(found.ids[labels == k]).argmax() for k in (1, 2)}
     assert set(of.values()) == {1, 2}
@@ -75,7 +78,7 @@ def test_the_result_does_not_depend_on_the_chunks(chunk):
     chunked = group(features, chunk)
     assert np.array_equal(whole.ids, chunked.ids)
     assert torch.equal(whole.keys, chunked.keys)
-    a, b = fast.describe(whole), fast.describe(chunked)
+    a, b = describe(whole), describe(chunked)
     assert np.array_equal(a.groups, b.groups) and np.array_equal(a.tree, b.tree)
     assert np.array_equal(a.share, b.share) and np.array_equal(a.leaf, b.leaf)
 
@@ -83,7 +86,7 @@ def test_the_result_does_not_depend_on_the_chunks(chunk):
 def test_what_appears_late_is_found():
     labels = np.zeros((27, 9, 13), int)
     labels[23:, 3:6, 4:8] = 3
-    found = fast.find(fast.describe(group(scene(labels), 4)))
+    found = find(describe(group(scene(labels), 4)))
     assert iou(found.ids == 1, labels > 0) > 0.85
     assert (found.ids[labels == 0] > 0).mean() < 0.01
 
@@ -100,23 +103,23 @@ def test_the_tree_is_average_linkage():
 def test_rows_over_weighted_prototypes_equal_rows_over_all_keys():
     keys = KINDS[:3].repeat_interleave(torch.tensor([2, 5, 4]), 0)
     groups = Groups(np.zeros((1, 1, 1), int), keys, *torch.ones(5, 11), torch.zeros(11).long())
-    summary = tree.summarise(groups)
+    summary = prototypes.summarise(groups)
     unit = torch.nn.functional.normalize(keys - keys.mean(0), dim=1)
     full = (unit @ unit.T / 0.1).softmax(1)
     onto = torch.zeros(11, len(summary.mass)).scatter_(1, summary.member[:, None], 1.0)
-    torch.testing.assert_close(tree.rows(keys, summary), full @ onto, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(prototypes.rows(keys, summary), full @ onto, atol=1e-5, rtol=1e-4)
 
 
 def test_what_works_in_pieces_equals_what_works_at_once(monkeypatch):
     groups = group(scene(moving(9)), 4)
-    summary = tree.summarise(groups, 20)
+    summary = prototypes.summarise(groups, 20)
     values = torch.rand(len(summary.mass), 3, generator=torch.Generator().manual_seed(0))
-    whole = tree.rows(groups.keys, summary) @ values
-    monkeypatch.setattr(tree, "PIECE", 7)
-    monkeypatch.setattr(micro, "PIECE", 7)
+    whole = prototypes.rows(groups.keys, summary) @ values
+    monkeypatch.setattr(prototypes, "PIECE", 7)
+    monkeypatch.setattr(kmeans, "PIECE", 7)
     assert len(groups) % 7
-    torch.testing.assert_close(tree.attend(groups.keys, values, summary), whole)
-    again = tree.summarise(groups, 20)
+    torch.testing.assert_close(prototypes.attend(groups.keys, values, summary), whole)
+    again = prototypes.summarise(groups, 20)
     assert torch.equal(again.member, summary.member)
     torch.testing.assert_close(again.keys, summary.keys)
 
@@ -125,20 +128,20 @@ def test_rough_products_make_groups_that_are_as_tight():
     keys = scene(moving(8)).keys
 
     def scatter(precision: torch.dtype) -> torch.Tensor:
-        labels = micro.group_block(keys, 64, precision=precision)
+        labels = group_block(keys, 64, precision=precision)
         flat, ones = keys.flatten(0, 2), torch.ones(len(labels))
         counts = torch.bincount(labels, minlength=64).clamp_min(1)
-        means = micro.weighted_sums(flat, labels, ones, 64) / counts[:, None]
+        means = weighted_sums(flat, labels, ones, 64) / counts[:, None]
         return (flat - means[labels]).square().sum()
 
     torch.testing.assert_close(scatter(torch.bfloat16), scatter(torch.float32), rtol=0.01, atol=0)
 
 
 def test_a_cut_into_pieces_gives_nested_partitions():
-    state = fast.describe(group(scene(moving()), 21))
+    state = describe(group(scene(moving()), 21))
     before = None
     for k in (1, 2, 3, 5, 8):
-        ids = fast.find(state, objects=k).ids
+        ids = find(state, objects=k).ids
         assert len(np.unique(ids)) - 1 <= k
         if before is not None:
             pairs = np.unique(np.stack((before.ravel(), ids.ravel())), axis=1)
@@ -147,30 +150,30 @@ def test_a_cut_into_pieces_gives_nested_partitions():
 
 
 def test_a_saved_state_is_cut_anew_like_a_kept_one(tmp_path):
-    state = fast.describe(group(scene(moving()), 21))
+    state = describe(group(scene(moving()), 21))
     state.save(tmp_path / "state.npz")
-    loaded = fast.State.load(tmp_path / "state.npz")
+    loaded = State.load(tmp_path / "state.npz")
     for wish in ({}, {"objects": 3}, {"granularity": 0.6}, {"keep_background": True}):
-        a, b = fast.find(state, **wish), fast.find(loaded, **wish)
+        a, b = find(state, **wish), find(loaded, **wish)
         assert np.array_equal(a.ids, b.ids) and a.scores == b.scores
     (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
     with pytest.raises(DataError, match=r"broken\.npz"):
-        fast.State.load(tmp_path / "broken.npz")
+        State.load(tmp_path / "broken.npz")
     with pytest.raises(DataError, match=r"no .*absent"):
-        fast.State.load(tmp_path / "absent.npz")
+        State.load(tmp_path / "absent.npz")
 
 
 def test_background_is_zero_unless_asked_for():
     labels = moving()
-    state = fast.describe(group(scene(labels), 21))
-    assert (fast.find(state).ids[labels == 0] == 0).mean() > 0.97
-    assert (fast.find(state, keep_background=True).ids > 0).all()
+    state = describe(group(scene(labels), 21))
+    assert (find(state).ids[labels == 0] == 0).mean() > 0.97
+    assert (find(state, keep_background=True).ids > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 7), (2, 1, 3), (9, 3, 1)])
 def test_tiny_videos_have_an_answer(shape):
     features = scene(np.zeros(shape, int))
-    found = fast.find(fast.describe(group(features, 2)))
+    found = find(describe(group(features, 2)))
     assert found.ids.shape == shape
     assert set(np.unique(found.ids)) - {0} <= set(found.scores)
 
@@ -182,7 +185,7 @@ def test_an_occluded_object_of_the_synthetic_benchmark_keeps_its_id(default_back
     for i in range(0, 24, 7):
         part = clip.frames[i : i + 7]
         grouper.add(backbone.encode(part), part)
-    found = fast.find(fast.describe(grouper.finish()))
+    found = find(describe(grouper.finish()))
     labels = nearest(found.ids, *clip.labels.shape[1:])
     assert iou(labels > 0, clip.labels > 0) > 0.85
     area = (clip.labels == 1).sum((1, 2))
@@ -194,10 +197,10 @@ def test_an_occluded_object_of_the_synthetic_benchmark_keeps_its_id(default_back
 
 
 def test_wishes_that_make_no_sense_are_refused():
-    state = fast.describe(group(scene(moving(3)), 3))
+    state = describe(group(scene(moving(3)), 3))
     for wish in ({"objects": 0}, {"granularity": 1.5}, {"objects": 2, "granularity": 0.5}):
         with pytest.raises(InputError):
-            fast.find(state, **wish)
+            find(state, **wish)
     with pytest.raises(InputError, match="no frames"):
         Grouper().finish()
 

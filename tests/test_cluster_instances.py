@@ -10,11 +10,12 @@ import scipy.sparse as sp
 import torch
 
 from test_cluster_fast import KINDS, group, iou, scene
-from unveil import objectness
-from unveil.cluster import fast, tree
-from unveil.cluster.contacts import STRANGE, contacts
-from unveil.cluster.instances import APART, contract, evidence, instances, tracks
-from unveil.cluster.micro import Groups
+from unveil.fast import foreground as objectness
+from unveil.fast import prototypes
+from unveil.fast.contacts import STRANGE, contacts
+from unveil.fast.describe import describe, find
+from unveil.fast.groups import Groups
+from unveil.fast.instances import APART, contract, evidence, instances, tracks
 
 
 def graph(labels: np.ndarray, kinds: list[int] | None = None, block: int = 1) -> Groups:
@@ -61,8 +62,8 @@ def test_what_drives_is_told_from_what_is_parked():
     moves, known = torch.tensor([-2.0, 3, -3, 0]), torch.tensor([120.0, 12, 12, 0])
     groups = replace(groups, saliency=torch.tensor([0.5, 2, 2, 2]), border=torch.zeros(4))
     groups = replace(groups, motion=moves, measured=known)
-    summary = tree.summarise(groups)
-    seen = partial(tree.attend, groups.keys, prototypes=summary)
+    summary = prototypes.summarise(groups)
+    seen = partial(prototypes.attend, groups.keys, prototypes=summary)
     ground, driven, parked, unknown = objectness.objectness(groups, seen, summary.member)
     assert driven > 2 * unknown > 4 * parked > 4 * ground
     still = replace(groups, motion=torch.zeros(4), measured=torch.zeros(4))
@@ -180,7 +181,7 @@ def test_what_left_and_returned_is_one():
 def test_objects_of_one_look_get_their_own_ids_from_features():
     labels = two_that_look_alike()
     kinds = np.minimum(labels, 1)
-    found = fast.find(fast.describe(group(scene(kinds), 8)))
+    found = find(describe(group(scene(kinds), 8)))
     assert len(found.scores) == 2
     for k in (1, 2):
         apart = labels[:12]

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from oracles import cluster_slow
-from unveil.attention import BlockRows
-from unveil.cluster import paper
+from unveil.attention.divergence import symmetric_kl
+from unveil.attention.rows import BlockRows
 from unveil.errors import InputError
+from unveil.paper.clustering import WINDOW, merge
 
 
 @dataclass
@@ -38,8 +39,8 @@ def mixture(t: int, h: int, w: int, m: int, sharp: float, seed: int = 0) -> Give
 @pytest.mark.parametrize(("sharp", "tau"), [(0.3, 1.0), (1.0, 0.3), (2.0, 1.0), (1.0, 0.05)])
 def test_equals_the_slow_transcription(t: int, sharp: float, tau: float):
     rows = mixture(t, 3, 2, 11, sharp, seed=t)
-    got = paper.merge(rows, tau)
-    labels, centres = cluster_slow.merge(rows.p.double().flatten(1, 2).numpy(), tau, paper.WINDOW)
+    got = merge(rows, tau)
+    labels, centres = cluster_slow.merge(rows.p.double().flatten(1, 2).numpy(), tau, WINDOW)
     assert got.labels.shape == (t, 3, 2)
     np.testing.assert_array_equal(got.labels.flatten(1).numpy(), labels)
     np.testing.assert_allclose(got.centres.numpy(), centres, atol=1e-5)
@@ -48,7 +49,7 @@ def test_equals_the_slow_transcription(t: int, sharp: float, tau: float):
 def test_the_transcription_sees_different_cluster_counts():
     """Guards the test above: its cases must not all be one cluster, nor all singletons."""
     counts = {
-        len(paper.merge(mixture(5, 3, 2, 11, sharp), tau).centres)
+        len(merge(mixture(5, 3, 2, 11, sharp), tau).centres)
         for sharp, tau in [(0.3, 1.0), (1.0, 0.3), (1.0, 0.05)]
     }
     assert len(counts) == 3
@@ -58,14 +59,14 @@ def test_the_transcription_sees_different_cluster_counts():
 
 def test_the_last_frame_and_short_clips_are_kept():
     for t in range(1, 10):
-        assert paper.merge(mixture(t, 2, 3, 7, 1.0), 1.0).labels.shape[0] == t
+        assert merge(mixture(t, 2, 3, 7, 1.0), 1.0).labels.shape[0] == t
 
 
 def test_underflowed_rows_make_no_nan():
     p = torch.zeros(2, 2, 2, 5)
     p[..., 0] = 1.0
     p[1, 1, 1] = torch.tensor([0.0, 0.0, 0.0, 0.5, 0.5])
-    got = paper.merge(Given(p), 1.0)
+    got = merge(Given(p), 1.0)
     assert torch.isfinite(got.centres).all()
     assert got.labels.unique().tolist() == [0, 1]
     assert got.labels[1, 1, 1] != got.labels[0, 0, 0]
@@ -73,7 +74,7 @@ def test_underflowed_rows_make_no_nan():
 
 def test_relabelling_tokens_of_one_cluster_changes_nothing_and_runs_agree():
     rows = mixture(4, 3, 5, 13, 1.0)
-    first, second = paper.merge(rows, 1.0), paper.merge(rows, 1.0)
+    first, second = merge(rows, 1.0), merge(rows, 1.0)
     assert torch.equal(first.labels, second.labels)
     assert torch.equal(first.centres, second.centres)
 
@@ -81,10 +82,10 @@ def test_relabelling_tokens_of_one_cluster_changes_nothing_and_runs_agree():
 def test_symmetric_kl_of_every_pair():
     g = torch.Generator().manual_seed(1)
     p, q = torch.rand(3, 7, generator=g).softmax(-1), torch.rand(5, 7, generator=g).softmax(-1)
-    got = paper.symmetric_kl(p, q)
+    got = symmetric_kl(p, q)
     want = [[cluster_slow.symmetric_kl(a, b) for b in q.numpy()] for a in p.numpy()]
     np.testing.assert_allclose(got.numpy(), want, atol=1e-6)
-    assert paper.symmetric_kl(p, p).diagonal().abs().max() < 1e-6
+    assert symmetric_kl(p, p).diagonal().abs().max() < 1e-6
 
 
 def test_block_rows_are_distributions_over_the_keys():
@@ -97,4 +98,4 @@ def test_block_rows_are_distributions_over_the_keys():
 
 def test_bad_settings_are_refused():
     with pytest.raises(InputError, match="tau"):
-        paper.merge(mixture(1, 1, 1, 3, 1.0), 0.0)
+        merge(mixture(1, 1, 1, 3, 1.0), 0.0)

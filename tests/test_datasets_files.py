@@ -18,7 +18,7 @@ from unveil.datasets.tfrecord import (
     write_records,
 )
 from unveil.errors import DataError
-from unveil.report.palette import davis_palette
+from unveil.results.palette import davis_palette
 
 LABELS = np.array([[0, 1, 2], [20, 255, 0]], np.uint8)
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from unveil.datasets import check_dataset, open_dataset
-from unveil.datasets.layouts import Annotated, write_layout, write_masks
-from unveil.datasets.synthetic import render
 from unveil.errors import DataError
+from unveil.synthetic.layouts import Annotated, write_layout, write_masks
+from unveil.synthetic.render import render
 
 LAYOUTS = ["davis2016", "davis2017", "ytvis2019", "ytvis2021", "movi", "movi-e", "folder"]
 
@@ -245,7 +245,7 @@ def test_a_flipped_bit_and_a_cut_file_are_named(copy):
 def test_one_sequence_in_plain_folders_may_be_a_video(tmp_path, clips):
     from fractions import Fraction
 
-    from unveil.report.movie import Movie
+    from unveil.results.movie import Movie
 
     labels = np.pad(clips[0].labels, ((0, 0), (0, 1), (0, 1)))
     frames = np.pad(clips[0].frames, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")

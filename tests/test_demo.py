@@ -2,9 +2,9 @@
 
 import pytest
 
-from unveil import weights
-from unveil.demo import CLIPS, fetch_clip
+from unveil.cli.demo_clips import CLIPS, fetch_clip
 from unveil.errors import InputError, WeightsError
+from unveil.features import weights
 
 
 @pytest.mark.parametrize("name", CLIPS)

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unveil.attention import Block, save_block
+from unveil.attention.block import Block
+from unveil.attention.block_file import save_block
 from unveil.cli.data import Check, Make
 from unveil.cli.evaluate import Evaluate
 from unveil.datasets import open_dataset
-from unveil.datasets.layouts import write_masks
 from unveil.errors import DataError, InputError, OutputError
 from unveil.evaluate import cache, protocols, run, scoring
 from unveil.metrics import PROTOCOLS, Measured
 from unveil.settings import Settings
+from unveil.synthetic.layouts import write_masks
 
 SIZE, FRAMES, COUNT = (48, 64), 5, 3
 LAYOUTS = ["davis2016", "davis2017", "ytvis2019", "ytvis2021", "movi", "folder"]
@@ -229,7 +230,7 @@ def test_a_process_that_dies_takes_only_its_own_sequence_with_it(made, perfect, 
 
 
 def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, monkeypatch):
-    from unveil import segmenter
+    from unveil.segmentation import segmenter
 
     loaded = []
     honest = segmenter.Segmenter.__init__
@@ -284,7 +285,7 @@ def test_a_model_that_is_not_there_ends_it_and_a_sequence_that_fails_does_not(
     made, tiny_backbone, tmp_path, monkeypatch
 ):
     from unveil.errors import WeightsError
-    from unveil.segmenter import Segmenter
+    from unveil.segmentation.segmenter import Segmenter
 
     command = Evaluate("davis2017", made["davis2017"], json=tmp_path / "o.json", jobs=1)
     with pytest.raises(WeightsError, match="no backbone is called 'none'"):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unveil.datasets.layouts import write_masks
 from unveil.errors import DataError
 from unveil.evaluate.predictions import fingerprint, locate, read_prediction
 from unveil.metrics import PROTOCOLS, Measured
-from unveil.types import Segmentation
+from unveil.segmentation.segmentation import Segmentation
+from unveil.synthetic.layouts import write_masks
 
 NAMES = ("00000", "00001", "00002")
 

@@ -14,13 +14,14 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from unveil import objects
 from unveil.errors import InputError, OutputError
-from unveil.export import Writer, overlay, save
-from unveil.report import davis_palette, paint
-from unveil.staging import check_out
-from unveil.types import Segmentation
-from unveil.video import read_clip
+from unveil.results import coco as objects
+from unveil.results.folder import check_out
+from unveil.results.overlay import overlay, paint
+from unveil.results.palette import davis_palette
+from unveil.results.writer import Writer
+from unveil.segmentation.segmentation import Segmentation
+from unveil.video.source import read_clip
 
 NTSC = Fraction(30000, 1001)
 
@@ -72,7 +73,7 @@ def test_a_folder_with_everything(tmp_path):
 def test_masks_are_davis_palette_pngs(tmp_path, dtype):
     _, labels = scene(dtype=dtype)
     names = ("a", "frame 2", "b.c", "0", "ü")
-    out = save(Segmentation(labels, {1: 1.0, 7: 1.0}, frame_names=names), tmp_path / "cat")
+    out = Segmentation(labels, {1: 1.0, 7: 1.0}, frame_names=names).save(tmp_path / "cat")
     for name, expected in zip(names, labels, strict=True):
         with Image.open(out / "masks" / f"{name}.png") as image:
             assert image.mode == "P" and image.size == (53, 37)
@@ -281,7 +282,7 @@ def test_a_full_disk(tmp_path, limit):
         import numpy as np
         from fractions import Fraction
         from unveil.errors import OutputError
-        from unveil.export import Writer
+        from unveil.results.writer import Writer
         out, limit = sys.argv[1], int(sys.argv[2])
         rng = np.random.default_rng(0)
         labels = rng.integers(0, 3, (20, 64, 64)).astype(np.uint8)
@@ -312,7 +313,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
         import itertools, sys
         import numpy as np
         from fractions import Fraction
-        from unveil.export import Writer
+        from unveil.results.writer import Writer
         frames, labels = np.zeros((8, 64, 64, 3), np.uint8), np.ones((8, 64, 64), np.uint8)
         with Writer(sys.argv[1], name="cat", fps=Fraction(24), height=64, width=64) as writer:
             for i in itertools.count(0, 8):

@@ -5,8 +5,8 @@ import torch
 
 from oracles import losses_slow as slow
 from oracles.training_plain import plain_losses
-from unveil.attention import Block
-from unveil.losses import (
+from unveil.attention.block import Block
+from unveil.training.losses import (
     FLOOR,
     LossSettings,
     draw_queries,

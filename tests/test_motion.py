@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from unveil.cluster.micro import Grouper
-from unveil.motion import own_motion, shrink
+from unveil.fast.groups import Grouper
+from unveil.fast.motion import own_motion, shrink
 from unveil.types import Features
 
 H, W = 8, 12

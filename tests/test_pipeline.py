@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from unveil.pipeline import Clock, ahead, frames_at_once, peak_memory_mb
+from unveil.timing import Clock, peak_memory_mb
+from unveil.video.prefetch import ahead, frames_at_once
 
 
 def threads() -> int:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from unveil.cli import main
-from unveil.datasets.synthetic import render
-from unveil.report.movie import Movie
+from unveil.results.movie import Movie
+from unveil.synthetic.render import render
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()

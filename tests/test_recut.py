@@ -12,8 +12,8 @@ from PIL import Image
 from test_segmenter import clip, digests
 from unveil.cli import main
 from unveil.errors import DataError, InputError
-from unveil.recut import recut
-from unveil.segmenter import Segmenter
+from unveil.segmentation.recut import recut
+from unveil.segmentation.segmenter import Segmenter
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unveil import refine
+from unveil.segmentation import refine
 
 
 def planted(slope: float = 0.7) -> tuple[np.ndarray, np.ndarray]:

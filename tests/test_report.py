@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from unveil.errors import InputError
-from unveil.report import ContactSheet, Movie, davis_palette, paint, vivid_palette
-from unveil.report.overlay import boundary
-from unveil.report.palette import colour_index
-from unveil.video import read_clip
+from unveil.results.contact import ContactSheet
+from unveil.results.movie import Movie
+from unveil.results.overlay import boundary, paint
+from unveil.results.palette import colour_index, davis_palette, vivid_palette
+from unveil.video.source import read_clip
 
 
 def scene(t=5, h=37, w=53, seed=0):

@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from unveil.evaluate.page import best_and_worst, markdown, page, recoloured, strip
 from unveil.evaluate.published import published
-from unveil.report.evaluation import best_and_worst, markdown, page, recoloured, strip
-from unveil.report.palette import vivid_palette
+from unveil.results.palette import vivid_palette
 
 
 def record(**changes) -> dict:

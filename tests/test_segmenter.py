@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import unveil
-from unveil.attention import Block, calibrated_tau, save_block, shipped_block
-from unveil.cluster.fast import State
-from unveil.datasets.synthetic import render
+from unveil.attention.block import Block
+from unveil.attention.block_file import calibrated_tau, save_block, shipped_block
 from unveil.errors import InputError, WeightsError
-from unveil.finders import rank
-from unveil.segmenter import Segmenter
+from unveil.fast.state import State
+from unveil.segmentation.first_pass import rank
+from unveil.segmentation.segmenter import Segmenter
+from unveil.synthetic.render import render
 from unveil.types import Clusters, Features
 
 MODES = ["fast", "paper"]
@@ -91,7 +92,7 @@ def test_an_error_half_way_leaves_no_folder(segmenters, tmp_path, monkeypatch, m
     def broken(*args):
         raise RuntimeError("stage failed")
 
-    monkeypatch.setattr(f"unveil.refine.{stage}", broken)
+    monkeypatch.setattr(f"unveil.segmentation.refine.{stage}", broken)
     with pytest.raises(RuntimeError, match="stage failed"):
         segmenters[mode].segment_to(clip(), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from test_cluster_fast import iou, moving, scene
-from unveil.stream import Stream
+from unveil.segmentation.stream import Stream
 from unveil.types import Features
 
 

@@ -5,9 +5,9 @@ import pytest
 from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 
-from unveil.datasets.scenario import SCENARIOS
-from unveil.datasets.synthetic import benchmark, render
 from unveil.errors import InputError
+from unveil.synthetic.render import benchmark, render
+from unveil.synthetic.scenario import SCENARIOS
 
 
 def areas(labels: np.ndarray, id: int) -> np.ndarray:

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 
 from conftest import TINY, make_tiny_backbone
-from unveil.attention import block_metadata, calibrated_tau, load_block, shipped_block
+from unveil.attention.block_file import block_metadata, calibrated_tau, load_block, shipped_block
 from unveil.cli import main
 from unveil.errors import TrainingError
+from unveil.features.weights import DEFAULT
 from unveil.training import checkpoint as checkpoints
 from unveil.training.checkpoint import load_checkpoint
 from unveil.training.monitor import read_log
 from unveil.training.recipe import Recipe, read_recipe
-from unveil.weights import DEFAULT
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 UNVEIL = str(Path(sys.executable).with_name("unveil"))

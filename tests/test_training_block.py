@@ -6,29 +6,29 @@ from pathlib import Path
 import pytest
 import torch
 
-from unveil.attention import (
+from unveil.attention.block import Block
+from unveil.attention.block_file import (
     TAU_SHARE,
-    Block,
     block_metadata,
-    block_rows,
     calibrated_tau,
     load_block,
     save_block,
     shipped_block,
     tau_of_scale,
 )
-from unveil.cluster import tree
-from unveil.cluster.tree import Prototypes
+from unveil.attention.rows import block_rows
 from unveil.errors import WeightsError
-from unveil.losses import LossSettings
+from unveil.fast.prototypes import Prototypes
+from unveil.fast.prototypes import rows as attention_to_prototypes
+from unveil.features.weights import DEFAULT
 from unveil.training.clips import TrainingClip
 from unveil.training.features import ClipFeatures
+from unveil.training.losses import LossSettings
 from unveil.training.recipe import Recipe
 from unveil.training.start import new_block
 from unveil.training.step import clip_losses
 from unveil.training.trial import random_kl, try_block
 from unveil.types import Features
-from unveil.weights import DEFAULT
 
 
 def make_clip(tmp_path: Path, kinds: list[int]) -> ClipFeatures:
@@ -89,7 +89,7 @@ def test_a_centred_block_sees_no_vector_that_all_keys_share(tmp_path, centred):
         with_cls = torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
         losses = clip_losses(block, with_cls, LossSettings(), torch.Generator(), torch.arange(4))
         rows = block_rows(Features(keys, 14), block, 1)(0, 3)
-        return [rows, tree.rows(tokens[1], prototypes, block), losses.total]
+        return [rows, attention_to_prototypes(tokens[1], prototypes, block), losses.total]
 
     same = [
         torch.allclose(one, two, rtol=1e-4, atol=1e-6)

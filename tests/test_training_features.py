@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from unveil.backbone import Backbone
 from unveil.errors import InputError, TrainingError
+from unveil.features.backbone import Backbone
 from unveil.training import augment, features
 from unveil.training.augment import Augmentation
 from unveil.training.clips import TrainingClip, count_frames, draw_windows, find_clips, read_frames

@@ -11,7 +11,7 @@ from PIL import Image
 
 from unveil.errors import InputError
 from unveil.types import Clip
-from unveil.video import open_video, read_clip
+from unveil.video.source import open_video, read_clip
 
 NTSC = Fraction(30000, 1001)
 

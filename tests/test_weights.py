@@ -10,8 +10,8 @@ import filelock
 import pytest
 
 from conftest import make_tiny_backbone
-from unveil import weights
 from unveil.errors import WeightsError
+from unveil.features import weights
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_no_connection_is_said_within_seconds(home, monkeypatch):
 
 
 def test_no_network_for_a_hub_weight(home):
-    command = "from unveil import weights; weights.pull('dino-s8')"
+    command = "from unveil.features import weights; weights.pull('dino-s8')"
     environment = {"HF_HUB_OFFLINE": "1", "UNVEIL_HOME": str(home), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True)
     assert b"could not fetch facebook/dino-vits8 from the Hugging Face hub" in done.stderr
@@ -116,7 +116,8 @@ def test_an_interrupted_pull_leaves_no_folder(home, tmp_path, monkeypatch):
 def test_parallel_pulls_agree(home, tmp_path):
     source = make_tiny_backbone(tmp_path / "mine", "vit")
     code = (
-        f"from unveil import weights; print(weights.pull('dino-s8', weights.Path({str(source)!r})))"
+        "from pathlib import Path; from unveil.features import weights; "
+        f"print(weights.pull('dino-s8', Path({str(source)!r})))"
     )
     environment = {"UNVEIL_HOME": str(home), "PATH": ""}
     runs = [

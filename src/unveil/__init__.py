@@ -9,13 +9,13 @@ from typing import Any
 
 _HOMES = {
     "Clip": "types",
-    "Segmentation": "types",
-    "Segmenter": "segmenter",
+    "Segmentation": "segmentation.segmentation",
+    "Segmenter": "segmentation.segmenter",
     "Settings": "settings",
     "UnveilError": "errors",
-    "open_video": "video",
-    "read_clip": "video",
-    "segment": "segmenter",
+    "open_video": "video.source",
+    "read_clip": "video.source",
+    "segment": "segmentation.segmenter",
 }
 __all__ = sorted(_HOMES)
 

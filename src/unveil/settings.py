@@ -8,6 +8,8 @@ from unveil.errors import InputError
 
 ATTENTION = {"fast": "cosine", "paper": "block"}
 """The rows that each mode uses where nobody says: the better ones, and the published ones."""
+SIZE = 336
+"""Short side in px of what the backbone sees, where nobody says."""
 TAU = 1.0
 """Published distance within which rows are one, symmetric KL in nats."""
 KEY_EVERY = 10
@@ -41,7 +43,7 @@ class Settings:
     """0, all foreground is one object, … 1, as fine as can be (fast mode)."""
     keep_background: bool = False
     """All clusters become objects, the background's too (fast mode)."""
-    size: int | tuple[int, int] = 336
+    size: int | tuple[int, int] = SIZE
     """Short side of what the backbone sees, in px, aspect kept; or height and width. Results keep
     the resolution of the source."""
     tau: float | Literal["calibrated"] | None = None
@@ -107,6 +109,14 @@ class Settings:
         if self.mode == "paper":
             said |= {k: v for k, v in _OF_PAPER.items() if said[k] is None}
         return {k: str(v) if isinstance(v, Path) else v for k, v in said.items()}
+
+
+def cut_wishes(
+    objects: int | None, granularity: float | None, keep_background: bool
+) -> dict[str, Any]:
+    """Wishes about the cut, by name, once they are known to make sense. Errors as `check_cut`."""
+    check_cut(objects, granularity)
+    return {"objects": objects, "granularity": granularity, "keep_background": keep_background}
 
 
 def check_cut(objects: int | None, granularity: float | None) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unveil.attention import Block
-from unveil.losses import LossSettings
+from unveil.attention.block import Block
+from unveil.training.losses import LossSettings
 
 
 def plain_losses(

@@ -62,7 +62,7 @@ class Make:
     def run(self) -> int:
         """Render, write, and say how to score on it."""
         from unveil.cli.progress import progress
-        from unveil.datasets.make import make_benchmark
+        from unveil.synthetic.benchmark import make_benchmark
 
         height, width = self.size
         with progress(self.layout) as show:

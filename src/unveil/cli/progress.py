@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from unveil.pipeline import Progress, silent
+from unveil.progress import Progress, silent
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Recut:
         """Cut, paint, and say where the pictures are."""
         from unveil.cli.progress import progress
         from unveil.cli.segment import say
-        from unveil.recut import recut
+        from unveil.segmentation.recut import recut
 
         with progress(self.folder.name) as show:
             run = recut(

@@ -93,7 +93,7 @@ class Demo:
 
     def run(self) -> int:
         """Fetch, segment, and say where the pictures are."""
-        from unveil.demo import fetch_clip
+        from unveil.cli.demo_clips import fetch_clip
 
         clip = fetch_clip(self.clip)
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": 1}
@@ -127,13 +127,13 @@ def _videos_of(source: str) -> list[str]:
 
 def _check(source: str, span: dict[str, Any]) -> None:
     """Say that there is no video before seconds are spent on loading the models."""
-    from unveil.video import open_video
+    from unveil.video.source import open_video
 
     open_video(source, **span)
 
 
 def _load(settings: Settings) -> Any:
-    from unveil.segmenter import Segmenter
+    from unveil.segmentation.segmenter import Segmenter
 
     return Segmenter(settings)
 

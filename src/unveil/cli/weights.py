@@ -13,7 +13,7 @@ class List:
 
     def run(self) -> int:
         """Print the table."""
-        from unveil import weights
+        from unveil.features import weights
 
         for row in weights.TABLE.values():
             here = (weights.cached(row.name) / "model.safetensors").is_file()
@@ -38,7 +38,7 @@ class Pull:
 
     def run(self) -> int:
         """Fetch and print the folder."""
-        from unveil import weights
+        from unveil.features import weights
 
         print(weights.pull(self.name, self.source))
         return 0
@@ -53,7 +53,7 @@ class Path:
 
     def run(self) -> int:
         """Print the folder."""
-        from unveil import weights
+        from unveil.features import weights
 
         print(weights.path(self.name))
         return 0

@@ -61,7 +61,7 @@ class FolderSequence:
         return as_truth(unify_binary(labels), self.masks)
 
     def _decode(self, count: int) -> np.ndarray:
-        from unveil.video import read_clip  # brings torch, which masks alone do not need
+        from unveil.video.source import read_clip  # brings torch, which masks alone do not need
 
         try:
             frames = read_clip(self.images).frames

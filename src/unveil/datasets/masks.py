@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from unveil.datasets.sequence import VOID
 from unveil.errors import DataError, InputError
-from unveil.images import SUFFIXES, read_image
-from unveil.report.palette import davis_palette
+from unveil.metrics.measured import VOID
+from unveil.results.palette import davis_palette
+from unveil.video.images import SUFFIXES, read_image
 
 
 def read_labels(path: Path) -> np.ndarray:

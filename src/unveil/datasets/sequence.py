@@ -9,9 +9,6 @@ import numpy as np
 
 from unveil.errors import DataError
 
-VOID = 255
-"""The label of pixels that no measure counts."""
-
 
 @runtime_checkable
 class Sequence(Protocol):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import unveil
-from unveil.staging import said
+from unveil.files import output_errors, written_whole
 
 _CODE = (".py", ".safetensors")  # weights that travel with the package decide results too
 
@@ -60,7 +60,7 @@ def store(file: Path, key: str, content: Mapping[str, Any]) -> None:
 
 def check_writable(file: Path) -> None:
     """Raise OutputError unless `write` can put a file there; call it before the work begins."""
-    with said(file):
+    with output_errors(file):
         if file.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder has that name")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -70,11 +70,7 @@ def check_writable(file: Path) -> None:
 
 def write(file: Path, text: str) -> None:
     """Write a text file that appears whole or not at all. Raises OutputError."""
-    with said(file):
+    with output_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
-        try:
+        with written_whole(file) as partial:
             partial.write_text(text, encoding="utf-8")
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)

@@ -16,8 +16,8 @@ from unveil.types import Clip
 log = logging.getLogger(__name__)
 
 _MADE_BY = (
-    *("settings", "container", "images", "video", "backbone", "attention", "motion", "cluster"),
-    *("refine", "objectness", "finders", "painter", "segmenter", "objects", "export", "blocks"),
+    *("settings", "types", "video", "features", "attention", "paper", "fast", "results"),
+    *("segmentation", "blocks"),
 )
 """The rooms whose code decides what the masks are."""
 
@@ -36,7 +36,9 @@ def segmented(
         key, error = _key(task, settings), None
         if cache.load(mark, key) is None or not (out / "run.json").is_file():
             if segmenter is None:
-                from unveil.segmenter import Segmenter  # loads models: only where it is needed
+                from unveil.segmentation.segmenter import (
+                    Segmenter,  # loads models: only where it is needed
+                )
 
                 segmenter = Segmenter(settings)
             error = _segment(segmenter, task, out)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from unveil.datasets import Dataset
-from unveil.datasets.make import is_made
 from unveil.evaluate import cache, protocols
 from unveil.evaluate.own import segmented
 from unveil.evaluate.published import published
 from unveil.evaluate.scoring import score
 from unveil.evaluate.task import Progress, Result, Task
 from unveil.settings import Settings
+from unveil.synthetic.benchmark import is_made
 
 _SCORE_WITH = ("unveil", "numpy", "scipy", "pycocotools")
 _SEGMENT_WITH = ("torch", "transformers", "av")
@@ -44,7 +44,7 @@ def evaluate(
         jobs: processes that score.
         on_progress: told of every sequence.
 
-    Returns the record that `unveil.report.evaluation` draws. A sequence that cannot be scored is
+    Returns the record that `unveil.evaluate.page` draws. A sequence that cannot be scored is
     in its `failures`, and the others are scored.
     """
     protocols.check(names)

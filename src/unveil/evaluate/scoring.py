@@ -15,7 +15,7 @@ from unveil.metrics import Measured
 
 log = logging.getLogger(__name__)
 
-_SCORED_BY = ("metrics", "evaluate", "datasets", "images", "objects")  # what a score depends on
+_SCORED_BY = ("metrics", "evaluate", "datasets", "video", "results")  # what a score depends on
 
 
 def score(task: Task) -> Result:

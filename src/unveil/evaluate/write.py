@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from unveil.datasets import VOID, Dataset
+from unveil.datasets import Dataset
 from unveil.errors import DataError
 from unveil.evaluate import cache
+from unveil.evaluate.page import best_and_worst, markdown, page, strip
 from unveil.evaluate.predictions import locate
 from unveil.evaluate.scoring import read
-from unveil.report.evaluation import best_and_worst, markdown, page, strip
+from unveil.metrics import VOID
 
 
 def write_json(record: Mapping[str, Any], file: Path) -> None:

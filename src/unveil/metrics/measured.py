@@ -10,6 +10,7 @@ from unveil.errors import DataError
 from unveil.metrics.boundary import boundaries, f_matrix, tolerance
 
 VOID = 255
+"""The label of pixels that count for nothing, in the ground truth of DAVIS."""
 
 Track = Iterable[tuple[int, np.ndarray]]
 """One proposal as it was given: frames it is in, each with its mask, bool [H, W]."""

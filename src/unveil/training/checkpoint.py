@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from unveil.errors import TrainingError
+from unveil.files import written_whole
 from unveil.training.recipe import Recipe
 
 NAME = "checkpoint.pt"
@@ -35,17 +36,14 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write it beside the old one, then put it in its place. Raises TrainingError if it cannot."""
-    partial = folder / f".{NAME}.partial"
     buffer = io.BytesIO()
     torch.save({"format": _FORMAT, **dataclasses.asdict(checkpoint)}, buffer)
     try:
-        with partial.open("wb") as file:
+        with written_whole(folder / NAME) as partial, partial.open("wb") as file:
             file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(folder / NAME)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise TrainingError(
             f"cannot write the checkpoint of step {checkpoint.step} to {folder}: "
             f"{error.strerror}; the one before it is kept, free some space and run again"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unveil import container, images
 from unveil.errors import InputError, TrainingError
 from unveil.training.augment import Augmentation, draw
-from unveil.video import open_video
+from unveil.video import container, images
+from unveil.video.source import open_video
 
 log = logging.getLogger(__name__)
 _BLOCK = 1 << 20

@@ -26,9 +26,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unveil import weights
-from unveil.backbone import Backbone
 from unveil.errors import TrainingError
+from unveil.features import weights
+from unveil.features.backbone import Backbone
+from unveil.files import written_whole
 from unveil.training.clips import TrainingClip, Window, count_frames, draw_windows, read_frames
 from unveil.training.recipe import Recipe
 
@@ -154,16 +155,13 @@ def _write(clip: TrainingClip, recipe: Recipe, backbone: Backbone, file: Path) -
     length = count_frames(clip)
     windows = draw_windows(clip, length, recipe.frames, recipe.max_gap, recipe.windows, recipe.seed)
     keys, grid = encode_windows(clip, windows, recipe.size, backbone)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    indices = [window.frames for window in windows]
+    about = {"grid": grid, "frames": indices, "clip": clip.name, "version": VERSION}
     try:
-        indices = [window.frames for window in windows]
-        about = {"grid": grid, "frames": indices, "clip": clip.name, "version": VERSION}
-        save_file({"keys": keys}, partial, metadata={"unveil": json.dumps(about)})
-        partial.replace(file)
+        with written_whole(file) as partial:
+            save_file({"keys": keys}, partial, metadata={"unveil": json.dumps(about)})
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def encode_windows(

@@ -18,9 +18,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from unveil.attention import Block, save_block
-from unveil.backbone import Backbone, pick_dtype
+from unveil.attention.block import Block
+from unveil.attention.block_file import save_block
 from unveil.errors import InputError, TrainingError
+from unveil.features.backbone import Backbone, pick_dtype
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import find_clips
 from unveil.training.features import Cache, ClipFeatures

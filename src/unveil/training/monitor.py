@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unveil.attention import Block
+from unveil.attention.block import Block
+from unveil.files import written_whole
 from unveil.training.features import ClipFeatures
 from unveil.training.loop import StepRecord, Watcher
 from unveil.training.panels import draw_attention
@@ -61,9 +62,8 @@ class Monitor(Watcher):
         self.out.mkdir(parents=True, exist_ok=True)
         before = [] if step == 0 else [r for r in read_log(self.out) if r.get("step", 0) <= step]
         lines = "".join(json.dumps(record) + "\n" for record in before)
-        partial = self.out / f".{LOG}.partial"
-        partial.write_text(lines)
-        partial.replace(self.out / LOG)
+        with written_whole(self.out / LOG) as partial:
+            partial.write_text(lines)
         # As published: at random, whatever the run starts from.
         self._untrained = new_block(
             dataclasses.replace(self.recipe, start="random"), train[0]

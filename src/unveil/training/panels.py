@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from unveil.attention import Block, Rows, cosine_rows
+from unveil.attention.block import Block
+from unveil.attention.rows import Rows, cosine_rows
+from unveil.files import written_whole
 from unveil.training.clips import read_frames
 from unveil.training.features import ClipFeatures
 from unveil.training.trial import window_features, window_rows
@@ -44,9 +46,8 @@ def draw_attention(
         sheet.paste(line, (0, y))
         y += line.height
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    sheet.save(partial, "PNG")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        sheet.save(partial, "PNG")
 
 
 def heat(values: Float[np.ndarray, "h w"], low: float, high: float) -> UInt8[np.ndarray, "h w 3"]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unveil import weights
-from unveil.attention import HEADS
+from unveil.attention.block import HEADS
 from unveil.errors import TrainingError
-from unveil.losses import LossSettings
+from unveil.features import weights
+from unveil.training.losses import LossSettings
 
 # The paper's candidates are fewer and more extreme: those of a centred block have what the losses
 # ask of them within a hundred steps, and it learns little more (docs/training.md).

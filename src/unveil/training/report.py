@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from unveil.files import written_whole
 from unveil.training.chart import Line, draw_chart
 
 REPORT = "report.png"
@@ -47,9 +48,8 @@ def draw_report(out: Path, records: list[dict[str, Any]]) -> Path:
         row, column = divmod(i, 2)
         sheet.paste(chart, (_GAP + column * (_WIDTH + _GAP), _HEAD + row * (_HEIGHT + _GAP)))
     sheet.paste(last, (_GAP, _HEAD + 3 * (_HEIGHT + _GAP)))
-    partial = out / f".{REPORT}.partial"
-    sheet.save(partial, "PNG")
-    partial.replace(out / REPORT)
+    with written_whole(out / REPORT) as partial:
+        sheet.save(partial, "PNG")
     return out / REPORT
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from unveil.losses import FLOOR, TINY
+from unveil.training.losses import FLOOR, TINY
 
 PIECE = 1 << 21
 """Bytes of a head's rows computed together."""

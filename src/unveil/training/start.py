@@ -8,7 +8,7 @@ soft similarity of the frozen features, and training begins there. Both are free
 
 import torch
 
-from unveil.attention import Block
+from unveil.attention.block import Block
 from unveil.training.features import ClipFeatures
 from unveil.training.recipe import Recipe
 

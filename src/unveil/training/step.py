@@ -23,8 +23,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from unveil.attention import Block
-from unveil.losses import (
+from unveil.attention.block import Block
+from unveil.training.losses import (
     LossSettings,
     draw_queries,
     extremes,

@@ -8,8 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unveil.attention import Block, BlockRows, block_rows, tau_of_scale
-from unveil.cluster import paper
+from unveil.attention.block import Block
+from unveil.attention.block_file import tau_of_scale
+from unveil.attention.rows import BlockRows, block_rows
+from unveil.paper.clustering import merge
+from unveil.settings import TAU
 from unveil.training.features import ClipFeatures
 from unveil.types import Features
 
@@ -19,7 +22,7 @@ class Trial:
     """Means over clips of one window each.
 
     clusters: of the published clustering at its tau; clusters_calibrated: at the tau that goes
-    with this block (`attention.calibrated_tau`). entropy: of a row, over that of the uniform row,
+    with this block (`attention.block_file.calibrated_tau`). entropy: of a row, over that of the uniform row,
     0 … 1. neighbour_kl, random_kl: median symmetric KL in nats of the rows of two patches side by
     side, and of two patches anywhere in the clip.
     """
@@ -61,7 +64,7 @@ def _try_clip(block: Block, clip: ClipFeatures, tau: float) -> tuple[float, ...]
     entropy = -(p * p.clamp_min(tiny).log()).sum(-1).mean().item() / math.log(p.shape[1])
     grid = p.unflatten(0, (rows.frames, rows.h, rows.w))
     near = _divergence(grid[:, :, :-1].flatten(0, 2), grid[:, :, 1:].flatten(0, 2))
-    clusters = [float(len(paper.merge(rows, t).centres)) for t in (paper.TAU, tau)]
+    clusters = [float(len(merge(rows, t).centres)) for t in (TAU, tau)]
     return *clusters, entropy, near.median().item(), random_kl(p)
 
 

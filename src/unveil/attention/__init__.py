@@ -1,0 +1,1 @@
+"""The spatio-temporal block, and the rows of its attention."""

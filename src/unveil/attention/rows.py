@@ -1,0 +1,131 @@
+"""Rows of attention, made on demand, some frames at a time.
+
+A row is one token's attention over the keys of a few frames: a distribution that says where in
+the video its object is. The full matrix of all tokens over all keys never exists.
+
+Source: Ding et al., "Betrayed by Attention", arXiv 2311.17893, section 3.4.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.attention.block import Block
+from unveil.settings import KEY_EVERY
+from unveil.types import Features
+
+TEMPERATURE = 0.1
+"""Of the cosine rows: the softmax of cosine similarity over this."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Attention rows of a video, made on demand: [frames · h · w, M], each summing to 1."""
+
+    frames: int
+    h: int
+    w: int
+
+    def __call__(self, start: int, stop: int) -> Float[Tensor, "n m"]:
+        """The rows of the tokens of frames start … stop - 1, fp32."""
+        ...
+
+
+@dataclass(frozen=True)
+class BlockRows:
+    """Rows of the trained block: softmax over the keys a head, then the mean over heads.
+
+    q: [T, h, w, A, D] queries. k: [M, A, D] keys of the key frames.
+    Peak memory of a call: two fp32 matrices of (frames asked for)·h·w x M.
+    """
+
+    q: Float[Tensor, "t h w a d"]
+    k: Float[Tensor, "m a d"]
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return self.q.shape[0]
+
+    @property
+    def h(self) -> int:
+        """Patches down."""
+        return self.q.shape[1]
+
+    @property
+    def w(self) -> int:
+        """Patches across."""
+        return self.q.shape[2]
+
+    def __call__(self, start: int, stop: int) -> Float[Tensor, "n m"]:
+        """The rows of the tokens of frames start … stop - 1, fp32."""
+        q = self.q[start:stop].flatten(0, 2)
+        n, a, d = q.shape
+        rows = q.new_zeros(n, len(self.k), dtype=torch.float32)
+        for head in range(a):
+            logits = (q[:, head] * d**-0.5) @ self.k[:, head].T
+            rows += logits.float().softmax(-1)
+        return rows.div_(a)
+
+
+@dataclass(frozen=True)
+class CosineRows:
+    """Rows without any training: softmax of cosine similarity over a temperature.
+
+    unit: [T, h, w, C] centred keys of length 1. k: [M, C] those of the key frames.
+    """
+
+    unit: Float[Tensor, "t h w c"]
+    k: Float[Tensor, "m c"]
+    temperature: float = TEMPERATURE
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return self.unit.shape[0]
+
+    @property
+    def h(self) -> int:
+        """Patches down."""
+        return self.unit.shape[1]
+
+    @property
+    def w(self) -> int:
+        """Patches across."""
+        return self.unit.shape[2]
+
+    def __call__(self, start: int, stop: int) -> Float[Tensor, "n m"]:
+        """The rows of the tokens of frames start … stop - 1, fp32."""
+        logits = self.unit[start:stop].flatten(0, 2) @ self.k.T
+        return (logits.float() / self.temperature).softmax(-1)
+
+
+def key_frames(frames: int, every: int = KEY_EVERY) -> list[int]:
+    """Indices of the key frames: 0, every, 2·every, …; at least one.
+
+    The published code takes floor(frames / every) of them: none below `every` frames, where it
+    crashes. For frames ≥ every the choice is the same.
+    """
+    return [i * every for i in range(max(1, frames // every))]
+
+
+@torch.inference_mode()
+def block_rows(features: Features, block: Block, every: int = KEY_EVERY) -> BlockRows:
+    """Rows of the trained block over the patches of every `every`-th frame."""
+    keys = features.keys.float()
+    q, k = block.to(keys.device).queries_keys(block.centre(keys))
+    return BlockRows(q, k[key_frames(len(keys), every)].flatten(0, 2))
+
+
+@torch.inference_mode()
+def cosine_rows(
+    features: Features, every: int = KEY_EVERY, temperature: float = TEMPERATURE
+) -> CosineRows:
+    """Rows of cosine similarity of the keys, centred on their mean over the whole video."""
+    keys = features.keys.float()
+    unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
+    return CosineRows(unit, unit[key_frames(len(keys), every)].flatten(0, 2), temperature)

@@ -1,1 +1,0 @@
-"""Clustering of attention rows: `paper` as published, `fast` for people."""

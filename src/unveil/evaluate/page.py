@@ -1,0 +1,257 @@
+"""The report of an evaluation: a Markdown table, an HTML page, and strips of pictures.
+
+Both are drawn from one record, the one that results.json holds:
+
+    dataset    name, root, split, sequences
+    method     name, predictions, settings
+    protocols  name → title, about, columns, percent, mean, rows (sequence, values, note), published
+    failures   sequence, error
+    versions   name → version
+"""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
+
+from unveil.results.overlay import paint
+from unveil.results.palette import colour_index
+
+Record = Mapping[str, Any]
+
+_COLUMNS = 6  # frames in a strip
+_SIDE = 300  # px, longest side of a frame in a strip
+_GAP = 4
+_ALPHA, _DIM = 0.72, 0.45  # opacity of objects, brightness of the background around them
+_PAPER = (250, 250, 248)
+
+
+def strip(
+    frames: UInt8[np.ndarray, "t h w 3"],
+    truth: Integer[np.ndarray, "t h w"],
+    labels: Integer[np.ndarray, "t h w"],
+    void: int = 255,
+) -> bytes:
+    """Frames over the ground truth over the prediction, as JPEG.
+
+    frames: uint8 [T, H, W, 3]. truth, labels: [T, H, W]. A proposal has the colour of the object
+    that it covers best; those that cover none have colours of their own.
+    """
+    t = len(frames)
+    chosen = np.linspace(0, t - 1, min(_COLUMNS, t)).round().astype(int)
+    truth = np.where(truth[chosen] == void, 0, truth[chosen])
+    labels = recoloured(labels[chosen], truth)
+    _, h, w, _ = frames.shape
+    scale = min(1, _SIDE / max(h, w))
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    cell = (size[0] + _GAP, size[1] + _GAP)
+    sheet = Image.new("RGB", (cell[0] * len(chosen) - _GAP, cell[1] * 3 - _GAP), _PAPER)
+    for column, index in enumerate(chosen):
+        rows = (
+            frames[index],
+            paint(frames[index], colour_index(truth[column]), _ALPHA, _DIM),
+            paint(frames[index], colour_index(labels[column]), _ALPHA, _DIM),
+        )
+        for row, picture in enumerate(rows):
+            small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+            sheet.paste(small, (column * cell[0], row * cell[1]))
+    file = io.BytesIO()
+    sheet.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def recoloured(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Labels with the ids of the true objects that they match best, others above them."""
+    ids, mine = np.unique(labels, return_inverse=True)
+    true_ids, theirs = np.unique(truth, return_inverse=True)
+    joint = np.zeros((len(ids), len(true_ids)))
+    np.add.at(joint, (mine.ravel(), theirs.ravel()), 1)
+    union = joint.sum(1, keepdims=True) + joint.sum(0, keepdims=True) - joint
+    iou = joint / np.maximum(union, 1)
+    iou[ids == 0], iou[:, true_ids == 0] = 0, 0
+    spare = int(true_ids.max(initial=0)) + 1
+    new = np.zeros(len(ids), np.uint16)
+    for row, column in zip(*linear_sum_assignment(-iou), strict=True):
+        if iou[row, column] > 0:
+            new[row] = true_ids[column]
+    rest = [i for i in range(len(ids)) if ids[i] and not new[i]]
+    new[rest] = np.arange(spare, spare + len(rest))
+    return new[mine].reshape(labels.shape)
+
+
+def markdown(record: Record) -> str:
+    """The record as Markdown: a table of means a protocol, and its rows."""
+    dataset, method = record["dataset"], record["method"]
+    lines = [
+        f"# {method['name']} on {dataset['name']}",
+        "",
+        f"{len(dataset['sequences'])} sequences of `{dataset['root']}` ({dataset['split']}).",
+        "",
+        *tables(record),
+        "## Settings and versions",
+        "",
+        *(f"- {key}: `{value}`" for key, value in _about(record)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def tables(record: Record, level: int = 2) -> list[str]:
+    """The lines of the protocols' tables and of what failed, under headings of this level."""
+    mark, lines = "#" * level, []
+    for name, protocol in record["protocols"].items():
+        lines += [f"{mark} {protocol['title']} (`{name}`)", "", protocol["about"], ""]
+        lines += [*_pipe(_means(record, protocol)), ""]
+        lines += [*_pipe(_rows(protocol)), ""]
+    if record["failures"]:
+        lines += [f"{mark} Not scored", ""]
+        lines += [f"- **{f['sequence']}**: {f['error']}" for f in record["failures"]] + [""]
+    return lines
+
+
+def page(record: Record, pictures: Mapping[str, bytes]) -> str:
+    """The record as one HTML page that needs no other file.
+
+    pictures: sequence → JPEG from `strip`, for those that are shown.
+    """
+    dataset, method = record["dataset"], record["method"]
+    title = html.escape(f"{method['name']} on {dataset['name']}")
+    count = len(dataset["sequences"])
+    parts = [
+        f"<h1>{title}</h1>",
+        f"<p>{count} sequence{'s' * (count != 1)} of <code>{html.escape(dataset['root'])}</code> "
+        f"({html.escape(dataset['split'])}).</p>",
+    ]
+    if record["failures"]:
+        items = "".join(
+            f"<li><b>{html.escape(f['sequence'])}</b>: {html.escape(f['error'])}</li>"
+            for f in record["failures"]
+        )
+        parts.append(f'<section class="failed"><h2>Not scored</h2><ul>{items}</ul></section>')
+    for name, protocol in record["protocols"].items():
+        parts.append(
+            f"<section><h2>{html.escape(protocol['title'])} <code>{html.escape(name)}</code></h2>"
+            f"<p>{html.escape(protocol['about'])}</p>"
+            f"{_table(_means(record, protocol), 'means')}"
+            f"<details open><summary>Every sequence</summary>{_table(_rows(protocol))}</details>"
+            "</section>"
+        )
+    parts.append(_gallery(record, pictures))
+    about = "".join(
+        f"<tr><th>{html.escape(k)}</th><td><code>{html.escape(v)}</code></td></tr>"
+        for k, v in _about(record)
+    )
+    parts.append(f"<section><h2>Settings and versions</h2><table>{about}</table></section>")
+    return _PAGE.format(title=title, body="\n".join(parts))
+
+
+def best_and_worst(record: Record, count: int = 3) -> tuple[list[str], list[str]]:
+    """The sequences with the highest and the lowest first column of the first protocol."""
+    protocol = next(iter(record["protocols"].values()), None)
+    if protocol is None:
+        return [], []
+    column = protocol["columns"][0]
+    scored = [r for r in protocol["rows"] if r["values"].get(column) is not None]
+    names = [r["sequence"] for r in sorted(scored, key=lambda r: -r["values"][column])]
+    best = names[: min(count, (len(names) + 1) // 2)]
+    return best, [n for n in reversed(names) if n not in best][:count]
+
+
+def _means(record: Record, protocol: Record) -> list[list[str]]:
+    """Header, our row, and the published rows for the same protocol."""
+    columns = protocol["columns"]
+    table = [["method", *columns, ""]]
+    mine = [_number(protocol["mean"].get(c), protocol, c) for c in columns]
+    table.append([record["method"]["name"], *mine, "measured here"])
+    for row in protocol.get("published", ()):
+        values = [f"{row['values'][c]:.1f}" if c in row["values"] else "" for c in columns]
+        table.append([row["model"], *values, row["note"]])
+    return table
+
+
+def _rows(protocol: Record) -> list[list[str]]:
+    columns = protocol["columns"]
+    table = [["sequence", *columns, "note"]]
+    for row in protocol["rows"]:
+        values = [_number(row["values"].get(c), protocol, c) for c in columns]
+        table.append([row["sequence"], *values, row["note"]])
+    return table
+
+
+def _number(value: float | int | None, protocol: Record, column: str) -> str:
+    """A share as percent with one digit, a count as it is, nothing as a dash."""
+    if value is None:
+        return "–"
+    if column in protocol["percent"]:
+        return f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no minus before a zero
+    return f"{value:g}" if float(value).is_integer() else f"{value:.2f}"
+
+
+def _about(record: Record) -> list[tuple[str, str]]:
+    method = record["method"]
+    lines = [("predictions", str(method["predictions"]))] if method["predictions"] else []
+    lines += [(f"setting {k}", str(v)) for k, v in sorted(method["settings"].items())]
+    return lines + [(k, str(v)) for k, v in record["versions"].items()]
+
+
+def _pipe(table: Sequence[Sequence[str]]) -> list[str]:
+    head, *rows = table
+    align = ["---"] + ["---:"] * (len(head) - 2) + ["---"]
+    return ["| " + " | ".join(row) + " |" for row in (head, align, *rows)]
+
+
+def _table(table: Sequence[Sequence[str]], kind: str = "") -> str:
+    head, *rows = table
+    cells = "".join(f"<th>{html.escape(c)}</th>" for c in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows
+    )
+    return f'<div class="wide"><table class="{kind}"><tr>{cells}</tr>{body}</table></div>'
+
+
+def _gallery(record: Record, pictures: Mapping[str, bytes]) -> str:
+    best, worst = best_and_worst(record)
+    parts = []
+    for heading, names in (("Best", best), ("Worst", worst)):
+        figures = "".join(_figure(n, pictures[n]) for n in names if n in pictures)
+        if figures:
+            parts.append(f"<section><h2>{heading}</h2>{figures}</section>")
+    return "\n".join(parts)
+
+
+def _figure(name: str, picture: bytes) -> str:
+    data = base64.b64encode(picture).decode()
+    caption = f"<b>{html.escape(name)}</b>: frames, ground truth, prediction"
+    return (
+        f'<figure><img alt="{html.escape(name)}" src="data:image/jpeg;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root {{ color-scheme: light dark; --line: #8884; --faint: #777; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 74rem; margin: 2rem auto;
+  padding: 0 1rem; }}
+h1 {{ font-size: 1.7rem; }} h2 {{ font-size: 1.2rem; margin: 2.2rem 0 .3rem; }}
+h2 code {{ font-size: .8em; font-weight: normal; color: var(--faint); }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .22rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }}
+th:first-child, td:first-child, td:last-child {{ text-align: left; }}
+table.means tr:nth-child(2) {{ font-weight: 600; }}
+td:last-child {{ color: var(--faint); font-weight: normal; }}
+figure {{ margin: 1rem 0; }} img {{ max-width: 100%; }}
+summary {{ cursor: pointer; color: var(--faint); }}
+.failed {{ border-left: 4px solid #c33; padding-left: 1rem; }}
+</style></head><body>
+{body}
+</body></html>
+"""

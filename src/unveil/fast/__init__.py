@@ -1,0 +1,1 @@
+"""The default mode: linear in the frames, flat in memory, with a background."""

@@ -1,0 +1,191 @@
+"""The first level: patches of a few frames that belong together, found while the video runs.
+
+A block of eight frames is cut into some hundred small groups, alike in their keys and near each
+other. Only the groups are kept: the id of every patch, and for each group its mean key and a few
+sums. So memory grows by 32 kB a frame at 256 groups of 384 channels instead of 770 kB, a group
+never spans two places that merely look alike, and what appears late founds groups of its own.
+
+Blocks are counted from the first frame, whatever chunks the frames came in: the result does not
+depend on the chunk size at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.errors import InputError
+from unveil.fast import motion
+from unveil.fast.kmeans import lloyd
+from unveil.types import Features
+
+BLOCK = 8
+"""Frames grouped together."""
+GROUPS = 256
+"""Groups a block, at most."""
+PLACE = 0.5
+"""Weight of a patch's place, in half frame heights, beside its key of length 1."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The small groups of a whole video: all that later stages need to know of its features.
+
+    ids: [T, h, w] int32, the group of every patch, 0 … G-1. keys: [G, C] fp32 mean keys.
+    counts: [G] patches. saliency: [G] mean CLS attention, 1 = the mean of its frame. border: [G]
+    share of patches on the frame's left, right or upper edge. motion: [G]
+    evidence in nats for moving against the dominant motion, the mean of the `measured`: [G] patches
+    it is known of. block: [G] the block it lies in.
+    """
+
+    ids: Int[np.ndarray, "t h w"]
+    keys: Float[Tensor, "g c"]
+    counts: Float[Tensor, " g"]
+    saliency: Float[Tensor, " g"]
+    border: Float[Tensor, " g"]
+    motion: Float[Tensor, " g"]
+    measured: Float[Tensor, " g"]
+    block: Int[Tensor, " g"]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+@dataclass
+class Grouper:
+    """Takes the features of a video chunk by chunk, and keeps only their groups.
+
+    >>> grouper = Grouper()
+    >>> grouper.add(Features(torch.randn(3, 5, 7, 16), 14))
+    >>> grouper.finish().ids.shape
+    (3, 5, 7)
+
+    block: frames grouped together. groups: groups a block, at most. place: weight of the place.
+    """
+
+    block: int = BLOCK
+    groups: int = GROUPS
+    place: float = PLACE
+    _waiting: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list, repr=False)
+    _done: list[Groups] = field(default_factory=list, repr=False)
+    _blocks: int = 0
+
+    def add(self, features: Features, frames: UInt8[np.ndarray, "t H W 3"] | None = None) -> None:
+        """Take the features of the next frames; they are let go of before this returns.
+
+        frames: the frames themselves, for what moves in them; without them motion is no cue.
+        """
+        t, h, w, _ = features.keys.shape
+        saliency = features.saliency
+        if saliency is None:
+            saliency = features.keys.new_ones(t, h, w)
+        grey = [None] * t if frames is None else motion.shrink(frames, h, w)
+        self._waiting.extend(zip(features.keys, saliency, grey, strict=True))
+        while len(self._waiting) >= self.block:
+            ready, self._waiting = self._waiting[: self.block], self._waiting[self.block :]
+            self._group(ready)
+        # A frame that waits must not keep the whole chunk it is a view of.
+        self._waiting = [
+            (k.clone(), s.clone(), None if x is None else x.clone()) for k, s, x in self._waiting
+        ]
+
+    def pop(self, flush: bool = False) -> list[Groups]:
+        """The groups of every block that has become whole since the last call, forgotten here.
+
+        flush: the frames that still wait make a last, shorter block.
+        """
+        if flush and self._waiting:
+            ready, self._waiting = self._waiting, []
+            self._group(ready)
+        done, self._done = self._done, []
+        return done
+
+    def finish(self) -> Groups:
+        """All groups of all frames taken. Raises InputError when there were none."""
+        done = self.pop(flush=True)
+        if not done:
+            raise InputError("no frames to group")
+        return join(done)
+
+    @torch.inference_mode()
+    def _group(self, frames: list[tuple[Tensor, Tensor, Tensor | None]]) -> None:
+        keys = torch.stack([k for k, _, _ in frames])
+        precision, keys = keys.dtype, keys.float()
+        saliency = torch.stack([s for _, s, _ in frames]).float()
+        saliency = saliency / saliency.mean((1, 2), keepdim=True).clamp_min(1e-12)
+        t, h, w, _ = keys.shape
+        labels = group_block(keys, self.groups, self.place, precision)
+        used, labels = labels.unique(return_inverse=True)
+        g = len(used)
+        counts = torch.bincount(labels, minlength=g).float()
+
+        def mean(x: Tensor) -> Tensor:
+            total = x.new_zeros(g, *x.shape[1:]).index_add_(0, labels, x)
+            return total / counts.view(-1, *[1] * (x.ndim - 1))
+
+        moves, measured = keys.new_zeros(t, h, w), keys.new_zeros(t, h, w)
+        grey = [x for _, _, x in frames if x is not None]
+        middle = t // 2
+        found = None
+        if len(grey) == t:
+            found = motion.own_motion(torch.stack(grey), middle, saliency[middle].cpu())
+        if found is not None:
+            moves[middle], measured[middle] = found.to(keys.device), 1
+        seen = mean(measured.flatten())
+        edge = keys.new_zeros(t, h, w)
+        edge[:, 0] = edge[:, :, 0] = edge[:, :, -1] = 1
+        stats = {
+            "keys": mean(keys.flatten(0, 2)).half(),
+            "counts": counts,
+            "saliency": mean(saliency.flatten()),
+            "border": mean(edge.flatten()),
+            "motion": mean(moves.flatten()) / seen.clamp_min(1e-12),
+            "measured": seen * counts,
+            "block": torch.full((g,), self._blocks),
+        }
+        ids = labels.reshape(t, h, w).cpu().numpy().astype(np.int32)
+        self._done.append(Groups(ids, **{name: x.cpu() for name, x in stats.items()}))
+        self._blocks += 1
+
+
+def join(parts: Sequence[Groups]) -> Groups:
+    """Groups of several stretches of a video as those of one."""
+    first = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    ids = np.concatenate([part.ids + i for part, i in zip(parts, first, strict=True)])
+    names = [f.name for f in fields(Groups) if f.name != "ids"]
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return Groups(ids.astype(np.int32), **joined | {"keys": joined["keys"].float()})
+
+
+def group_block(
+    keys: Float[Tensor, "t h w c"],
+    groups: int = GROUPS,
+    place: float = PLACE,
+    precision: torch.dtype = torch.float32,
+) -> Int[Tensor, " n"]:
+    """Groups of the patches of a few frames: k-means on keys and places, seeded on a grid.
+
+    precision: of the products; that of the backbone is enough. Deterministic. Peak memory: one fp32
+    matrix of t·h·w x groups, or of `PIECE` x groups.
+    """
+    t, h, w, _ = keys.shape
+    unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
+    y = torch.linspace(-1, 1, h, device=keys.device) if h > 1 else keys.new_zeros(1)
+    x = torch.linspace(-1, 1, w, device=keys.device) * (w / h) if w > 1 else keys.new_zeros(1)
+    where = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1) * place
+    points = torch.cat((unit, where.expand(t, h, w, 2)), -1).flatten(0, 2)
+    centres = points[_seeds(t, h, w, groups).to(keys.device)]
+    return lloyd(points, centres, points.new_ones(len(points)), precision=precision)[1]
+
+
+def _seeds(t: int, h: int, w: int, groups: int) -> Tensor:
+    """Indices of patches on an even grid over the middle frame, at most `groups` of them."""
+    down = min(h, max(1, int((groups * h / w) ** 0.5)))
+    across = min(w, max(1, groups // down))
+    ys = (torch.arange(down) * 2 + 1) * h // (2 * down)
+    xs = (torch.arange(across) * 2 + 1) * w // (2 * across)
+    return ((t // 2 * h + ys[:, None]) * w + xs).flatten()

@@ -1,0 +1,92 @@
+"""The second level: a few hundred prototypes for the whole video, and rows of attention to them.
+
+A row is what the published method calls one, a distribution of attention over keys, but over
+prototypes that are weighted by how many patches they stand for: a row of M entries says what a
+row over all keys would.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.attention.block import Block
+from unveil.attention.rows import TEMPERATURE
+from unveil.fast.groups import Groups
+from unveil.fast.kmeans import PIECE, lloyd, weighted_sums
+
+PROTOTYPES = 256
+"""Prototypes a video, at most."""
+ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """What a video's groups are summed up by.
+
+    keys: [M, C] mean keys. mass: [M] patches each stands for, > 0. member: [G] the prototype of
+    every group. mean: [C] mean key of all patches.
+    """
+
+    keys: Float[Tensor, "m c"]
+    mass: Float[Tensor, " m"]
+    member: Int[Tensor, " g"]
+    mean: Float[Tensor, " c"]
+
+
+@torch.inference_mode()
+def summarise(groups: Groups, count: int = PROTOTYPES, seed: int = 0) -> Prototypes:
+    """K-means of the groups' centred keys, each group weighted by its patches.
+
+    Cost: linear in the groups. Peak memory: their keys once more. seed: of the groups that the
+    centres start from.
+    """
+    mean = groups.counts @ groups.keys / groups.counts.sum()
+    unit = groups.keys - mean
+    F.normalize(unit, dim=1, out=unit)
+    start = torch.randperm(len(unit), generator=torch.Generator().manual_seed(seed))[:count]
+    _, member = lloyd(unit, unit[start], groups.counts, ROUNDS)
+    used, member = member.unique(return_inverse=True)
+    mass = groups.counts.new_zeros(len(used)).index_add_(0, member, groups.counts)
+    total = weighted_sums(groups.keys, member, groups.counts, len(used))
+    return Prototypes(total / mass[:, None], mass, member, mean)
+
+
+@torch.inference_mode()
+def rows(
+    queries: Float[Tensor, "n c"],
+    prototypes: Prototypes,
+    block: Block | None = None,
+    temperature: float = TEMPERATURE,
+) -> Float[Tensor, "n m"]:
+    """Attention of keys to the prototypes, each weighted by its mass; rows sum to 1.
+
+    queries: [N, C] keys as the backbone gave them. block: the trained block; without one, cosine
+    similarity of the centred keys over a temperature.
+    """
+    prior = prototypes.mass.log()
+    if block is None:
+        a = F.normalize(queries - prototypes.mean, dim=1)
+        b = F.normalize(prototypes.keys - prototypes.mean, dim=1)
+        return (a @ b.T / temperature + prior).softmax(1)
+    q, _ = block.queries_keys(block.centre(queries, prototypes.mean))
+    _, k = block.queries_keys(block.centre(prototypes.keys, prototypes.mean))
+    heads, d = q.shape[1:]
+    out = queries.new_zeros(len(queries), len(prior))
+    for head in range(heads):
+        out += (q[:, head] @ k[:, head].T * d**-0.5 + prior).softmax(1)
+    return out / heads
+
+
+def attend(
+    queries: Float[Tensor, "n c"],
+    values: Float[Tensor, "m k"],
+    prototypes: Prototypes,
+    block: Block | None = None,
+    temperature: float = TEMPERATURE,
+) -> Float[Tensor, "n k"]:
+    """Values of the prototypes as the rows of keys see them, `rows` @ values, without all rows."""
+    parts = queries.split(PIECE)
+    return torch.cat([rows(part, prototypes, block, temperature) @ values for part in parts])

@@ -1,0 +1,75 @@
+"""What the default mode knows of a video, small enough to lie beside the results."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from unveil.errors import DataError
+from unveil.files import written_whole
+
+INSIDE = 0.5
+"""A patch is of an object from this probability on."""
+_FORMAT = 3
+
+
+@dataclass(frozen=True)
+class State:
+    """All that is needed to cut a video anew.
+
+    groups: [T, h, w], the group of every patch. share: [G], the probability that it is of an
+    object. leaf: [G], the part of an object that it is of or next to, -1 where none is near.
+    ground: [G], the part of the background that it is of or would be. tree: [L-1, 4], SciPy linkage
+    of all L parts; heights: below 1 within an object or the background, below 2 between objects,
+    3 at the top. mass: [L], patches. objects: of the L parts, how many are of objects;
+    they come first.
+    """
+
+    groups: Integer[np.ndarray, "t h w"]
+    share: Float[np.ndarray, " g"]
+    leaf: Integer[np.ndarray, " g"]
+    ground: Integer[np.ndarray, " g"]
+    tree: Float[np.ndarray, "e 4"]
+    mass: Float[np.ndarray, " l"]
+    objects: int
+
+    def save(self, path: Path) -> None:
+        """Write as one compressed .npz, under a temporary name first."""
+        arrays = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, format=_FORMAT, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "State":
+        """Read what `save` wrote. Raises DataError for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if int(file["format"]) != _FORMAT:
+                    raise DataError(f"{path} was written by another version; segment anew")
+                arrays = {name: file[name] for name in cls.__dataclass_fields__}
+        except DataError:
+            raise
+        except FileNotFoundError:
+            raise DataError(f"no {path}; it is written by 'unveil segment --mode fast'") from None
+        except Exception as error:
+            raise DataError(f"{path} is not a state that Unveil wrote: {error}") from error
+        return cls(**arrays | {"objects": int(arrays["objects"])})
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of a video on the patch grid.
+
+    near: [T, h, w], the object that a patch is of or next to, 0 where none is. share: [T, h, w],
+    0 … 1, how much of the patch is that object's. scores: id → 0 … 1; ids ascend as scores fall.
+    ids: [T, h, w], near where it has most of the patch, else 0 = background.
+    """
+
+    near: Integer[np.ndarray, "t h w"]
+    share: Float[np.ndarray, "t h w"]
+    scores: dict[int, float]
+    ids: Integer[np.ndarray, "t h w"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", np.where(self.share > INSIDE, self.near, 0))

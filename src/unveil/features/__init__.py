@@ -1,0 +1,1 @@
+"""Frames to keys: the frozen backbone, and its weights by name."""

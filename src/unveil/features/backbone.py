@@ -1,0 +1,209 @@
+"""The backbone: a frozen self-supervised ViT that turns frames into attention keys.
+
+A frame's feature is the key vector of every patch in the attention of the last block, heads
+concatenated (design: Ding et al., arXiv 2311.17893, section 3.1). Nothing after those keys is
+computed.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unveil.errors import InputError, WeightsError
+from unveil.features import weights
+from unveil.settings import SIZE
+from unveil.types import Features
+
+Size = int | tuple[int, int]
+
+
+class Backbone:
+    """A frozen ViT on one device, ready to encode frames of any size.
+
+    name: a name of `unveil.features.weights.TABLE`, a hub id or a local folder; fetched if need be.
+    device: cpu, cuda, cuda:1, mps; chosen if None. dtype: bf16 where the processor gains from
+    it, if None.
+
+    Raises WeightsError when weights are missing, broken, or not exactly those of the model.
+    """
+
+    def __init__(
+        self,
+        name: str = weights.DEFAULT,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.name = name
+        self.device = pick_device(device)
+        self.dtype = dtype or pick_dtype(self.device)
+        row = weights.TABLE.get(name)
+        self._model = _load(name).to(self.device, self.dtype)
+        self._last = _keep_only_keys_of_last_layer(self._model)
+        config = self._model.config
+        self.patch: int = config.patch_size
+        self.channels: int = config.hidden_size
+        self._heads: int = config.num_attention_heads
+        self._prefix = 1 + getattr(config, "num_register_tokens", 0)
+        mean, std = (row.mean, row.std) if row else (weights.IMAGENET_MEAN, weights.IMAGENET_STD)
+        self._mean = torch.tensor(mean, device=self.device)[:, None, None] * 255
+        self._std = torch.tensor(std, device=self.device)[:, None, None] * 255
+        # ViT of the first DINO interpolates its position grid on request only; the others always.
+        self._options = {"interpolate_pos_encoding": True} if config.model_type == "vit" else {}
+
+    def grid(self, height: int, width: int, size: Size = SIZE) -> tuple[int, int]:
+        """Patches down and across for a frame of height x width px.
+
+        size: the short side in px, the aspect kept; or (height, width) in px. Both are rounded
+        down to whole patches. Raises InputError below one patch.
+        """
+        if isinstance(size, tuple):
+            h, w = (s // self.patch for s in size)
+        else:
+            scale = size / min(height, width)
+            # A hair of slack: 480 · (336 / 480) must not become 335.99… and lose a row.
+            h, w = (int(s * scale / self.patch + 1e-6) for s in (height, width))
+        if h < 1 or w < 1:
+            raise InputError(
+                f"size {size} px leaves no whole patch of {self.patch} px; choose more"
+            )
+        return h, w
+
+    @torch.inference_mode()
+    def encode(
+        self, frames: UInt8[np.ndarray, "t H W 3"], size: Size = SIZE, batch: int = 4
+    ) -> Features:
+        """The features of frames, keys in the backbone's dtype, on its device.
+
+        frames: uint8 RGB [T, H, W, 3]. batch: frames a forward pass; peak memory grows with it.
+        """
+        _, height, width, _ = frames.shape
+        h, w = self.grid(height, width, size)
+        parts = [
+            self.encode_pixels(self.prepare(frames[i : i + batch], h, w))
+            for i in range(0, len(frames), batch)
+        ]
+        keys, saliency = (torch.cat(p) for p in zip(*parts, strict=True))
+        return Features(keys, self.patch, saliency)
+
+    def encode_chunks(
+        self, chunks: Iterable[np.ndarray], size: Size = SIZE, batch: int = 4
+    ) -> Iterator[Features]:
+        """Features of one chunk of frames after the other."""
+        return (self.encode(chunk, size, batch) for chunk in chunks)
+
+    def prepare(
+        self, frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int
+    ) -> Float[Tensor, "t 3 H1 W1"]:
+        """Frames resized (bilinear, antialiased) to h x w patches and normalised, fp32."""
+        x = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        size = (h * self.patch, w * self.patch)
+        if x.shape[-2:] != size:
+            # Antialiased resizing of uint8 is many times faster than of floats on a CPU.
+            x = x if self.device.type == "cpu" else x.float()
+            x = F.interpolate(x, size, mode="bilinear", antialias=True)
+        return (x.float() - self._mean) / self._std
+
+    @torch.inference_mode()
+    def encode_pixels(
+        self, pixels: Float[Tensor, "t 3 H1 W1"]
+    ) -> tuple[Float[Tensor, "t h w c"], Float[Tensor, "t h w"]]:
+        """Keys and CLS saliency of frames that `prepare` made; sides are whole patches."""
+        _, _, height, width = pixels.shape
+        h, w = height // self.patch, width // self.patch
+        self._model(pixels.to(self.dtype), **self._options)
+        keys = self._last.keys[:, self._prefix :].unflatten(1, (h, w))
+        return keys, self._saliency().unflatten(1, (h, w))
+
+    @torch.inference_mode()
+    def encode_with_cls(self, pixels: Float[Tensor, "t 3 H1 W1"]) -> Float[Tensor, "t n c"]:
+        """Keys of CLS, then those of the patches row by row, n = 1 + h·w: what training reads."""
+        self._model(pixels.to(self.dtype), **self._options)
+        keys = self._last.keys
+        return torch.cat([keys[:, :1], keys[:, self._prefix :]], 1)
+
+    def _saliency(self) -> Float[Tensor, "t n"]:
+        """Softmax of the CLS query over the patches, mean over heads."""
+        k = self._last.keys[:, self._prefix :].unflatten(-1, (self._heads, -1)).float()
+        q = self._last.cls_query.unflatten(-1, (self._heads, -1)).float()
+        logits = torch.einsum("thd,tnhd->thn", q, k) * k.shape[-1] ** -0.5
+        return logits.softmax(-1).mean(1)
+
+
+class _LastKeys(nn.Module):
+    """Stands in for the last layer: computes its keys and the query of CLS, and nothing more."""
+
+    def __init__(self, norm: nn.Module, k_proj: nn.Linear, q_proj: nn.Linear) -> None:
+        super().__init__()
+        self.norm, self.k_proj, self.q_proj = norm, k_proj, q_proj
+
+    def forward(self, hidden: Tensor, *args: object, **kwargs: object) -> Tensor:
+        x = self.norm(hidden)
+        self.keys = self.k_proj(x)
+        self.cls_query = self.q_proj(x[:, 0])
+        return hidden
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or the best there is. Raises InputError where it is not there."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "mps" if torch.backends.mps.is_available() and device == "cpu" else device
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {str(device)!r} cannot be used here: {reason}") from error
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """Bf16 where the processor computes in it (AMX, AVX-512 BF16, recent GPUs), else fp32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu":
+        can = torch.cpu.get_capabilities()
+        return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
+    return torch.float32
+
+
+def _load(name: str) -> nn.Module:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    folder = weights.pull(name)
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what does not fit is an error of ours, below
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        options = {"add_pooling_layer": False} if config.model_type == "vit" else {}
+        model, info = AutoModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"cannot load backbone {name!r} from {folder}: {error}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[kind]:
+            some = ", ".join(sorted(map(str, info[kind]))[:5])
+            raise WeightsError(
+                f"backbone {name!r} in {folder} does not fit a {config.model_type} model: "
+                f"{len(info[kind])} {kind.replace('_', ' ')} ({some})"
+            )
+    return model.eval().requires_grad_(False)
+
+
+def _keep_only_keys_of_last_layer(model: nn.Module) -> _LastKeys:
+    layers = [m for m in model.modules() if isinstance(m, nn.ModuleList)][-1]
+    last = layers[-1]
+    norm = getattr(last, "norm1", None) or getattr(last, "layernorm_before", None)
+    attention = last.attention
+    layers[-1] = _LastKeys(norm, attention.k_proj, attention.q_proj)
+    return layers[-1]

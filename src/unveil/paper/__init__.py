@@ -1,0 +1,1 @@
+"""The published clustering, alone and readable."""

@@ -1,0 +1,98 @@
+"""The published clustering, exactly: the control for everything that came after.
+
+Source: Ding et al., "Betrayed by Attention", arXiv 2311.17893, section 3.4, and the released
+code. What follows it and what repairs it:
+
+- As published: windows of three frames; each row replaced by the normalised sum of the rows
+  within tau; greedy merging in token order of what lies within tau; merging of all centres the
+  same way until nothing changes; every token to its nearest centre. No positional term, no
+  background, no minimum size.
+- Repaired: an entry that underflowed to 0 has no logarithm, and one such entry turns distances
+  into NaN there. Here 0 · log 0 = 0 and log 0 is that of the smallest normal fp32 number.
+- Repaired: clips of fewer than ten frames had no key frame (`attention.rows.key_frames`), and the
+  last frame was dropped by the data loader.
+
+Cost: quadratic in frames (rows grow with the key frames), cubic in the patches of a frame.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unveil.attention.divergence import symmetric_kl, symmetric_kl_within
+from unveil.attention.rows import Rows
+from unveil.errors import InputError
+from unveil.settings import TAU
+from unveil.types import Clusters
+
+WINDOW = 3
+
+
+@torch.inference_mode()
+def merge(
+    rows: Rows,
+    tau: float = TAU,
+    window: int = WINDOW,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Clusters:
+    """Cluster the attention rows of a video as published.
+
+    rows: distributions, made window by window. tau: symmetric KL in nats, > 0. window: frames
+    of the first level. on_progress: called with windows done and windows in all (two passes).
+    Peak memory: for n tokens a window and M keys, four fp32 matrices n x M and two n x n.
+    Deterministic. Raises InputError for a tau or window that is not positive.
+    """
+    if not tau > 0 or window < 1:
+        raise InputError(f"tau and window must be positive, got tau {tau} and window {window}")
+    starts = range(0, rows.frames, window)
+    report = on_progress or (lambda done, total: None)
+
+    found = []
+    for i, start in enumerate(starts):
+        found.append(_merge_window(_normalise(rows(start, _stop(start, window, rows))), tau))
+        report(i + 1, 2 * len(starts))
+    centres = _merge_until_stable(torch.cat(found), tau)
+
+    labels = []
+    for i, start in enumerate(starts):
+        p = _normalise(rows(start, _stop(start, window, rows)))
+        labels.append(symmetric_kl(centres, p).argmin(0))
+        report(len(starts) + i + 1, 2 * len(starts))
+    return Clusters(torch.cat(labels).unflatten(0, (rows.frames, rows.h, rows.w)), centres)
+
+
+def _normalise(p: Tensor) -> Tensor:
+    return p / p.sum(-1, keepdim=True)
+
+
+def _stop(start: int, window: int, rows: Rows) -> int:
+    return min(start + window, rows.frames)
+
+
+def _merge_window(p: Float[Tensor, "n m"], tau: float) -> Float[Tensor, "k m"]:
+    near = (symmetric_kl_within(p) <= tau).to(p.dtype)
+    smoothed = _normalise(near @ p)
+    return _merge_greedily(smoothed, symmetric_kl_within(smoothed) <= tau)
+
+
+def _merge_until_stable(centres: Float[Tensor, "n m"], tau: float) -> Float[Tensor, "k m"]:
+    while True:
+        merged = _merge_greedily(centres, symmetric_kl_within(centres) <= tau)
+        if len(merged) == len(centres):
+            return merged
+        centres = merged
+
+
+def _merge_greedily(p: Float[Tensor, "n m"], near: Bool[Tensor, "n n"]) -> Float[Tensor, "k m"]:
+    """In order, each row that is still free founds a centre: the mean of the free rows near it."""
+    near, free = near.cpu(), torch.ones(len(p), dtype=torch.bool)
+    centres = []
+    for i in range(len(p)):
+        if free[i]:
+            # A row is near itself, also where rounding says otherwise: else it would stay free.
+            members = (near[i] & free).index_fill_(0, torch.tensor(i), True)
+            centres.append(p[members.to(p.device)].mean(0))
+            free &= ~members
+    return torch.stack(centres)

@@ -1,0 +1,125 @@
+"""A result folder that appears whole or not at all."""
+
+import errno
+import json
+import os
+import shutil
+import weakref
+from pathlib import Path
+
+from unveil.errors import OutputError
+from unveil.files import output_errors
+
+RUN = "run.json"
+OUTPUT = "output"  # the entry of run.json that tells which files belong to the result
+
+
+class ResultFolder:
+    """A temporary folder beside `out` that commit renames to `out`.
+
+    Where `out` holds an earlier result it is replaced, in two renames; anything else in the way
+    is an OutputError. Leaving the block without a commit removes the folder and what was created
+    for it.
+
+        with ResultFolder(Path("out/dog")) as result:
+            (result.path / "masks").mkdir()
+            result.commit()
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out).expanduser().absolute()
+        if self.out.is_symlink():
+            self.out = self.out.resolve()
+        self.path: Path | None = None
+        check_out(self.out)
+
+    def __enter__(self) -> "ResultFolder":
+        parent = self.out.parent
+        with output_errors(self.out):
+            missing = [p for p in (parent, *parent.parents) if not p.exists()]
+            self.path = _free(parent, f".{self.out.name}.partial-{os.getpid()}")
+            # Also at the end of a program that Ctrl-C reached before the block was entered.
+            self._remove = weakref.finalize(self, _remove, self.path, missing)
+            parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._remove()
+
+    def commit(self) -> Path:
+        """Put the folder in its place and return that place."""
+        check_out(self.out)
+        with output_errors(self.out):
+            old = None
+            if self.out.exists():
+                old = _free(self.out.parent, f".{self.out.name}.old-{os.getpid()}")
+                self.out.rename(old)
+            try:
+                self.path.rename(self.out)
+            except BaseException:
+                if old is not None:
+                    old.rename(self.out)
+                raise
+            self._remove.detach()
+            self.path = None
+            if old is not None:
+                shutil.rmtree(old, ignore_errors=True)
+        return self.out
+
+
+def check_out(out: str | Path) -> None:
+    """Raise OutputError unless a result may be put at `out`; call it before the work begins.
+
+    It may be put where nothing is, in an empty folder, and over a result of Unveil to which
+    nobody added files.
+    """
+    out = Path(out).expanduser()
+    with output_errors(out):
+        if not out.exists():
+            _check_parent(out.absolute())
+            return
+        if not out.is_dir():
+            raise OutputError(f"{out} is a file: choose a folder with --out")
+        if not out.absolute().name or out.resolve() == Path.cwd():
+            raise OutputError(f"{out} cannot be replaced by a result: choose a folder inside it")
+        entries = {p.name for p in out.iterdir()}
+        if not os.access(out.resolve().parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "permission denied")
+    foreign = sorted(entries - _files_of_result(out / RUN))
+    if foreign:
+        raise OutputError(
+            f"{out} holds files that are not from Unveil ({', '.join(foreign[:3])}"
+            f"{', …' if len(foreign) > 3 else ''}): choose another folder with --out, or remove it"
+        )
+
+
+def _check_parent(out: Path) -> None:
+    parent = next(p for p in out.parents if p.exists())
+    if not parent.is_dir():
+        raise OutputError(f"{out} cannot be created, {parent} is a file: choose another --out")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "permission denied")
+
+
+def _files_of_result(run: Path) -> set[str]:
+    """The files that a run.json of Unveil lists as its own; none where it is not one."""
+    try:
+        return set(json.loads(run.read_text())[OUTPUT]["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _remove(folder: Path, parents: list[Path]) -> None:
+    """Remove a folder, and the parents that were made for it unless something else is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in parents:
+        try:
+            parent.rmdir()
+        except OSError:
+            return
+
+
+def _free(parent: Path, name: str) -> Path:
+    names = (parent / (name if n == 0 else f"{name}-{n}") for n in range(1000))
+    return next(p for p in names if not p.exists())

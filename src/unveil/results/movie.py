@@ -1,0 +1,84 @@
+"""A movie of painted frames, H.264 in mp4, at the exact rate of its source."""
+
+from contextlib import suppress
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from unveil.results.overlay import index_with_lines, tables
+
+# One thread: x264's bytes depend on how many threads it has, and results must not. The preset
+# takes 2.5 ms for a frame of 854x480; `superfast` takes 7 ms and saves a third of the file.
+_X264 = {"preset": "ultrafast", "crf": "22", "threads": "1"}
+_BT601 = {"colorspace": "smpte170m", "color_primaries": "smpte170m", "color_trc": "smpte170m"}
+_CLOCK = 2**31 - 1  # FFmpeg keeps a rate as two 32-bit integers
+
+
+class Movie:
+    """Paints frames and writes them to an mp4 file as they come; close it, or it cannot be played.
+
+    It paints as `paint` does, but on the planes that the encoder wants: half the bytes, a third
+    of the time. Every player's H.264 has even sides, so an odd side repeats its last line.
+    """
+
+    def __init__(
+        self, path: Path, fps: Fraction, height: int, width: int, alpha: float = 0.5
+    ) -> None:
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        rate = fps.limit_denominator(_CLOCK // max(1, int(fps) + 1))
+        self._stream = self._container.add_stream("libx264", rate=rate, options=_X264 | _BT601)
+        self._odd = (height % 2, width % 2)
+        self._stream.height, self._stream.width = height + self._odd[0], width + self._odd[1]
+        self._stream.pix_fmt = "yuv420p"
+        self._convert = VideoReformatter()
+        self._kept, self._paint = _plane_tables(alpha)
+        self._count = 0
+
+    def write(self, frame: np.ndarray, labels: np.ndarray) -> None:
+        """Append a frame, uint8 [H, W, 3] RGB, under its labels, uint8 or uint16 [H, W]."""
+        index = index_with_lines(labels)
+        if any(self._odd):
+            sides = (0, self._odd[0]), (0, self._odd[1])
+            frame = np.pad(frame, (*sides, (0, 0)), mode="edge")
+            index = np.pad(index, sides, mode="edge")
+        picture = self._yuv(np.ascontiguousarray(frame))
+        half = np.ascontiguousarray(index[::2, ::2])
+        for plane, ids, paint in zip(picture.planes, (index, half, half), self._paint, strict=True):
+            pixels = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            pixels = pixels[:, : plane.width]
+            mixed = np.take(self._kept, ids, mode="clip")  # any id is in range; clip is faster
+            mixed *= pixels
+            mixed += np.take(paint, ids, mode="clip")
+            mixed >>= 8
+            pixels[...] = mixed
+        picture.pts, self._count = self._count, self._count + 1
+        self._container.mux(self._stream.encode(picture))
+
+    def close(self) -> None:
+        """Write what the encoder still holds and the index."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def abandon(self) -> None:
+        """Let go of the file without completing it."""
+        with suppress(av.FFmpegError, OSError):  # a full disk may be why it is abandoned
+            self._container.close()
+
+    def _yuv(self, frame: np.ndarray) -> av.VideoFrame:
+        rgb = av.VideoFrame.from_ndarray(frame, "rgb24")
+        return self._convert.reformat(rgb, format="yuv420p", dst_colorspace="itu601")
+
+
+@cache
+def _plane_tables(alpha: float) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """For each palette entry, in 256ths: what a pixel keeps, and what Y, U and V gain."""
+    strength, colours = tables(alpha, 1.0)
+    added = np.round(strength * (256 / 255)).astype(np.uint16)
+    swatches = np.repeat(np.repeat(colours[None], 2, axis=1), 2, axis=0)  # 2x2 px a colour
+    rgb = av.VideoFrame.from_ndarray(swatches, "rgb24")
+    yuv = VideoReformatter().reformat(rgb, format="yuv444p", dst_colorspace="itu601").to_ndarray()
+    return 256 - added, tuple(plane[0, ::2] * added for plane in yuv)

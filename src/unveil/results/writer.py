@@ -1,0 +1,240 @@
+"""Results out: one folder a video, written frame by frame, there only when it is complete.
+
+out/
+├── masks/00000.png …   ids as DAVIS palette PNGs, named after the frames
+├── overlay.mp4         the objects over the frames, at the source's rate
+├── objects.json        YouTube-VIS layout: run lengths, areas, boxes, a score an object
+├── contact.png         a row of frames over a row of segmentations
+├── state.npz           the merge tree, for a new cut (fast mode)
+└── run.json            settings, versions, seconds a stage, and which files belong here
+"""
+
+import json
+import logging
+import math
+import zlib
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from unveil.errors import InputError
+from unveil.fast.state import State
+from unveil.files import output_errors
+from unveil.results import coco as objects
+from unveil.results.contact import ContactSheet
+from unveil.results.folder import OUTPUT, RUN, ResultFolder
+from unveil.results.movie import Movie
+from unveil.results.palette import davis_palette
+
+log = logging.getLogger(__name__)
+
+STATE = "state.npz"
+_PALETTE_IDS = 255  # a palette has no room for more
+_PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}  # as small as level 6 on flat masks
+_AHEAD = 2  # chunks that may wait to be written; more would only cost memory
+
+
+class Writer:
+    """Writes the result of one video as its chunks come; the folder appears on finish.
+
+    Writing happens in a thread of its own, so that the caller computes on meanwhile: arrays that
+    were passed to write must not be changed afterwards. Whatever ends the block before finish
+    (an error, Ctrl-C) removes everything that was written.
+
+        with Writer("out/dog", name="dog", fps=Fraction(24), height=480, width=854) as writer:
+            for frames, labels, names in chunks:
+                writer.write(frames, labels, names)
+            writer.finish(scores={1: 0.9}, run={"seed": 0})
+
+    Raises OutputError where `out` cannot be written or holds something else.
+    """
+
+    def __init__(
+        self, out: str | Path, *, name: str, fps: Fraction, height: int, width: int
+    ) -> None:
+        self._folder = ResultFolder(out)
+        self.name, self.fps, self.height, self.width = name, fps, height, width
+        self._names: list[str] = []
+        self._masks: dict[int, dict[int, objects.Mask]] = defaultdict(dict)
+        self._movie: Movie | None = None
+        self._sheet = ContactSheet(name)
+        self._pictures: bool | None = None
+        self._deep = False
+
+    @property
+    def path(self) -> Path:
+        """The temporary folder; further files may be put here before finish."""
+        return self._folder.path
+
+    def __enter__(self) -> "Writer":
+        self._folder.__enter__()
+        with output_errors(self._folder.out), self._removed_on_error():
+            (self.path / "masks").mkdir()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="unveil-writer")
+        self._pending: deque[Future[None]] = deque()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._movie is not None:
+            self._movie.abandon()
+        self._folder.__exit__(*exc)
+
+    def write(
+        self, frames: np.ndarray | None, labels: np.ndarray, frame_names: Sequence[str]
+    ) -> None:
+        """Append frames and their labels.
+
+        Args:
+            frames: uint8 [t, H, W, 3] RGB, or None to write no pictures.
+            labels: uint8 or uint16 [t, H, W], 0 is background.
+            frame_names: t names, after which the masks are named.
+        """
+        self._check(frames, labels, frame_names)
+        first = len(self._names)
+        self._names.extend(frame_names)
+        if len(self._pending) == _AHEAD:
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(self._write, frames, labels, first))
+
+    def keep(self, state: State) -> None:
+        """Put what a new cut needs beside the masks."""
+        with output_errors(self._folder.out):
+            state.save(self.path / STATE)
+
+    def finish(self, scores: Mapping[int, float], run: Mapping[str, Any]) -> Path:
+        """Complete the folder and put it in its place.
+
+        Args:
+            scores: id → score in 0 … 1, for every id in the labels.
+            run: what run.json shall hold.
+        """
+        while self._pending:
+            self._pending.popleft().result()
+        if not self._names:
+            raise InputError(f"{self.name}: no frame was written, so there is no result")
+        self._check_scores(scores)
+        with output_errors(self._folder.out):
+            if self._deep:
+                for name in self._names:
+                    _deepen(self.path / "masks" / f"{name}.png")
+            if self._movie is not None:
+                self._movie.close()
+                self._movie = None
+                sheet = self._sheet.draw({i: scores[i] for i in self._masks})
+                sheet.save(self.path / "contact.png", compress_level=1)
+            _write_json(self.path / "objects.json", self._objects(scores))
+            _write_json(self.path / RUN, self._run(run), indent=2)
+            return self._folder.commit()
+
+    def _write(self, frames: np.ndarray | None, labels: np.ndarray, first: int) -> None:
+        with output_errors(self._folder.out):
+            for i, image in enumerate(labels):
+                _write_mask(self.path / "masks" / f"{self._names[first + i]}.png", image)
+                for id, mask in objects.encode(image).items():
+                    self._masks[id][first + i] = mask
+                if frames is not None:
+                    if self._movie is None:
+                        path = self.path / "overlay.mp4"
+                        self._movie = Movie(path, self.fps, self.height, self.width)
+                    self._movie.write(frames[i], image)
+                    self._sheet.add(frames[i], image)
+            self._deep |= bool(labels.max() > _PALETTE_IDS)
+
+    def _check(self, frames, labels, frame_names: Sequence[str]) -> None:
+        t, size = len(labels), (self.height, self.width)
+        if labels.dtype not in (np.uint8, np.uint16) or labels.shape != (t, *size) or t == 0:
+            raise InputError(
+                f"labels: expected uint8 or uint16 [t, {size[0]}, {size[1]}], got "
+                f"{labels.dtype} {list(labels.shape)}"
+            )
+        if frames is not None and (frames.dtype != np.uint8 or frames.shape != (t, *size, 3)):
+            raise InputError(
+                f"frames: expected uint8 {[t, *size, 3]}, got {frames.dtype} {list(frames.shape)}"
+            )
+        if self._pictures not in (None, frames is not None):
+            raise InputError("frames: expected with every chunk or with none")
+        self._pictures = frames is not None
+        if len(frame_names) != t:
+            raise InputError(f"frame_names: expected {t} names, got {len(frame_names)}")
+        taken = set(self._names)
+        for name in frame_names:
+            if name in taken or not name or "/" in name or "\\" in name or "\0" in name:
+                raise InputError(f"frame name {name!r} cannot name a mask, or is there twice")
+            taken.add(name)
+
+    def _check_scores(self, scores: Mapping[int, float]) -> None:
+        unscored = sorted(set(self._masks) - set(scores))
+        if unscored:
+            raise InputError(f"scores: expected one for every id, got none for {unscored}")
+        for id, score in scores.items():
+            if not 0 <= score <= 1 or math.isnan(score):
+                raise InputError(f"score of object {id}: expected 0 … 1, got {score}")
+
+    def _objects(self, scores: Mapping[int, float]) -> dict[str, Any]:
+        return objects.youtube_vis(
+            self._masks,
+            scores,
+            name=self.name,
+            fps=self.fps,
+            height=self.height,
+            width=self.width,
+            frame_names=self._names,
+        )
+
+    def _run(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        output = {
+            "files": sorted({p.name for p in self.path.iterdir()} | {RUN}),
+            "masks": "16-bit greyscale PNG" if self._deep else "palette PNG",
+            "name": self.name,
+            "fps": str(self.fps),
+            "frames": len(self._names),
+            "height": self.height,
+            "width": self.width,
+            "objects": len(self._masks),
+        }
+        return {**run, OUTPUT: output}
+
+    @contextmanager
+    def _removed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._folder.__exit__()
+            raise
+
+
+def _write_mask(path: Path, labels: np.ndarray) -> None:
+    if labels.dtype == np.uint16 and labels.max() > _PALETTE_IDS:
+        image = Image.fromarray(labels)
+    else:
+        image = Image.fromarray(labels.astype(np.uint8, copy=False))
+        image.putpalette(davis_palette().tobytes())
+    image.save(path, **_PNG)
+
+
+def _deepen(path: Path) -> None:
+    """Rewrite a palette PNG with 16 bits a pixel, as the other masks of its video have."""
+    with Image.open(path) as image:
+        if image.mode != "P":
+            return
+        labels = np.array(image).astype(np.uint16)
+    Image.fromarray(labels).save(path, **_PNG)
+
+
+def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(content, indent=indent, separators=separators, sort_keys=True, default=_plain)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers as numbers; paths, fractions and the like as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)

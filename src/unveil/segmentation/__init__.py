@@ -1,0 +1,1 @@
+"""Where the stages meet: a video in, its objects out."""

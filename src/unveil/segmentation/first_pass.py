@@ -1,0 +1,127 @@
+"""The first pass over a video: features in, chunk by chunk, and at the end what is in it.
+
+finder = FastFinder()
+for frames in video.chunks(16):
+    finder.add(backbone.encode(frames), frames)
+found = finder.finish()
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from unveil.attention.block import Block
+from unveil.attention.rows import block_rows, cosine_rows
+from unveil.errors import InputError
+from unveil.fast.describe import describe, find
+from unveil.fast.groups import Grouper
+from unveil.fast.state import State
+from unveil.paper.clustering import merge
+from unveil.progress import Progress, silent
+from unveil.settings import KEY_EVERY, TAU, Settings
+from unveil.types import Clusters, Features
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the first pass found.
+
+    ids: [T, h, w], the object that a patch is of or next to, 0 where none is. scores: id → 0 … 1.
+    share: [T, h, w], how much of a patch is that object's; None where all is. state: what a new
+    cut needs, where the mode keeps a tree.
+    """
+
+    ids: np.ndarray
+    scores: dict[int, float]
+    share: np.ndarray | None = None
+    state: State | None = None
+
+
+@dataclass
+class FastFinder:
+    """The default mode, see `unveil.fast.describe`; features are let go of at once."""
+
+    settings: Settings = field(default_factory=Settings)
+    block: Block | None = None
+    _grouper: Grouper = field(default_factory=Grouper, repr=False)
+
+    def add(self, features: Features, frames: np.ndarray) -> None:
+        """Take the features of the next frames [t, H, W, 3]."""
+        self._grouper.add(features, frames)
+
+    def finish(self, report: Progress = silent) -> Found:
+        """What all frames taken show. Raises InputError when there were none."""
+        report("clustering", 0, 1)
+        state = describe(self._grouper.finish(), self.block, seed=self.settings.seed)
+        s = self.settings
+        found = cut(state, s.objects, s.granularity, s.keep_background)
+        report("clustering", 1, 1)
+        return found
+
+
+@dataclass
+class PaperFinder:
+    """The published clustering, see `unveil.paper.clustering`; it needs all features at once."""
+
+    settings: Settings = field(default_factory=lambda: Settings(mode="paper"))
+    block: Block | None = None
+    _parts: list[Features] = field(default_factory=list, repr=False)
+
+    def add(self, features: Features, frames: np.ndarray) -> None:
+        """Take the features of the next frames; the frames say nothing here."""
+        self._parts.append(features)
+
+    def finish(self, report: Progress = silent) -> Found:
+        """The clusters of all frames taken. Raises InputError when there were none."""
+        if not self._parts:
+            raise InputError("no frames to cluster")
+        features = Features(
+            torch.cat([part.keys for part in self._parts]),
+            self._parts[0].patch,
+            torch.cat([part.saliency for part in self._parts]),
+        )
+        every = self.settings.key_every or KEY_EVERY
+        if self.block is None:
+            rows = cosine_rows(features, every)
+        else:
+            rows = block_rows(features, self.block, every)
+        clusters = merge(
+            rows,
+            self.settings.tau or TAU,
+            on_progress=lambda done, total: report("clustering", done, total),
+        )
+        return rank(clusters, features)
+
+
+def cut(
+    state: State, objects: int | None, granularity: float | None, keep_background: bool
+) -> Found:
+    """The objects of a state by wishes as `fast.find` takes them, in milliseconds."""
+    found = find(state, objects, granularity, keep_background)
+    return Found(found.near, found.scores, found.share, state)
+
+
+def rank(clusters: Clusters, features: Features) -> Found:
+    """Clusters as ids 1 … K, the most salient first.
+
+    The published method has no background and ranks nothing. The score is the backbone's own
+    attention: s / (1 + s) with s the mean CLS attention of a cluster's patches over that of all.
+    """
+    t, h, w = clusters.labels.shape
+    flat = clusters.labels.flatten().cpu()
+    saliency = features.saliency.float().flatten().cpu() * (h * w)
+    # A centre that won no token is no cluster.
+    present, flat = flat.unique(return_inverse=True)
+    k = len(present)
+    counts = torch.bincount(flat, minlength=k)
+    means = torch.zeros(k).index_add_(0, flat, saliency) / counts
+    order = means.argsort(descending=True, stable=True)
+    ids = torch.empty(k, dtype=torch.long)
+    ids[order] = torch.arange(1, k + 1)
+    dtype = np.uint8 if k <= np.iinfo(np.uint8).max else np.uint16
+    scores = (means / (1 + means))[order].tolist()
+    return Found(
+        ids[flat].reshape(t, h, w).numpy().astype(dtype),
+        {i + 1: round(score, 4) for i, score in enumerate(scores)},
+    )

@@ -1,0 +1,144 @@
+"""The objects of a video, one label a pixel: what the main job returns."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unveil.errors import InputError
+from unveil.fast.state import State
+from unveil.results.overlay import overlay
+from unveil.results.writer import Writer
+from unveil.segmentation import refine
+from unveil.segmentation.first_pass import cut
+from unveil.settings import cut_wishes
+from unveil.types import require
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object of a segmentation: its id, its score in 0 … 1, its masks bool [T, H, W]."""
+
+    id: int
+    score: float
+    masks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The objects of a video, one label a pixel.
+
+    labels: uint8 or uint16 [T, H, W]; 0 is background, any other number an object's id, the same
+    in every frame. scores: id → score in 0 … 1. frames: uint8 [T, H, W, 3] the labels belong to,
+    for pictures; None where they were not kept. run: settings, versions and seconds a stage.
+    state: what `recut` needs, an `unveil.fast.state.State`; None where there is none.
+    """
+
+    labels: np.ndarray
+    scores: Mapping[int, float]
+    fps: Fraction = Fraction(24)
+    name: str = "video"
+    frame_names: tuple[str, ...] = ()
+    frames: np.ndarray | None = None
+    run: Mapping[str, Any] = field(default_factory=dict)
+    state: State | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        x = self.labels
+        shape = f"{x.dtype} {list(x.shape)}"
+        require(
+            x.ndim == 3 and x.dtype in (np.uint8, np.uint16),
+            "labels",
+            "uint8 or uint16 [T, H, W]",
+            shape,
+        )
+        if not self.frame_names:
+            object.__setattr__(self, "frame_names", tuple(f"{i:05d}" for i in range(len(x))))
+        require(len(self.frame_names) == len(x), "frame_names", f"{len(x)} names", self.frame_names)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids of all objects, ascending; never 0."""
+        return tuple(sorted(self.scores))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Object]:
+        return (Object(i, self.scores[i], self.masks(i)) for i in self.ids)
+
+    def masks(self, id: int) -> np.ndarray:
+        """The masks of one object, bool [T, H, W]. Raises InputError for an id it does not have."""
+        if id not in self.scores:
+            raise InputError(f"no object {id}: this segmentation has {list(self.ids)}")
+        return self.labels == id
+
+    def save(self, out: str | Path) -> Path:
+        """Write masks, pictures, objects.json, state.npz and run.json; return the folder."""
+        return _save(self, out)
+
+    def recut(
+        self,
+        objects: int | None = None,
+        granularity: float | None = None,
+        keep_background: bool = False,
+    ) -> "Segmentation":
+        """The same video cut into other objects, without computing its features again.
+
+        Arguments as in `unveil.Settings`. Raises InputError where they contradict, and where this
+        segmentation kept no merge tree or no frames.
+        """
+        return _recut(self, objects, granularity, keep_background)
+
+    def overlay(self, alpha: float = 0.5) -> np.ndarray:
+        """The frames with the objects painted over them, uint8 [T, H, W, 3]."""
+        if self.frames is None:
+            raise InputError("this segmentation kept no frames to paint on")
+        return overlay(self.frames, self.labels, alpha)
+
+
+_CHUNK = 16  # frames at a time when a whole segmentation is saved
+
+
+def _save(segmentation: Segmentation, out: str | Path) -> Path:
+    """Write masks, overlay.mp4, objects.json, contact.png and run.json; return the folder.
+
+    Without frames there are no pictures. Raises OutputError where `out` cannot be written.
+    """
+    s = segmentation
+    t, h, w = s.labels.shape
+    if s.frames is None:
+        log.warning("%s kept no frames: no overlay.mp4 and no contact.png", s.name)
+    with Writer(out, name=s.name, fps=s.fps, height=h, width=w) as writer:
+        for i in range(0, t, _CHUNK):
+            part = slice(i, i + _CHUNK)
+            frames = None if s.frames is None else s.frames[part]
+            writer.write(frames, s.labels[part], s.frame_names[part])
+        if s.state is not None:
+            writer.keep(s.state)
+        return writer.finish(s.scores, s.run)
+
+
+def _recut(
+    segmentation: Segmentation,
+    objects: int | None = None,
+    granularity: float | None = None,
+    keep_background: bool = False,
+) -> Segmentation:
+    """The same for a segmentation in memory. Raises InputError without a state or frames."""
+    s = segmentation
+    wishes = cut_wishes(objects, granularity, keep_background)
+    if s.state is None or s.frames is None:
+        lacks = "merge tree (only fast mode keeps one)" if s.state is None else "frames"
+        raise InputError(f"{s.name} cannot be cut anew: this segmentation kept no {lacks}")
+    found = cut(s.state, **wishes)
+    run = dict(s.run) | {"objects": len(found.scores), "recut": True}
+    run["settings"] = {**run.get("settings", {}), **wishes}
+    labels = refine.sharpen(found.ids, found.share, s.frames)
+    return replace(s, labels=labels, scores=found.scores, run=run)

@@ -1,0 +1,203 @@
+"""The one place where the stages meet: a video in, its objects out.
+
+    segmentation = Segmenter()("dog.mp4")
+    segmentation.save("out/dog")
+
+A video is passed over twice, so that its frames never have to be kept: once to see what is in
+it, once to paint what was found at full resolution.
+"""
+
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unveil.attention.block_file import calibrated_tau, load_block, shipped_block
+from unveil.errors import InputError
+from unveil.features.backbone import Backbone
+from unveil.progress import Progress, silent
+from unveil.results.writer import Writer
+from unveil.segmentation import refine
+from unveil.segmentation.first_pass import FastFinder, Found, PaperFinder
+from unveil.segmentation.second_pass import paint, write
+from unveil.segmentation.segmentation import Segmentation
+from unveil.segmentation.stream import Stream, in_blocks
+from unveil.settings import Settings
+from unveil.timing import Clock, peak_memory_mb
+from unveil.video.prefetch import ahead, frames_at_once
+from unveil.video.source import Source, Video, open_video
+
+FINDERS = {"fast": FastFinder, "paper": PaperFinder}
+
+
+class Segmenter:
+    """Keeps the models loaded, for one video after the other.
+
+    Settings are given as keywords, see `unveil.settings.Settings`: `Segmenter(size=480)`.
+    Raises WeightsError for weights that are missing or do not fit, InputError for a device that
+    is not there.
+    """
+
+    def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
+        try:
+            self.settings = replace(settings or Settings(), **changes)
+        except TypeError as error:
+            raise InputError(f"no such setting: {str(error).split()[-1]}") from None
+        s = self.settings
+        dtype = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}[s.precision]
+        self.backbone = Backbone(s.backbone, s.device, dtype)
+        self._block = None
+        if s.rows == "block":
+            self._block = load_block(s.block, s.backbone, self.backbone.channels)
+        if s.tau == "calibrated":
+            tau = calibrated_tau(s.block or shipped_block(s.backbone))
+            self.settings = replace(s, tau=tau)
+
+    def __call__(
+        self,
+        source: Source,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        stride: int = 1,
+        on_progress: Progress | None = None,
+    ) -> Segmentation:
+        """Segment a video and keep the result, and its frames, in memory.
+
+        source, start, end (seconds), stride: as `unveil.video.source.open_video` takes them.
+        """
+        span = {"start": start, "end": end, "stride": stride}
+        video, clock, report = open_video(source, **span), Clock(), on_progress or silent
+        found = self._look(video, clock, report)
+        painted = paint(video, found, self.settings.chunk, clock, report)
+        frames, labels = zip(*painted, strict=True)
+        return Segmentation(
+            labels=np.concatenate(labels),
+            scores=found.scores,
+            fps=video.fps,
+            name=video.name,
+            frame_names=video.frame_names,
+            frames=np.concatenate(frames),
+            run=self._run(video, found, clock, source, span),
+            state=found.state,
+        )
+
+    def segment_to(
+        self,
+        source: Source,
+        out: Path,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        stride: int = 1,
+        on_progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Segment a video straight into a folder of results, a chunk of frames at a time.
+
+        Returns what `run.json` says. Raises OutputError where the folder cannot be written;
+        nothing half-written is left behind.
+        """
+        span = {"start": start, "end": end, "stride": stride}
+        video, clock, report = open_video(source, **span), Clock(), on_progress or silent
+        shape = {"height": video.height, "width": video.width}
+        with Writer(Path(out), name=video.name, fps=video.fps, **shape) as writer:
+            found = self._look(video, clock, report)
+            write(writer, video, found, self.settings.chunk, clock, report)
+            run = self._run(video, found, clock, source, span)
+            writer.finish(found.scores, run)
+        return run
+
+    def stream(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Label frames while they come, for as long as they come (fast mode).
+
+        frames: uint8 RGB, single ones [H, W, 3] or chunks [t, H, W, 3], of one size. Yields
+        frames [t, H, W, 3] in their order and their labels [t, H, W], at most 23 frames late;
+        how the frames were chunked changes nothing. Ids last. Memory is bounded, see
+        `unveil.segmentation.stream`.
+
+            for frames, labels in Segmenter().stream(camera):
+                show(unveil.results.overlay.overlay(frames, labels))
+
+        Raises InputError in paper mode, and for what is no frame or of another size.
+        """
+        s = self.settings
+        if s.mode != "fast":
+            raise InputError(f"{s.mode} mode needs the whole video at once: stream in fast mode")
+        stream = Stream(
+            self._block,
+            seed=s.seed,
+            objects=s.objects,
+            granularity=s.granularity,
+            keep_background=s.keep_background,
+        )
+        return self._stream(stream, in_blocks(frames))
+
+    def _stream(
+        self, stream: Stream, blocks: Iterator[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for block in blocks:
+            features = self.backbone.encode(block, self.settings.size)
+            for labelled in stream.add(features, block):
+                yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
+        for labelled in stream.flush():
+            yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
+
+    def _look(self, video: Video, clock: Clock, report: Progress) -> Found:
+        """The first pass: what is in the video."""
+        finder = FINDERS[self.settings.mode](self.settings, self._block)
+        done = 0
+        chunk = frames_at_once(self.settings.chunk, video.height, video.width)
+        for frames in clock.each("decode", ahead(video.chunks(chunk))):
+            with clock("backbone"):
+                features = self.backbone.encode(frames, self.settings.size)
+            with clock("clustering"):
+                finder.add(features, frames)
+            done += len(frames)
+            report("backbone", done, video.estimate)
+        report("backbone", done, done)
+        with clock("clustering"):
+            return finder.finish(report)
+
+    def _run(
+        self, video: Video, found: Found, clock: Clock, source: Source, span: dict[str, Any]
+    ) -> dict[str, Any]:
+        t, h, w = found.ids.shape
+        of_path = isinstance(source, str | Path)
+        return {
+            "unveil": version("unveil"),
+            "settings": self.settings.plain(),
+            "video": {
+                "name": video.name,
+                "frames": t,
+                "height": video.height,
+                "width": video.width,
+                "fps": str(video.fps),
+                "source": str(Path(source).expanduser().absolute()) if of_path else None,
+                **span,
+            },
+            "warnings": list(video.warnings),
+            "grid": [h, w],
+            "objects": len(found.scores),
+            "seconds": {k: round(v, 3) for k, v in clock.seconds.items()},
+            "peak_memory_mb": peak_memory_mb(),
+            "device": str(self.backbone.device),
+            "precision": str(self.backbone.dtype).removeprefix("torch."),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        }
+
+
+def segment(source: Source, **options: Any) -> Segmentation:
+    """Segment one video: `unveil.segment("dog.mp4").save("out/dog")`.
+
+    options: `start`, `end` (seconds), `stride`, `on_progress`, and any of
+    `unveil.settings.Settings`. For many videos, keep a `Segmenter`.
+    """
+    of_video = {"start", "end", "stride", "on_progress"} & set(options)
+    call = {name: options.pop(name) for name in of_video}
+    return Segmenter(**options)(source, **call)

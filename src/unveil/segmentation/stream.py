@@ -1,0 +1,188 @@
+"""Objects of a video that never ends: labels with a bounded delay, ids that last.
+
+    stream = Stream()
+    for frames in chunks:
+        for labelled in stream.add(backbone.encode(frames), frames):
+            ...                                  # at most `delay` frames late
+    for labelled in stream.flush(): ...
+
+Every block of frames is cut together with the blocks before it, as many as memory holds, and the
+pieces take the ids that the shared past already has. A piece without a past takes the id of an
+object that is gone and looked like it, or a new one.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.attention.block import Block
+from unveil.errors import InputError
+from unveil.fast.describe import describe, find
+from unveil.fast.groups import BLOCK, Grouper, Groups, join
+from unveil.fast.state import INSIDE, Objects
+from unveil.types import Features
+
+WARM_UP = 3
+"""Blocks seen before the first label is given."""
+MEMORY = 32
+"""Blocks cut together: 256 frames."""
+ALIKE = 0.6
+"""Cosine of centred mean keys from which a piece is an object that was gone."""
+MAX_ID = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Frames that are decided: near and share as `Objects` has them, with ids that last."""
+
+    frames: UInt8[np.ndarray, "t H W 3"]
+    near: Integer[np.ndarray, "t h w"]
+    share: Float[np.ndarray, "t h w"]
+
+    @property
+    def ids(self) -> Integer[np.ndarray, "t h w"]:
+        """The object of every patch, 0 = background."""
+        return np.where(self.share > INSIDE, self.near, 0)
+
+    @property
+    def patches(self) -> tuple[np.ndarray, np.ndarray]:
+        """What `refine.sharpen` takes."""
+        return self.near, self.share
+
+
+@dataclass
+class Stream:
+    """Keeps what has been seen, and labels what comes.
+
+    attention: the trained block, or None for cosine rows. warm_up, memory: in blocks of eight
+    frames. seed, objects, granularity, keep_background: as `fast.describe.describe` and `find` take
+    them, for each window. Memory is bounded by `memory` blocks, and one key an object ever seen.
+    The answer does not depend on the chunks that frames come in.
+    """
+
+    attention: Block | None = None
+    warm_up: int = WARM_UP
+    memory: int = MEMORY
+    seed: int = 0
+    objects: int | None = None
+    granularity: float | None = None
+    keep_background: bool = False
+    _grouper: Grouper = field(default_factory=Grouper, repr=False)
+    _frames: deque[np.ndarray] = field(default_factory=deque, repr=False)
+    _past: list[Groups] = field(default_factory=list, repr=False)
+    _ids: list[np.ndarray] = field(default_factory=list, repr=False)
+    _looks: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def delay(self) -> int:
+        """How many frames may wait for their labels, at most."""
+        return self.warm_up * BLOCK - 1
+
+    def add(self, features: Features, frames: UInt8[np.ndarray, "t H W 3"]) -> Iterator[Labelled]:
+        """Take the next frames and their features; yields those that are decided."""
+        self._frames.extend(frames)
+        self._grouper.add(features, frames)
+        for block in self._grouper.pop():
+            yield from self._take(block)
+
+    def flush(self) -> Iterator[Labelled]:
+        """The frames that still wait, once the video has ended after all."""
+        for block in self._grouper.pop(flush=True):
+            yield from self._take(block, last=True)
+        if self._past and len(self._ids) < len(self._past):
+            yield from self._label()
+
+    def _take(self, block: Groups, last: bool = False) -> Iterator[Labelled]:
+        self._past.append(block)
+        if self._ids or last or len(self._past) >= self.warm_up:
+            yield from self._label()
+
+    def _label(self) -> Iterator[Labelled]:
+        """Cut all that is remembered, and name the pieces of the blocks that have no ids yet."""
+        groups = join(self._past)
+        state = describe(groups, self.attention, seed=self.seed)
+        found = find(state, self.objects, self.granularity, self.keep_background)
+        named = self._names(found, groups)[found.near]
+        start = 0
+        for i, block in enumerate(self._past):
+            stop = start + len(block.ids)
+            if i >= len(self._ids):
+                frames = np.stack([self._frames.popleft() for _ in range(stop - start)])
+                decided = Labelled(frames, named[start:stop], found.share[start:stop])
+                self._ids.append(decided.ids)
+                yield decided
+            start = stop
+        self._past, self._ids = self._past[-self.memory :], self._ids[-self.memory :]
+
+    def _names(self, found: Objects, groups: Groups) -> np.ndarray:
+        """The lasting id of every piece: uint16 [K + 1], 0 for background."""
+        k = len(found.scores)
+        names = np.zeros(k + 1, np.uint16)
+        looks = _looks(found, groups)
+        past = np.concatenate(self._ids).astype(int) if self._ids else np.zeros((0, 0, 0), int)
+        known = np.array(sorted(self._looks), int)
+        if past.size and len(known):
+            # Rows: pieces; columns: ids; in patches that both claim.
+            now = found.ids[: len(past)].ravel().astype(int)
+            shared = np.zeros((k + 1, known.max() + 1))
+            np.add.at(shared, (now, past.ravel()), 1)
+            shared = shared[1:, known]
+            for piece, j in zip(*linear_sum_assignment(-shared), strict=True):
+                if shared[piece, j] > 0:
+                    names[piece + 1] = known[j]
+        for piece in np.flatnonzero(names[1:] == 0) + 1:
+            names[piece] = self._recall(looks[piece - 1], names, past)
+        for piece in range(1, k + 1):
+            self._looks[int(names[piece])] = looks[piece - 1]
+        return names
+
+    def _recall(self, look: Tensor, taken: np.ndarray, past: np.ndarray) -> int:
+        """The id of an object out of memory that looked so, or the next free one."""
+        here = set(np.unique(past).tolist()) | set(taken.tolist())
+        gone = [i for i in self._looks if i not in here]
+        if gone:
+            alike = torch.stack([self._looks[i] for i in gone]) @ look
+            if alike.max() > ALIKE:
+                return gone[int(alike.argmax())]
+        return min(max((*self._looks, *taken.tolist(), 0)) + 1, MAX_ID)
+
+
+def in_blocks(frames: Iterable[np.ndarray]) -> Iterator[UInt8[np.ndarray, "t H W 3"]]:
+    """Single frames [H, W, 3], or chunks of them [t, H, W, 3], as chunks of one block.
+
+    The last may be shorter. Raises InputError for what is not uint8 RGB of one size.
+    """
+    waiting: list[np.ndarray] = []
+    expected = None
+    for some in frames:
+        if not isinstance(some, np.ndarray) or some.dtype != np.uint8 or some.ndim not in (3, 4):
+            got = f"{some.dtype} {list(some.shape)}" if hasattr(some, "shape") else type(some)
+            raise InputError(f"frames: expected uint8 [H, W, 3] or [t, H, W, 3], got {got}")
+        for frame in some if some.ndim == 4 else some[None]:
+            expected = expected or (*frame.shape[:2], 3)
+            if frame.shape != expected:
+                raise InputError(f"frames: expected {list(expected)}, got {list(frame.shape)}")
+            waiting.append(frame)
+            if len(waiting) == BLOCK:
+                yield np.stack(waiting)
+                waiting = []
+    if waiting:
+        yield np.stack(waiting)
+
+
+def _looks(found: Objects, groups: Groups) -> Tensor:
+    """The mean centred key of every piece, [K, C] of length 1."""
+    of_group = np.zeros(len(groups), int)
+    of_group[groups.ids.ravel()] = found.ids.ravel()
+    mean = (groups.keys * groups.counts[:, None]).sum(0) / groups.counts.sum()
+    weighted = (groups.keys - mean) * groups.counts[:, None]
+    total = weighted.new_zeros(len(found.scores) + 1, weighted.shape[1])
+    total.index_add_(0, torch.from_numpy(of_group), weighted)
+    return F.normalize(total[1:], dim=1)

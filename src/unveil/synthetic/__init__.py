@@ -1,0 +1,1 @@
+"""A renderer of clips with exact masks, and the benchmark made of them."""

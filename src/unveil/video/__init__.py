@@ -1,0 +1,1 @@
+"""Anything that holds frames in, upright frames out."""
