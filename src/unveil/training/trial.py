@@ -22,7 +22,7 @@ class Trial:
     """Means over clips of one window each.
 
     clusters: of the published clustering at its tau; clusters_calibrated: at the tau that goes
-    with this block (`attention.block_file.calibrated_tau`). entropy: of a row, over that of the uniform row,
+    with this block (`block_file.calibrated_tau`). entropy: of a row, over that of the uniform row,
     0 … 1. neighbour_kl, random_kl: median symmetric KL in nats of the rows of two patches side by
     side, and of two patches anywhere in the clip.
     """
