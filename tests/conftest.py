@@ -30,7 +30,9 @@ TINY = {
 """What sets each family apart from the others at the size that `make_tiny_backbone` makes."""
 
 
-def make_tiny_backbone(folder: Path, family: str = "dinov2", layers: int = 2) -> Path:
+def make_tiny_backbone(
+    folder: Path, family: str = "dinov2", layers: int = 2, seed: int = 0
+) -> Path:
     """A backbone of 16 channels and 2 heads with random weights, as transformers saves it."""
     import torch
     from transformers import AutoConfig, AutoModel
@@ -38,7 +40,7 @@ def make_tiny_backbone(folder: Path, family: str = "dinov2", layers: int = 2) ->
     size = {"hidden_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2}
     size |= {"patch_size": 4, "image_size": 20, "initializer_range": 0.3}
     config = AutoConfig.for_model(family, **size, **TINY[family])
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     options = {"add_pooling_layer": False} if family == "vit" else {}
     AutoModel.from_config(config, **options).save_pretrained(folder)
     return folder

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from unveil.datasets import check_dataset, open_dataset
+from unveil.datasets.example import encode_example
+from unveil.datasets.tfrecord import write_records
 from unveil.errors import DataError
 from unveil.synthetic.layouts import Annotated, write_layout, write_masks
 from unveil.synthetic.render import render
@@ -190,10 +192,10 @@ def test_absent_objects_and_uncompressed_run_lengths_are_read(copy):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c.pop("annotations"), "train.json has no annotations"),
-        (lambda c: c.update(annotations=None), "train.json has no annotations"),
-        (lambda c: c["annotations"][0]["segmentations"].pop(), "has 6 masks for 7 frames"),
-        (lambda c: c["videos"][0].update(height=40), r"\[41, 59\].*the video \[40, 59\]"),
+        (lambda c: c.pop("annotations"), "the file: annotations: expected a list.*, got None"),
+        (lambda c: c.update(annotations=None), "the file: annotations: expected a list.* got None"),
+        (lambda c: c["annotations"][0]["segmentations"].pop(), "expected 7, one a frame.*got 6"),
+        (lambda c: c["videos"][0].update(height=40), r"size: expected \[40, 59\].*got \[41, 59\]"),
     ],
 )
 def test_broken_youtube_vis_files_are_named(copy, change, says):
@@ -221,6 +223,48 @@ def test_a_missing_shard_is_named(copy):
         open_dataset("movi", root)
     with pytest.raises(DataError, match="no movi_a-validation"):
         open_dataset("movi-a", root)
+
+
+def test_an_empty_shard_does_not_shift_the_names_of_the_others(copy):
+    root = copy("movi")
+    shards(root)[0].write_bytes(b"")
+    with pytest.raises(DataError, match=r"00000-of-00002: the shard: .* got none, 0 bytes; get"):
+        open_dataset("movi", root)
+    assert not all(f.ok for f in check_dataset("movi", root))
+
+
+def test_shards_of_two_copies_are_told_apart(copy):
+    root = copy("movi")
+    first = shards(root)[0]
+    shutil.copy(first, first.with_name(first.name.replace("of-00002", "of-00001")))
+    with pytest.raises(DataError, match="in 00001 and in 00002 shards: keep one"):
+        open_dataset("movi", root)
+
+
+def test_a_single_clip_is_written_without_an_empty_shard(clips, tmp_path):
+    write_layout("movi", tmp_path, clips[:1])
+    assert len(shards(tmp_path)) == len(open_dataset("movi", tmp_path).sequences) == 1
+
+
+def test_a_record_without_its_features_is_named(copy):
+    root = copy("movi")
+    shards(root)[0].unlink()
+    shards(root)[0].unlink()
+    folder = root / "movi_e/41x59/1.0.0"
+    for features, says in (
+        (
+            {"video": [b"png"]},
+            r"video 00000: feature 'segmentations': expected .* got nothing; get",
+        ),
+        ({"video": [3], "segmentations": [3]}, r"feature 'video': expected a list of PNG.*got \[3"),
+        ({"video": [b"a", b"b"], "segmentations": [b"c"]}, "expected 2 masks, .*got 1; get"),
+        ({"video": [b"a"], "segmentations": [b"b"]}, "expected pictures that can be read"),
+    ):
+        write_records(
+            folder / "movi_e-validation.tfrecord-00000-of-00001", [encode_example(features)]
+        )
+        with pytest.raises(DataError, match=says):
+            open_dataset("movi", root).sequences[0].truth()
 
 
 def test_a_flipped_bit_and_a_cut_file_are_named(copy):

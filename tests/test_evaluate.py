@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import make_tiny_backbone
 from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
 from unveil.cli.data import Check, Make
@@ -210,6 +211,9 @@ class Deadly:
     def frame_names(self):
         return ("00000",)
 
+    def frame_files(self):
+        return ()
+
     def frames(self):
         raise NotImplementedError
 
@@ -266,6 +270,38 @@ def test_a_block_trained_anew_under_the_same_name_is_run_anew(made, tiny_backbon
     assert times[0] == times[1] < times[2]
 
 
+def test_other_frames_and_other_weights_under_the_same_names_are_run_anew(
+    made, tiny_backbone, tmp_path
+):
+    root, model = tmp_path / "data", tmp_path / "model"
+    shutil.copytree(made["davis2017"], root)
+    shutil.copytree(tiny_backbone, model)
+    settings = Settings(backbone=str(model), attention="cosine", size=32, device="cpu")
+    command = Evaluate(
+        "davis2017", root, out=tmp_path / "out", settings=settings, sequences="calm-0", jobs=1
+    )
+    run_of = tmp_path / "out/predictions/calm-0/run.json"
+
+    def ran() -> bool:
+        before = run_of.stat().st_mtime_ns if run_of.exists() else 0
+        assert command.run() == 0
+        return run_of.stat().st_mtime_ns != before
+
+    assert ran() and not ran()
+    for frame in (root / "JPEGImages/480p/calm-0").iterdir():
+        Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(frame)
+    assert ran() and not ran()
+    shutil.copytree(make_tiny_backbone(tmp_path / "other", seed=1), model, dirs_exist_ok=True)
+    assert ran() and not ran()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_frame_files_are_those_that_frames_are_read_from(layout, made):
+    for sequence in open_dataset(layout, made[layout]).sequences:
+        assert all(file.is_file() for file in sequence.frame_files())
+        assert len(sequence.frame_files()) == (1 if layout == "movi" else FRAMES)
+
+
 def test_one_list_of_results_for_all_videos_as_the_server_takes_it(made, tmp_path, capsys):
     root = tmp_path / "theirs"
     root.mkdir()
@@ -278,7 +314,9 @@ def test_one_list_of_results_for_all_videos_as_the_server_takes_it(made, tmp_pat
     other = replace(command, dataset="folder", root=made["folder"])
     assert other.run() == 2 and "only those of YouTube-VIS" in capsys.readouterr().err
     (root / "results.json").write_text('{"videos": []}')
-    assert command.run() == 2 and "no list of YouTube-VIS results" in capsys.readouterr().err
+    assert (
+        command.run() == 2 and "expected a list of YouTube-VIS results" in capsys.readouterr().err
+    )
 
 
 def test_a_model_that_is_not_there_ends_it_and_a_sequence_that_fails_does_not(

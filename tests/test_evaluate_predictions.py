@@ -174,7 +174,7 @@ def test_broken_files_are_named(labels, tmp_path):
     with pytest.raises(DataError, match=r"dog.json is not JSON"):
         read(tmp_path)
     (tmp_path / "dog.json").write_text(json.dumps({"videos": []}))
-    with pytest.raises(DataError, match=r"dog.json is not in the layout"):
+    with pytest.raises(DataError, match=r"dog.json: videos: name: expected one .* got 0 of 0"):
         read(tmp_path)
     write_palette(tmp_path, labels)
     Image.fromarray(labels[0].astype(np.float32)).save(tmp_path / "dog/00000.tif")

@@ -67,10 +67,13 @@ class Evaluate:
             if file:
                 cache.check_writable(file)
         dataset = open_dataset(
-            self.dataset, self.root, split=self.split, frames=self.frames, masks=self.masks
+            self.dataset,
+            self.root,
+            split=self.split,
+            frames=self.frames,
+            masks=self.masks,
+            sequences=None if self.sequences is None else _listed(self.sequences),
         )
-        if self.sequences is not None:
-            dataset = dataset.select(_listed(self.sequences))
         names = _listed(self.protocol) if self.protocol else protocols.defaults(dataset.name)
         with ExitStack() as stack:
             out = self.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))

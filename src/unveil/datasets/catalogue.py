@@ -1,5 +1,6 @@
 """The datasets by name."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from unveil.datasets import davis, folder, movi, ytvis
@@ -25,14 +26,24 @@ def open_dataset(
     split: str | None = None,
     frames: str | Path | None = None,
     masks: str | Path | None = None,
+    sequences: Iterable[str] | None = None,
 ) -> Dataset:
     """A dataset in its official layout at root; nothing but its lists is read yet.
 
-    split: one of its lists, the usual one by default. frames, masks: for `folder` only.
-    Raises DataError for an unknown name, and where its lists are missing or broken.
+    split: one of its lists, the usual one by default. frames, masks: for `folder` only. sequences:
+    only these, in this order; DAVIS needs no list then. Raises DataError for an unknown name, and
+    where its lists are missing or broken.
     """
-    call, arguments = _which("open", name, root, split, frames, masks)
-    return call(*arguments)
+    root = _root(name, root, split, frames, masks)
+    if name.startswith("davis"):
+        return davis.open_davis(root, int(name[5:]), split, sequences)
+    if name == "folder":
+        dataset = folder.open_folder(root, frames, masks)
+    elif name.startswith("ytvis"):
+        dataset = ytvis.open_ytvis(root, int(name[5:]), split)
+    else:
+        dataset = movi.open_movi(root, name.partition("-")[2] or None, split)
+    return dataset if sequences is None else dataset.select(sequences)
 
 
 def check_dataset(
@@ -44,32 +55,31 @@ def check_dataset(
     masks: str | Path | None = None,
 ) -> list[Finding]:
     """What of a dataset is at root, what is missing, and where to get it."""
-    call, arguments = _which("check", name, root, split, frames, masks)
-    return call(*arguments)
+    root = _root(name, root, split, frames, masks)
+    if name == "folder":
+        return folder.check_folder(root, frames, masks)
+    if name.startswith("davis"):
+        return davis.check_davis(root, int(name[5:]), split)
+    if name.startswith("ytvis"):
+        return ytvis.check_ytvis(root, int(name[5:]), split)
+    return movi.check_movi(root, name.partition("-")[2] or None, split)
 
 
-def _which(verb, name, root, split, frames, masks):
-    """The reader's function and its arguments."""
+def _root(
+    name: str,
+    root: str | Path,
+    split: str | None,
+    frames: str | Path | None,
+    masks: str | Path | None,
+) -> Path:
+    """The folder, once name and arguments are known to make sense together."""
     root = Path(root).expanduser()
     if name not in NAMES:
         raise DataError(f"no dataset {name!r}; there are {', '.join(NAMES)}")
     if not root.is_dir():
         raise DataError(f"{root} is no folder: --root is where {name} lies")
-    if name == "folder":
-        if split is not None:
-            raise DataError("--split has no meaning for a folder")
-        return {"open": folder.open_folder, "check": folder.check_folder}[verb], (
-            root,
-            frames,
-            masks,
-        )
-    if frames is not None or masks is not None:
+    if name == "folder" and split is not None:
+        raise DataError("--split has no meaning for a folder")
+    if name != "folder" and (frames is not None or masks is not None):
         raise DataError(f"--frames and --masks belong to the dataset 'folder', not to {name}")
-    if name.startswith("davis"):
-        calls = {"open": davis.open_davis, "check": davis.check_davis}
-        return calls[verb], (root, int(name[5:]), split)
-    if name.startswith("ytvis"):
-        calls = {"open": ytvis.open_ytvis, "check": ytvis.check_ytvis}
-        return calls[verb], (root, int(name[5:]), split)
-    calls = {"open": movi.open_movi, "check": movi.check_movi}
-    return calls[verb], (root, name.partition("-")[2] or None, split)
+    return root

@@ -8,6 +8,7 @@
 Source: https://davischallenge.org
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from unveil.datasets.masks import as_truth, image_files, read_frames, read_stack
 from unveil.datasets.sequence import Dataset, Finding
+from unveil.datasets.text import read_text
 from unveil.errors import DataError
 
 WHERE = {
@@ -48,7 +50,12 @@ class DavisSequence:
 
     def frames(self) -> np.ndarray:
         """The pictures, uint8 [T, H, W, 3] RGB."""
-        return read_frames(self.images / f"{name}.jpg" for name in self.frame_names())
+        return read_frames(self.frame_files())
+
+    def frame_files(self) -> tuple[Path, ...]:
+        """Its pictures, whatever they end in; where one is missing, the official name."""
+        files = image_files(self.images)
+        return tuple(files.get(n, self.images / f"{n}.jpg") for n in self.frame_names())
 
     def truth(self) -> np.ndarray:
         """The labels, uint8 [T, H, W]."""
@@ -64,12 +71,22 @@ class DavisSequence:
         return files
 
 
-def open_davis(root: Path, year: int, split: str | None = None) -> Dataset:
+def open_davis(
+    root: Path, year: int, split: str | None = None, names: Iterable[str] | None = None
+) -> Dataset:
     """The sequences that a list of DAVIS names, 2016 or 2017.
 
-    split: the name of a list, val by default, or dev where that is the only one.
+    split: the name of a list, val by default, or dev where that is the only one. names: of these
+    only, which need no list then.
     """
     path = _list_file(root, year, split)
+    if path is None and (names is None or split is not None):
+        tried = ", ".join(map(str, _lists(root, year, split)[:3]))
+        raise DataError(
+            f"no list of DAVIS sequences: looked for {tried}; --root is the folder that holds "
+            f"ImageSets, from {WHERE[year]}; without a list, name the sequences with --sequences"
+        )
+    listed = _names(path) if path else _with_masks(root, year)
     sequences = [
         DavisSequence(
             name=name,
@@ -77,9 +94,11 @@ def open_davis(root: Path, year: int, split: str | None = None) -> Dataset:
             masks=root / _FOLDER[year] / _RESOLUTION / name,
             single=year == 2016,
         )
-        for name in _names(path)
+        for name in listed
     ]
-    return Dataset(f"davis{year}", root, str(path.relative_to(root)), tuple(sequences))
+    about = str(path.relative_to(root)) if path else "no list"
+    dataset = Dataset(f"davis{year}", root, about, tuple(sequences))
+    return dataset if names is None else dataset.select(names)
 
 
 def check_davis(root: Path, year: int, split: str | None = None) -> list[Finding]:
@@ -88,25 +107,30 @@ def check_davis(root: Path, year: int, split: str | None = None) -> list[Finding
         dataset = open_davis(root, year, split)
     except DataError as error:
         return [Finding("list of sequences", root / "ImageSets", False, f"{error}")]
-    findings = [Finding(f"list of {len(dataset.sequences)} sequences", root / dataset.split, True)]
-    for s in dataset.sequences:
+    listed = Finding(f"list of {len(dataset.sequences)} sequences", root / dataset.split, True)
+    return [listed, *(finding for s in dataset.sequences for finding in _check(s, year))]
+
+
+def _check(s: DavisSequence, year: int) -> Iterator[Finding]:
+    try:
         masks, images = image_files(s.masks), image_files(s.images)
-        if not masks:
-            findings.append(Finding(f"{s.name}: masks", s.masks, False, f"get {WHERE[year]}"))
-        lost = sorted(set(masks) - set(images))
-        if lost or not images:
-            advice = f"{len(lost)} of {len(masks)} frames missing" if images else "no frames"
-            findings.append(
-                Finding(f"{s.name}: frames", s.images, False, f"{advice}; get {WHERE[year]}")
-            )
-        elif masks:
-            findings.append(Finding(f"{s.name}: {len(masks)} frames and masks", s.masks, True))
-    return findings
+    except DataError as error:
+        yield Finding(f"{s.name}: files", s.masks, False, str(error))
+        return
+    if not masks:
+        yield Finding(f"{s.name}: masks", s.masks, False, f"get {WHERE[year]}")
+    lost = sorted(set(masks) - set(images))
+    if lost or not images:
+        advice = f"{len(lost)} of {len(masks)} frames missing" if images else "no frames"
+        yield Finding(f"{s.name}: frames", s.images, False, f"{advice}; get {WHERE[year]}")
+    elif masks:
+        yield Finding(f"{s.name}: {len(masks)} frames and masks", s.masks, True)
 
 
-def _list_file(root: Path, year: int, split: str | None) -> Path:
+def _lists(root: Path, year: int, split: str | None) -> list[Path]:
+    """Where a list may lie, the usual places first."""
     folder = root / "ImageSets"
-    tried = [
+    return [
         path
         for name in ([split] if split else ["val", "dev"])
         for path in (
@@ -115,19 +139,24 @@ def _list_file(root: Path, year: int, split: str | None) -> Path:
             folder / f"{name}.txt",
         )
     ]
-    for path in tried:
-        if path.is_file():
-            return path
-    raise DataError(
-        f"no list of DAVIS sequences: looked for {', '.join(str(p) for p in tried[:3])}; "
-        f"--root is the folder that holds ImageSets, from {WHERE[year]}"
-    )
+
+
+def _list_file(root: Path, year: int, split: str | None) -> Path | None:
+    return next((path for path in _lists(root, year, split) if path.is_file()), None)
+
+
+def _with_masks(root: Path, year: int) -> list[str]:
+    """The sequences that have a folder of masks."""
+    folder = root / _FOLDER[year] / _RESOLUTION
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no masks there; get {WHERE[year]}")
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _names(path: Path) -> list[str]:
     """The sequences of a list: names, or the pairs of files that DAVIS-2016 came with."""
     names = []
-    for line in path.read_text().splitlines():
+    for line in read_text(path).splitlines():
         parts = line.split()
         if parts:
             names.append(Path(parts[0]).parent.name if "/" in parts[0] else parts[0])

@@ -4,7 +4,8 @@
     masks/<sequence>/00000.png         masks/00000.png         masks/<sequence>/00000.png
 
 Masks hold ids, 255 is void; masks that hold only 0 and 255 show one object. Masks are named
-after the frames; those of a video file after the frames' numbers.
+after the frames; those of a video file after the frames' numbers. Their natural order is that of
+time: 2 comes before 10.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from unveil.datasets.masks import as_truth, image_files, read_frames, read_stack, unify_binary
 from unveil.datasets.sequence import Dataset, Finding
 from unveil.errors import DataError, UnveilError
+from unveil.video.images import _natural
 
 _VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv", ".gif")
 
@@ -46,13 +48,19 @@ class FolderSequence:
         names = self.frame_names()
         if not self.images.is_dir():
             return self._decode(len(names))
-        files = image_files(self.images)
-        lost = [name for name in names if name not in files]
+        lost = [name for name in names if name not in image_files(self.images)]
         if lost:
             raise DataError(
                 f"{self.images}: {len(lost)} of {len(names)} masks have no frame, first {lost[0]}"
             )
-        return read_frames(files[name] for name in names)
+        return read_frames(self.frame_files())
+
+    def frame_files(self) -> tuple[Path, ...]:
+        """Its pictures, or its video file."""
+        if not self.images.is_dir():
+            return (self.images,)
+        files = image_files(self.images)
+        return tuple(files.get(name, self.images / name) for name in self.frame_names())
 
     def truth(self) -> np.ndarray:
         """The labels, uint8 [T, H, W]."""
@@ -87,8 +95,11 @@ def open_folder(
     if image_files(truth):
         sequences = [FolderSequence(images.stem if frames else root.resolve().name, images, truth)]
     else:
-        names = sorted(p.name for p in truth.iterdir() if p.is_dir() and p.name[0] != ".")
-        sequences = [FolderSequence(n, _frames_of(images, n), truth / n) for n in names]
+        folders = [p for p in truth.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        sequences = [
+            FolderSequence(p.name, _frames_of(images, p.name), p)
+            for p in sorted(folders, key=_natural)
+        ]
     return Dataset("folder", root, f"{truth.name}, {len(sequences)} sequences", tuple(sequences))
 
 
@@ -102,7 +113,11 @@ def check_folder(
         return [Finding("pair of folders", root, False, str(error))]
     findings = []
     for s in dataset.sequences:
-        names, there = image_files(s.masks), image_files(s.images)
+        try:
+            names, there = image_files(s.masks), image_files(s.images)
+        except DataError as error:
+            findings.append(Finding(f"{s.name}: files", s.masks, False, str(error)))
+            continue
         lost = [] if s.images.is_file() else sorted(set(names) - set(there))
         what = f"{s.name}: {len(names)} masks"
         advice = f"{len(lost)} have no frame in {s.images}" if lost else ""

@@ -10,7 +10,7 @@ from PIL import Image
 from unveil.errors import DataError, InputError
 from unveil.metrics.measured import VOID
 from unveil.results.palette import davis_palette
-from unveil.video.images import SUFFIXES, read_image
+from unveil.video.images import SUFFIXES, _natural, read_image
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -91,13 +91,23 @@ def as_truth(labels: np.ndarray, origin: Path) -> np.ndarray:
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Stem → image file in a folder, sorted; empty where there is no such folder."""
+    """Stem → image file in a folder, in natural order; empty where there is no such folder.
+
+    Raises DataError where two files have the same stem, of which a mask could be either's.
+    """
     if not folder.is_dir():
         return {}
-    files = sorted(
+    files = [
         p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    )
-    return {p.stem: p for p in files}
+    ]
+    named: dict[str, Path] = {}
+    for path in sorted(files, key=_natural):
+        if path.stem in named:
+            raise DataError(
+                f"{path} and {named[path.stem].name} have the same name: move one of them away"
+            )
+        named[path.stem] = path
+    return named
 
 
 def _from_colours(colours: np.ndarray, path: Path) -> np.ndarray:

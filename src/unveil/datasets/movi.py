@@ -19,6 +19,8 @@ from PIL import Image
 
 from unveil.datasets.example import decode_example
 from unveil.datasets.masks import as_truth
+from unveil.datasets.records import Source
+from unveil.datasets.run_lengths import NOTHING, Said
 from unveil.datasets.sequence import Dataset, Finding
 from unveil.datasets.tfrecord import index_records, read_record
 from unveil.errors import DataError
@@ -49,6 +51,10 @@ class MoviSequence:
         """Numbers; the record has to be read for them."""
         return tuple(f"{i:05d}" for i in range(len(self._read()["segmentations"])))
 
+    def frame_files(self) -> tuple[Path, ...]:
+        """The shard, which holds pictures and masks."""
+        return (self.shard,)
+
     def frames(self) -> np.ndarray:
         """The pictures, uint8 [T, H, W, 3] RGB."""
         return self._decode(self._read(), "video")
@@ -62,16 +68,20 @@ class MoviSequence:
         try:
             features = decode_example(data, _FEATURES)
         except DataError as error:
-            raise DataError(f"{self.shard}: video {self.name}: {error}") from error
+            raise self._fault("the record", "a tf.train.Example", Said(error)) from error
         for name in ("video", "segmentations"):
-            if not features.get(name):
-                raise DataError(f"{self.shard}: video {self.name} has no feature {name!r}")
-        if len(features["video"]) != len(features["segmentations"]):
-            raise DataError(
-                f"{self.shard}: video {self.name} has {len(features['video'])} frames and "
-                f"{len(features['segmentations'])} masks"
+            pictures = features.get(name)
+            if not pictures or not isinstance(pictures[0], bytes):
+                raise self._fault(f"feature {name!r}", "a list of PNG files", pictures or NOTHING)
+        frames, masks = len(features["video"]), len(features["segmentations"])
+        if frames != masks:
+            raise self._fault(
+                "feature 'segmentations'", f"{frames} masks, one a frame", Said(masks)
             )
         return features
+
+    def _fault(self, what: str, expected: str, got: object) -> DataError:
+        return _source(self.shard).fault(f"video {self.name}", what, expected, got)
 
     def _decode(self, features: dict[str, list], name: str) -> np.ndarray:
         try:
@@ -80,9 +90,8 @@ class MoviSequence:
                 pictures = [p.convert("RGB") for p in pictures]
             return np.stack([np.array(p) for p in pictures])
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(
-                f"{self.shard}: a picture in {name!r} of video {self.name} cannot be read ({error})"
-            ) from error
+            expected = "pictures that can be read, of one size"
+            raise self._fault(f"feature {name!r}", expected, Said(error)) from error
 
 
 def open_movi(root: Path, variant: str | None = None, split: str | None = None) -> Dataset:
@@ -92,7 +101,11 @@ def open_movi(root: Path, variant: str | None = None, split: str | None = None) 
     name = shards[0].name.split("-")[0]
     sequences = []
     for shard in shards:
-        for offset, length in index_records(shard):
+        places = index_records(shard)
+        if not places:  # the names of all that follow would shift
+            size = Said(f"none, {shard.stat().st_size} bytes")
+            raise _source(shard).fault("the shard", "what it holds", "a record or more", size)
+        for offset, length in places:
             sequences.append(MoviSequence(f"{len(sequences):05d}", shard, offset, length))
     return Dataset(
         name.replace("_", "-"), root, f"{split} in {len(shards)} shards", tuple(sequences)
@@ -129,8 +142,18 @@ def _shards(root: Path, variant: str | None, split: str) -> list[Path]:
     return found
 
 
+def _source(shard: Path) -> Source:
+    return Source(shard, f"get the file again from {WHERE}")
+
+
 def _check_complete(shards: Iterable[Path]) -> None:
     marks = [_SHARD.fullmatch(p.name) for p in shards]
+    counts = sorted({m[4] for m in marks})
+    if len(counts) > 1:
+        raise DataError(
+            f"{marks[0][1]}-{marks[0][2]} is there in {' and in '.join(counts)} shards: keep one "
+            f"of the two, or get it again from {WHERE}"
+        )
     count, there = int(marks[0][4]), {int(m[3]) for m in marks}
     lost = sorted(set(range(count)) - there)
     if lost:

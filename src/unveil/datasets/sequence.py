@@ -29,6 +29,9 @@ class Sequence(Protocol):
     def origin(self) -> Path:
         """The file or folder that its annotation comes from, for messages."""
 
+    def frame_files(self) -> tuple[Path, ...]:
+        """The files that its pictures are read from, there or not."""
+
     def frames(self) -> np.ndarray:
         """The pictures, uint8 [T, H, W, 3] RGB."""
 

@@ -8,7 +8,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,19 @@ def code_digest(*rooms: str) -> str:
             raise ValueError(f"no module or package unveil.{room} to take a digest of")
         for path in paths:
             hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+def of_files(files: Iterable[Path]) -> str:
+    """A digest that changes when files do: their names, sizes and times; or when one goes."""
+    hashed = hashlib.sha256()
+    for file in files:
+        try:
+            about = file.stat()
+            said = f"{file.name} {about.st_size} {about.st_mtime_ns}\n"
+        except OSError:
+            said = f"{file.name} is not there\n"
+        hashed.update(said.encode())
     return hashed.hexdigest()[:16]
 
 

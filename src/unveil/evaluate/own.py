@@ -6,10 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unveil.errors import UnveilError
+from unveil.errors import DataError, UnveilError
 from unveil.evaluate import cache
 from unveil.evaluate.predictions import fingerprint
 from unveil.evaluate.task import Progress, Result, Task
+from unveil.features import weights
 from unveil.settings import Settings
 from unveil.types import Clip
 
@@ -30,10 +31,11 @@ def segmented(
     Raises WeightsError where the model cannot be loaded, which would fail every sequence.
     """
     segmenter = None
+    made_by = _made_by(settings)
     for i, task in enumerate(tasks):
         name = task.sequence.name
         out, mark = task.predictions / name, task.predictions / f".{name}.key"
-        key, error = _key(task, settings), None
+        key, error = cache.digest(made_by, _seen_by(task)), None
         if cache.load(mark, key) is None or not (out / "run.json").is_file():
             if segmenter is None:
                 from unveil.segmentation.segmenter import (
@@ -63,14 +65,30 @@ def _segment(segmenter: Any, task: Task, out: Path) -> str | None:
     return None
 
 
-def _key(task: Task, settings: Settings) -> str:
-    """What the masks of a sequence depend on."""
-    origin, block = task.sequence.origin, settings.block
+def _made_by(settings: Settings) -> str:
+    """What the masks of all sequences depend on: code, settings, weights.
+
+    Raises WeightsError where there are no such weights, and none can be fetched.
+    """
+    block = settings.block
     return cache.digest(
         version("unveil"),
         cache.code_digest(*_MADE_BY),
         settings.plain(),
-        fingerprint(block) if block is not None and block.exists() else None,
-        str(task.sequence),
-        fingerprint(origin) if origin.exists() else None,
+        weights.digest(settings.backbone),
+        cache.of_files([block]) if block is not None else None,
     )
+
+
+def _seen_by(task: Task) -> str:
+    """What the masks of one sequence depend on: its frames, and after which masks they are named.
+
+    Those are read from the annotation. A sequence that cannot be read fails when it is segmented.
+    """
+    origin = task.sequence.origin
+    try:
+        frames = cache.of_files(task.sequence.frame_files())
+    except DataError:
+        frames = "cannot be read"
+    annotation = fingerprint(origin) if origin.exists() else None
+    return cache.digest(str(task.sequence), annotation, frames)

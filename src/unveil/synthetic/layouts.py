@@ -90,9 +90,10 @@ def _movi(out: Path, clips: Iterable[Annotated]) -> None:
     folder = out / "movi_e" / f"{h}x{w}" / "1.0.0"
     folder.mkdir(parents=True)
     share = -(-len(records) // _SHARDS)
-    for shard in range(_SHARDS):
+    shards = -(-len(records) // share)  # none of them empty
+    for shard in range(shards):
         mine = [data for data, _ in records[shard * share : (shard + 1) * share]]
-        name = f"movi_e-validation.tfrecord-{shard:05d}-of-{_SHARDS:05d}"
+        name = f"movi_e-validation.tfrecord-{shard:05d}-of-{shards:05d}"
         write_records(folder / name, mine)
 
 

@@ -1,0 +1,26 @@
+"""Text files as people write them: UTF-8 with or without a byte order mark, or UTF-16."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import DataError
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises DataError for one that cannot be read, or is no text."""
+    try:
+        data = path.read_bytes()
+        return data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text ({error}): save it as UTF-8") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises DataError for one that cannot be read, or is no JSON."""
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON ({error}): write it or get it again") from error
