@@ -1,17 +1,26 @@
-"""The protocol buffer `tf.train.Example`, read and written without TensorFlow.
+"""The protocol buffer `tf.train.Example`, read and written by protobuf, without TensorFlow.
 
-Example { features: 1 → { feature: 1 → map of name → Feature } }, and a Feature is a list of bytes
-(1), of floats (2) or of 64-bit integers (3). Floats are skipped: nothing here needs them.
+    message BytesList { repeated bytes value = 1; }     FloatList and Int64List alike
+    message Feature { oneof kind { BytesList 1; FloatList 2; Int64List 3 } }
+    message Features { map<string, Feature> feature = 1; }
+    message Example { Features features = 1; }
+
+Source: tensorflow/core/example/{example,feature}.proto
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from unveil.errors import DataError
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
+Values = list[bytes] | list[int] | list[float]
 
-Values = list[bytes] | list[int]
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_KINDS = {"bytes": _FIELD.TYPE_BYTES, "float": _FIELD.TYPE_FLOAT, "int64": _FIELD.TYPE_INT64}
 
 
 def decode_example(data: bytes, wanted: Sequence[str]) -> dict[str, Values]:
@@ -19,98 +28,53 @@ def decode_example(data: bytes, wanted: Sequence[str]) -> dict[str, Values]:
 
     Raises DataError where the bytes are no Example.
     """
-    found: dict[str, Values] = {}
+    example = _example_class()()
     try:
-        for number, features in _fields(memoryview(data)):
-            for entry_number, entry in _fields(features) if number == 1 else ():
-                parts = dict(_fields(entry)) if entry_number == 1 else {}
-                name = bytes(parts.get(1, b"")).decode()
-                if name in wanted:
-                    found[name] = _feature(parts.get(2, memoryview(b"")))
-    except (IndexError, TypeError, UnicodeDecodeError) as error:
-        raise DataError(f"no tf.train.Example ({error or 'it ends early'})") from error
-    return found
+        example.ParseFromString(data)
+    except DecodeError as error:
+        raise DataError(f"no tf.train.Example ({error})") from error
+    features = example.features.feature
+    return {name: _values(features[name]) for name in wanted if name in features}
 
 
 def encode_example(features: Mapping[str, Values]) -> bytes:
     """An Example with these features, in the order of their names."""
-    entries = b""
-    for name in sorted(features):
-        value = features[name]
-        if value and isinstance(value[0], int):
-            numbers = b"".join(_varint(v % (1 << 64)) for v in value)
-            feature = _field(_INT64_LIST, _field(1, numbers))
-        else:
-            feature = _field(_BYTES_LIST, b"".join(_field(1, v) for v in value))
-        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
-    return _field(1, entries)
+    example = _example_class()()
+    for name, values in features.items():
+        kind = "bytes" if not values or isinstance(values[0], bytes) else "int64"
+        getattr(example.features.feature[name], kind).value.extend(values)
+    return example.SerializeToString(deterministic=True)
 
 
-def _feature(data: memoryview) -> Values:
-    for kind, content in _fields(data):
-        if kind == _BYTES_LIST:
-            return [bytes(value) for number, value in _fields(content) if number == 1]
-        if kind == _INT64_LIST:
-            return [v for number, value in _fields(content) if number == 1 for v in _ints(value)]
-    return []
+def _values(feature: Any) -> Values:
+    kind = feature.WhichOneof("kind")
+    return list(getattr(feature, kind).value) if kind else []
 
 
-def _ints(value: int | memoryview) -> Iterator[int]:
-    """The integers of a field, packed or single, signed."""
-    if isinstance(value, int):
-        yield _signed(value)
-        return
-    at = 0
-    while at < len(value):
-        number, at = _read_varint(value, at)
-        yield _signed(number)
+@cache
+def _example_class() -> Any:
+    """The class of the messages, in a pool of its own: TensorFlow may be here too."""
+    file = descriptor_pb2.FileDescriptorProto(name="unveil/example.proto", syntax="proto3")
+    file.package = "unveil"
+    feature = file.message_type.add(name="Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, (name, type) in enumerate(_KINDS.items(), 1):
+        message = file.message_type.add(name=f"{name}s")
+        message.field.add(name="value", number=1, type=type, label=_FIELD.LABEL_REPEATED)
+        _refer(feature, name, number, f"{name}s", oneof_index=0)
+    features = file.message_type.add(name="Features")
+    entry = features.nested_type.add(name="FeatureEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_OPTIONAL)
+    _refer(entry, "value", 2, "Feature")
+    _refer(features, "feature", 1, "Features.FeatureEntry", label=_FIELD.LABEL_REPEATED)
+    _refer(file.message_type.add(name="Example"), "features", 1, "Features")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("unveil.Example"))
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field numbers and their contents, one after the other."""
-    at = 0
-    while at < len(data):
-        key, at = _read_varint(data, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _read_varint(data, at)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            length, at = _read_varint(data, at)
-        elif wire in (_FIXED64, _FIXED32):
-            length = 8 if wire == _FIXED64 else 4
-        else:
-            raise TypeError(f"wire type {wire}")
-        if at + length > len(data):
-            raise IndexError("a field ends beyond its message")
-        yield number, data[at : at + length]
-        at += length
-
-
-def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise TypeError("a number that does not end")
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
+def _refer(message: Any, name: str, number: int, to: str, **more: int) -> None:
+    """Give a message a field that holds another message."""
+    about = {"type": _FIELD.TYPE_MESSAGE, "label": _FIELD.LABEL_OPTIONAL, **more}
+    message.field.add(name=name, number=number, type_name=f".unveil.{to}", **about)
