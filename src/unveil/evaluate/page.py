@@ -10,7 +10,6 @@ Both are drawn from one record, the one that results.json holds:
 """
 
 import base64
-import html
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -119,35 +118,25 @@ def page(record: Record, pictures: Mapping[str, bytes]) -> str:
 
     pictures: sequence → JPEG from `strip`, for those that are shown.
     """
-    dataset, method = record["dataset"], record["method"]
-    title = html.escape(f"{method['name']} on {dataset['name']}")
-    count = len(dataset["sequences"])
-    parts = [
-        f"<h1>{title}</h1>",
-        f"<p>{count} sequence{'s' * (count != 1)} of <code>{html.escape(dataset['root'])}</code> "
-        f"({html.escape(dataset['split'])}).</p>",
-    ]
-    if record["failures"]:
-        items = "".join(
-            f"<li><b>{html.escape(f['sequence'])}</b>: {html.escape(f['error'])}</li>"
-            for f in record["failures"]
-        )
-        parts.append(f'<section class="failed"><h2>Not scored</h2><ul>{items}</ul></section>')
-    for name, protocol in record["protocols"].items():
-        parts.append(
-            f"<section><h2>{html.escape(protocol['title'])} <code>{html.escape(name)}</code></h2>"
-            f"<p>{html.escape(protocol['about'])}</p>"
-            f"{_table(_means(record, protocol), 'means')}"
-            f"<details open><summary>Every sequence</summary>{_table(_rows(protocol))}</details>"
-            "</section>"
-        )
-    parts.append(_gallery(record, pictures))
-    about = "".join(
-        f"<tr><th>{html.escape(k)}</th><td><code>{html.escape(v)}</code></td></tr>"
-        for k, v in _about(record)
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("unveil.evaluate", "")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    parts.append(f"<section><h2>Settings and versions</h2><table>{about}</table></section>")
-    return _PAGE.format(title=title, body="\n".join(parts))
+    best, worst = best_and_worst(record)
+    shown = {name: base64.b64encode(picture).decode() for name, picture in pictures.items()}
+    return environment.get_template("page.html").render(
+        record=record,
+        means={name: _means(record, p) for name, p in record["protocols"].items()},
+        rows={name: _rows(p) for name, p in record["protocols"].items()},
+        gallery={
+            "Best": [n for n in best if n in shown],
+            "Worst": [n for n in worst if n in shown],
+        },
+        pictures=shown,
+        about=_about(record),
+    )
 
 
 def best_and_worst(record: Record, count: int = 3) -> tuple[list[str], list[str]]:
@@ -203,55 +192,3 @@ def _pipe(table: Sequence[Sequence[str]]) -> list[str]:
     head, *rows = table
     align = ["---"] + ["---:"] * (len(head) - 2) + ["---"]
     return ["| " + " | ".join(row) + " |" for row in (head, align, *rows)]
-
-
-def _table(table: Sequence[Sequence[str]], kind: str = "") -> str:
-    head, *rows = table
-    cells = "".join(f"<th>{html.escape(c)}</th>" for c in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows
-    )
-    return f'<div class="wide"><table class="{kind}"><tr>{cells}</tr>{body}</table></div>'
-
-
-def _gallery(record: Record, pictures: Mapping[str, bytes]) -> str:
-    best, worst = best_and_worst(record)
-    parts = []
-    for heading, names in (("Best", best), ("Worst", worst)):
-        figures = "".join(_figure(n, pictures[n]) for n in names if n in pictures)
-        if figures:
-            parts.append(f"<section><h2>{heading}</h2>{figures}</section>")
-    return "\n".join(parts)
-
-
-def _figure(name: str, picture: bytes) -> str:
-    data = base64.b64encode(picture).decode()
-    caption = f"<b>{html.escape(name)}</b>: frames, ground truth, prediction"
-    return (
-        f'<figure><img alt="{html.escape(name)}" src="data:image/jpeg;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root {{ color-scheme: light dark; --line: #8884; --faint: #777; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 74rem; margin: 2rem auto;
-  padding: 0 1rem; }}
-h1 {{ font-size: 1.7rem; }} h2 {{ font-size: 1.2rem; margin: 2.2rem 0 .3rem; }}
-h2 code {{ font-size: .8em; font-weight: normal; color: var(--faint); }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .22rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }}
-th:first-child, td:first-child, td:last-child {{ text-align: left; }}
-table.means tr:nth-child(2) {{ font-weight: 600; }}
-td:last-child {{ color: var(--faint); font-weight: normal; }}
-figure {{ margin: 1rem 0; }} img {{ max-width: 100%; }}
-summary {{ cursor: pointer; color: var(--faint); }}
-.failed {{ border-left: 4px solid #c33; padding-left: 1rem; }}
-</style></head><body>
-{body}
-</body></html>
-"""

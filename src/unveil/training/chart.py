@@ -1,15 +1,15 @@
 """A line chart, small and plain: numbers against the step."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from PIL import Image
 
-_PAPER, _INK, _FAINT, _GRID = (255, 255, 255), (28, 28, 30), (110, 110, 114), (228, 228, 228)
-_COLOURS = ((32, 96, 200), (214, 80, 40), (40, 150, 90))
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 34, 26  # px around the plot
-_TICKS = 4
+_INK, _FAINT, _GRID = "#1c1c1e", "#6e6e72", "#e4e4e4"
+_COLOURS = ("#2060c8", "#d65028", "#28965a")
+_DPI = 100
+_FEW = 20  # points that are marked; more are a line
 
 
 @dataclass(frozen=True)
@@ -22,45 +22,33 @@ class Line:
 
 def draw_chart(title: str, lines: Sequence[Line], size: tuple[int, int]) -> Image.Image:
     """The lines on one pair of axes that begin at 0, RGB of a size (width, height) in px."""
-    width, height = size
-    image = Image.new("RGB", size, _PAPER)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
-    points = [p for line in lines for p in line.points]
-    last = max((x for x, _ in points), default=0.0) or 1.0
-    top = nice_ceiling(max((y for _, y in points), default=0.0))
-    right, bottom = width - _RIGHT, height - _BOTTOM
+    # Matplotlib takes a second to import, which only what draws should pay. Without pyplot there
+    # is no display to look for, and no state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        return _LEFT + x / last * (right - _LEFT), bottom - y / top * (bottom - _TOP)
-
-    for i in range(_TICKS + 1):
-        value, step = top * i / _TICKS, last * i / _TICKS
-        (x, _), (_, y) = place(step, 0.0), place(0.0, value)
-        draw.line((_LEFT, y, right, y), _GRID)
-        draw.text(
-            (_LEFT - 6, y),
-            f"{value:,.0f}" if value >= 1000 else f"{value:.3g}",
-            _FAINT,
-            font,
-            anchor="rm",
-        )
-        anchor = "rm" if i == _TICKS else "mm"
-        draw.text((x, bottom + 13), f"{step:,.0f}", _FAINT, font, anchor=anchor)
-    draw.text((_LEFT, 16), title, _INK, ImageFont.load_default(15), anchor="lm")
-    at = right
+    figure = Figure((size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
     for line, colour in zip(lines, _COLOURS, strict=False):
-        path = [place(x, y) for x, y in line.points]
-        draw.line(path, colour, 2, joint="curve")
-        for x, y in path if len(path) < 20 else ():
-            draw.ellipse((x - 3, y - 3, x + 3, y + 3), colour)
-        draw.text((at, 16), line.name, colour, font, anchor="rm")
-        at -= draw.textlength(line.name, font) + 16
-    return image
-
-
-def nice_ceiling(value: float) -> float:
-    """The smallest of 1, 2, 4, 5, 8 or 10 times a power of ten that is not below a value."""
-    if not value > 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(m * power for m in (1, 2, 4, 5, 8, 10) if m * power >= value * (1 - 1e-9))
+        x, y = np.array(line.points, float).reshape(-1, 2).T
+        axes.plot(x, y, "o-" if len(x) < _FEW else "-", c=colour, ms=4, lw=1.4, label=line.name)
+    axes.set(ylim=(0, None), xlim=(0, None))
+    axes.set_title(title, loc="left", color=_INK, fontsize=10)
+    axes.tick_params(length=0, labelcolor=_FAINT, labelsize=8)
+    axes.yaxis.set_major_formatter("{x:,.6g}")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(axis="y", color=_GRID)
+    axes.spines[:].set_visible(False)
+    if any(line.name for line in lines):
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=len(lines),
+            frameon=False,
+            labelcolor="linecolor",
+            handlelength=0,
+            fontsize=9,
+            borderpad=0,
+        )
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])

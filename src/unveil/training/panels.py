@@ -23,10 +23,6 @@ from unveil.training.trial import window_features, window_rows
 _SIDE = 176  # px, width of a tile
 _GAP, _STRIP = 4, 24
 _PAPER, _INK, _MARK = (250, 250, 248), (28, 28, 30), (255, 60, 60)
-_RAMP = np.array(
-    [(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64
-)
-"""Anchors of a dark-to-light ramp."""
 _TITLES = ("query in the frame", "backbone, cosine", "block, untrained", "block, {} steps")
 
 
@@ -52,10 +48,10 @@ def draw_attention(
 
 def heat(values: Float[np.ndarray, "h w"], low: float, high: float) -> UInt8[np.ndarray, "h w 3"]:
     """Values as colours, from dark at `low` to light at `high`."""
-    x = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * (len(_RAMP) - 1)
-    below = np.minimum(x.astype(int), len(_RAMP) - 2)
-    rest = (x - below)[..., None]
-    return (_RAMP[below] * (1 - rest) + _RAMP[below + 1] * rest).round().astype(np.uint8)
+    from matplotlib import colormaps  # takes long to import: only where it is drawn with
+
+    share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    return colormaps["inferno"](share, bytes=True)[..., :3]
 
 
 def _line(untrained: Block, block: Block, clip: ClipFeatures) -> Image.Image:
