@@ -138,8 +138,8 @@ class Results:
             "# Results",
             "",
             f"Scores of {what}, written by `python benchmarks/results.py`; do not edit. In percent "
-            "unless they are counts. Rows marked *published* are copied from the paper and were "
-            "not measured here.",
+            "unless they are counts. What others published stands apart, each row with its "
+            "protocol and its source.",
             "",
             f"- machine: {machine()}",
             f"- versions: Python {platform.python_version()}, torch {torch.__version__}",

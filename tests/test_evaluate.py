@@ -115,7 +115,7 @@ def test_the_page_names_protocols_settings_published_rows_and_shows_pictures(
         for name in protocols.defaults("davis2017"):
             assert PROTOCOLS[name].title in text and name in text
         assert "calm-0" in text and "measured here" in text
-        assert "Betrayed by Attention" in text and "published" in text
+        assert "Betrayed by Attention" in text and "not measured here" in text
         assert record["versions"]["metrics"] in text
     assert page.count("data:image/jpeg;base64,") == COUNT
     rows = record["protocols"]["davis2017"]["rows"]
@@ -127,7 +127,7 @@ def test_published_rows_do_not_stand_beside_synthetic_clips(made, perfect, tmp_p
     out = tmp_path / "out"
     Evaluate("davis2017", made["davis2017"], perfect("davis2017"), out=out, jobs=1).run()
     table = (out / "results.md").read_text()
-    assert "| published" not in table and "Betrayed" not in table
+    assert "Published by others" not in table and "Betrayed" not in table
     assert "(synthetic, ImageSets/2017/val.txt)" in table
 
 

@@ -8,7 +8,7 @@ from scipy.ndimage import binary_dilation
 from skimage.morphology import disk
 from sklearn.metrics import adjusted_rand_score
 
-from oracles import davis_plain, video_ap_coco, video_ap_slow
+from oracles import davis_plain, solv_plain, video_ap_coco, video_ap_slow
 from unveil.datasets import open_dataset
 from unveil.errors import DataError
 from unveil.evaluate.predictions import locate, read_prediction
@@ -233,6 +233,72 @@ def test_miou_leaves_out_frames_where_both_are_absent_and_mbo_takes_volumes():
     labels = strip("11..", "....", "1111")
     # Frames: 1, left out, 1/2. Volume: 4 shared of 6.
     assert values("miou", labels, truth) == {"mIoU": 3 / 4, "mBO": pytest.approx(4 / 6)}
+
+
+# --- as others evaluate ---
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("proposals", "objects"), [(5, 2), (3, 3), (2, 4)])
+def test_solvs_figures_are_those_of_its_loops(seed, proposals, objects):
+    rng = np.random.default_rng(seed)
+    truth, labels = blobs(rng, 3, 11, 13, objects), blobs(rng, 3, 11, 13, proposals)
+    truth[0][truth[0] == 1] = 0
+    if seed == 0:
+        truth[1] = 0
+    iou, frames = solv_plain.evaluate(labels, truth)
+    m = Measured(labels, truth)
+    assert clustering.video_miou(m).tolist() == pytest.approx(iou)
+    assert clustering.matched_fg_ari(m) == pytest.approx(frames)
+    scored = values("solv", labels, truth)
+    assert scored["mIoU"] == pytest.approx(np.mean(iou))
+    assert scored["FG-ARI of matched"] == pytest.approx(
+        np.mean([x for x in frames if x is not None])
+    )
+
+
+def test_solvs_fg_ari_forgives_parts_that_have_no_match():
+    truth, labels = strip("11111112"), strip("33344556")
+    merged = adjusted_rand_score([1] * 7 + [2], [3] * 3 + [0] * 4 + [6])
+    m = Measured(labels, truth)
+    assert clustering.matched_fg_ari(m)[0] == pytest.approx(merged)
+    assert merged > clustering.fg_ari(m)[1][0]
+
+
+def test_solvs_means_are_over_objects_and_over_videos():
+    one = PROTOCOLS["solv"].score(Measured(strip("11.."), strip("11..")))
+    two = PROTOCOLS["solv"].score(Measured(strip("1....."), strip("1.2..3")))
+    mean = PROTOCOLS["solv"].mean([one, two])
+    assert mean["mIoU"] == pytest.approx((1 + 1 + 0 + 0) / 4)
+    frame = adjusted_rand_score([1, 2, 3], [1, 0, 0])
+    assert mean["FG-ARI of matched"] == pytest.approx((1 + frame) / 2)
+
+
+def test_the_released_evaluation_counts_objects_in_frame_0_and_copies_the_last_mask():
+    truth = strip("11....", "11.2..", "11.22.", "...22.")
+    labels = strip("55....", "55....", "5.....", "55.66.")
+    scored = PROTOCOLS["davis2017-released"].score(Measured(labels, truth))
+    # Object 2 comes later: not scored. The last mask is that of the third frame again, where by
+    # then no object is.
+    (only,) = scored["objects"]
+    assert only["J"] == [1, 1, 1 / 2, 0]
+    whole = values("davis2017-per-frame", labels, truth)
+    assert whole["J"] != scored["values"]["J"]
+
+
+def test_the_released_evaluation_ends_where_its_code_ends():
+    score = PROTOCOLS["davis2017-released"].score
+    with pytest.raises(DataError, match="at least 2 frames"):
+        score(Measured(strip("11"), strip("11")))
+    with pytest.raises(DataError, match="counts the objects of frame 0: there are none"):
+        score(Measured(strip("11", "11"), strip("..", "11")))
+    truth = np.zeros((2, 1, 302), np.uint8)
+    truth[..., 3] = 1
+    labels = np.tile(np.arange(302, dtype=np.uint16), (2, 1, 1))
+    with pytest.raises(DataError, match="301 proposals: the released evaluation ends above 300"):
+        score(Measured(labels, truth))
+    labels[0, 0, 301] = 0  # the 301st is in the dropped frame only
+    score(Measured(labels, truth))
 
 
 # --- detection ---

@@ -4,7 +4,8 @@ Both are drawn from one record, the one that results.json holds:
 
     dataset    name, root, split, sequences
     method     name, predictions, settings
-    protocols  name → title, about, columns, percent, mean, rows (sequence, values, note), published
+    protocols  name → title, about, columns, percent, mean, rows (sequence, values, note)
+    published  model, data, figures, protocol, same_as, source, not_stated
     failures   sequence, error
     versions   name → version
 """
@@ -23,6 +24,13 @@ from unveil.results.overlay import paint
 from unveil.results.palette import colour_index
 
 Record = Mapping[str, Any]
+
+PUBLISHED = "Published by others, not measured here"
+ABOUT_PUBLISHED = (
+    "In percent, on the full official sets. Each row has a protocol of its own: it can be set "
+    "against a figure from here only where it names the same measure, and then on the same videos "
+    "and sizes only."
+)
 
 _COLUMNS = 6  # frames in a strip
 _SIDE = 300  # px, longest side of a frame in a strip
@@ -101,7 +109,8 @@ def markdown(record: Record) -> str:
 
 
 def tables(record: Record, level: int = 2) -> list[str]:
-    """The lines of the protocols' tables and of what failed, under headings of this level."""
+    """The lines of the protocols' tables, of what failed and of what others published, under
+    headings of this level."""
     mark, lines = "#" * level, []
     for name, protocol in record["protocols"].items():
         lines += [f"{mark} {protocol['title']} (`{name}`)", "", protocol["about"], ""]
@@ -110,6 +119,9 @@ def tables(record: Record, level: int = 2) -> list[str]:
     if record["failures"]:
         lines += [f"{mark} Not scored", ""]
         lines += [f"- **{f['sequence']}**: {f['error']}" for f in record["failures"]] + [""]
+    if record["published"]:
+        lines += [f"{mark} {PUBLISHED}", "", ABOUT_PUBLISHED, ""]
+        lines += [*_pipe(_published(record), numbers=0), ""]
     return lines
 
 
@@ -130,6 +142,9 @@ def page(record: Record, pictures: Mapping[str, bytes]) -> str:
         record=record,
         means={name: _means(record, p) for name, p in record["protocols"].items()},
         rows={name: _rows(p) for name, p in record["protocols"].items()},
+        published=_published(record),
+        published_title=PUBLISHED,
+        about_published=ABOUT_PUBLISHED,
         gallery={
             "Best": [n for n in best if n in shown],
             "Worst": [n for n in worst if n in shown],
@@ -152,14 +167,19 @@ def best_and_worst(record: Record, count: int = 3) -> tuple[list[str], list[str]
 
 
 def _means(record: Record, protocol: Record) -> list[list[str]]:
-    """Header, our row, and the published rows for the same protocol."""
+    """Header and the means over all sequences."""
     columns = protocol["columns"]
-    table = [["method", *columns, ""]]
     mine = [_number(protocol["mean"].get(c), protocol, c) for c in columns]
-    table.append([record["method"]["name"], *mine, "measured here"])
-    for row in protocol.get("published", ()):
-        values = [f"{row['values'][c]:.1f}" if c in row["values"] else "" for c in columns]
-        table.append([row["model"], *values, row["note"]])
+    return [["method", *columns, ""], [record["method"]["name"], *mine, "measured here"]]
+
+
+def _published(record: Record) -> list[list[str]]:
+    """Header and the rows of others, each with what its figures mean."""
+    table = [["method", "figures", "on", "protocol", "same measure here", "source", "not stated"]]
+    for row in record["published"]:
+        figures = ", ".join(f"{name} {value:.1f}" for name, value in row["figures"].items())
+        said = [row[k] or "none" for k in ("protocol", "same_as", "source")]
+        table.append([row["model"], figures, row["data"], *said, row["not_stated"]])
     return table
 
 
@@ -188,7 +208,9 @@ def _about(record: Record) -> list[tuple[str, str]]:
     return lines + [(k, str(v)) for k, v in record["versions"].items()]
 
 
-def _pipe(table: Sequence[Sequence[str]]) -> list[str]:
+def _pipe(table: Sequence[Sequence[str]], numbers: int | None = None) -> list[str]:
+    """A table in Markdown. numbers: how many columns after the first; all but the last if None."""
     head, *rows = table
-    align = ["---"] + ["---:"] * (len(head) - 2) + ["---"]
+    count = len(head) - 2 if numbers is None else numbers
+    align = ["---"] + ["---:"] * count + ["---"] * (len(head) - 1 - count)
     return ["| " + " | ".join(row) + " |" for row in (head, align, *rows)]

@@ -8,14 +8,14 @@ import numpy as np
 from unveil.errors import InputError
 from unveil.metrics import PROTOCOLS, Measured
 
-_ANY = ("foreground", "fg-ari", "miou", "steadiness")
+_ANY = ("foreground", "fg-ari", "miou", "solv", "steadiness")
 _DEFAULTS = {
     "davis2016": ("davis2016", "foreground"),
     "davis2017": ("davis2017", "davis2017-per-frame", *_ANY),
     "folder": ("davis2017", "davis2017-per-frame", "video-ap", *_ANY),
-    "ytvis2019": ("miou", "fg-ari", "video-ap", "davis2017", "foreground", "steadiness"),
-    "ytvis2021": ("miou", "fg-ari", "video-ap", "davis2017", "foreground", "steadiness"),
-    "movi": ("fg-ari", "miou", "davis2017", "steadiness"),
+    "ytvis2019": ("miou", "fg-ari", "solv", "video-ap", "davis2017", "foreground", "steadiness"),
+    "ytvis2021": ("miou", "fg-ari", "solv", "video-ap", "davis2017", "foreground", "steadiness"),
+    "movi": ("fg-ari", "miou", "solv", "davis2017", "steadiness"),
 }
 
 

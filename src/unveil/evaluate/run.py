@@ -71,14 +71,9 @@ def evaluate(
             "predictions": None if own else str(predictions),
             "settings": (settings or Settings()).plain() if own else {},
         },
-        "protocols": {
-            name: {
-                **protocols.summary(name, scored),
-                # A layout can be borrowed; what others published was not measured on our clips.
-                "published": [] if synthetic else published(dataset.name, name),
-            }
-            for name in names
-        },
+        "protocols": {name: protocols.summary(name, scored) for name in names},
+        # A layout can be borrowed; what others published was not measured on our clips.
+        "published": [] if synthetic else published(dataset.name),
         "failures": [r for r in ordered if "error" in r],
         "versions": {
             **{p: version(p) for p in (*_SCORE_WITH, *(_SEGMENT_WITH if own else ()))},

@@ -36,23 +36,45 @@ def fg_ari(m: Measured) -> tuple[float, list[float | None]]:
     return rand_index(over.sum(0)), frames
 
 
+def matched_fg_ari(m: Measured) -> list[float | None]:
+    """FG-ARI of every frame after proposals without a match in the video became background.
+
+    Matched as `video_miou` matches, so that at most one proposal an object is left: parts of an
+    object cost nothing more than what they leave uncovered. A frame without objects has None.
+
+    Source: Aydemir et al., "Self-supervised Object-Centric Learning for Videos", arXiv 2310.06907,
+    and its released evaluation.
+    """
+    _, proposals, _ = _video_match(m)
+    over = m.joint[:, :, 1:]
+    without = np.ones(over.shape[1], bool)
+    without[proposals + 1] = False  # row 0 is what is predicted as background already
+    merged = np.concatenate((over[:, without].sum(1, keepdims=True), over[:, ~without]), axis=1)
+    return [rand_index(c) if c.sum() else None for c in merged]
+
+
 def video_miou(m: Measured) -> Float[np.ndarray, "o"]:
     """IoU of every object with its match [O]: Hungarian a video on the mean IoU of its frames.
 
     The mean is over the frames where proposal or object has a pixel.
     """
-    somewhere = m.union > 0
-    total = np.where(somewhere, m.j, 0).sum(0)
-    iou = total / np.maximum(somewhere.sum(0), 1)
+    iou, proposals, objects = _video_match(m)
     best = np.zeros(len(m.objects))
-    rows, columns = linear_sum_assignment(-iou)
-    best[columns] = iou[rows, columns]
+    best[objects] = iou[proposals, objects]
     return best
 
 
 def best_overlap(m: Measured) -> Float[np.ndarray, "o"]:
     """The highest volume IoU of each object with any proposal [O]; proposals may serve twice."""
     return m.volume_iou.max(0, initial=0)
+
+
+def _video_match(m: Measured) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean IoU of a video's frames [P, O], and the places of matched proposals and objects."""
+    somewhere = m.union > 0
+    total = np.where(somewhere, m.j, 0).sum(0)
+    iou = total / np.maximum(somewhere.sum(0), 1)
+    return iou, *linear_sum_assignment(-iou)
 
 
 def _pairs(n: np.ndarray | float) -> np.ndarray | float:

@@ -8,8 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
-from unveil.metrics.measured import Measured
+from unveil.errors import DataError
+from unveil.metrics.measured import VOID, Measured
 
+RELEASED_LIMIT = 300
+"""Proposals that the released evaluation of "Betrayed by Attention" allows."""
 _BINS = 4  # the decay is the first quarter of the frames less the last
 _RECALLED = 0.5  # a frame above this is recalled
 
@@ -46,6 +49,29 @@ def match_frames(
         best_f.append(f[t, order, objects])
         ids.append(_named(order, m))
     return np.stack(best_j), np.stack(best_f), ids
+
+
+def as_released(m: Measured) -> Measured:
+    """What the released code of "Betrayed by Attention" scores of a sequence.
+
+    Its loader drops the last frame and its evaluation copies the mask before it into that place;
+    the objects are those with ids up to the highest in the first frame. Raises DataError for a
+    single frame, where no object is in the first, and for more than 300 proposals, where that code
+    ends.
+    """
+    if len(m.labels) < 2:
+        raise DataError("the released evaluation drops the last frame: needs at least 2 frames")
+    first = m.truth[0][m.truth[0] != VOID]
+    highest = first.max(initial=0)
+    if highest == 0:
+        raise DataError("the released evaluation counts the objects of frame 0: there are none")
+    truth = np.where((m.truth > highest) & (m.truth != VOID), 0, m.truth)
+    released = Measured(np.concatenate((m.labels[:-1], m.labels[-2:-1])), truth)
+    if len(released.ids) > RELEASED_LIMIT:
+        raise DataError(
+            f"{len(released.ids)} proposals: the released evaluation ends above {RELEASED_LIMIT}"
+        )
+    return released
 
 
 def statistics(values: Float[np.ndarray, "t"]) -> tuple[float, float, float]:

@@ -91,6 +91,10 @@ def _per_frame(m: Measured) -> Record:
     return _jf_record(j, f, m.objects.tolist(), [list(x) for x in zip(*ids, strict=True)])
 
 
+def _released(m: Measured) -> Record:
+    return _per_frame(davis.as_released(m))
+
+
 def _foreground(m: Measured) -> Record:
     whole = m.foreground()
     j, f, _ = davis.match_sequence(whole)
@@ -104,6 +108,25 @@ def _fg_ari(m: Measured) -> Record:
         "values": {"FG-ARI per frame": float(np.mean(seen)), "FG-ARI per video": video},
         "frames": frames,
     }
+
+
+def _solv(m: Measured) -> Record:
+    frames = clustering.matched_fg_ari(m)
+    miou = clustering.video_miou(m)
+    return {
+        "values": {
+            "mIoU": float(miou.mean()),
+            "FG-ARI of matched": float(np.mean([x for x in frames if x is not None])),
+        },
+        "objects": [{"id": int(i), "mIoU": float(x)} for i, x in zip(m.objects, miou, strict=True)],
+        "frames": frames,
+    }
+
+
+def _solv_mean(records: Sequence[Record]) -> dict[str, float]:
+    """mIoU over all objects, FG-ARI over all videos."""
+    objects = [o["mIoU"] for r in records for o in r["objects"]]
+    return {**_column_mean(records), "mIoU": float(np.mean(objects))}
 
 
 def _overlap(m: Measured) -> Record:
@@ -204,6 +227,18 @@ _ALL = [
         _jf_mean,
     ),
     Protocol(
+        "davis2017-released",
+        "DAVIS-2017 Unsupervised, as the released code evaluates",
+        "Matched per frame, with what the released evaluation of the method does besides: objects "
+        "counted in frame 0 (those with higher ids are not scored), the last frame replaced by a "
+        "copy of the mask before it, and an error above 300 proposals, also for Unveil's own.",
+        _JF,
+        frozenset(_JF),
+        None,
+        _released,
+        _jf_mean,
+    ),
+    Protocol(
         "foreground",
         "Foreground",
         "All objects against the background, nothing matched; every frame scored.",
@@ -235,6 +270,18 @@ _ALL = [
         None,
         _overlap,
         _overlap_mean,
+    ),
+    Protocol(
+        "solv",
+        "mIoU and FG-ARI as SOLV evaluates",
+        "mIoU: one Hungarian match a video, as by miou. FG-ARI: once a frame after proposals "
+        "without a match in the video became background, which forgives what is cut too fine; mean "
+        "over the frames of a video that show an object, then over videos.",
+        ("mIoU", "FG-ARI of matched"),
+        frozenset(("mIoU", "FG-ARI of matched")),
+        None,
+        _solv,
+        _solv_mean,
     ),
     Protocol(
         "video-ap",
