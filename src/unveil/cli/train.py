@@ -25,8 +25,9 @@ _EVERY = 10.0
 
 @dataclass(frozen=True)
 class Train:
-    """Train the block on a folder of videos, without labels. The same command goes on with a run
-    that was interrupted, from its last checkpoint.
+    """Train the block, or the objects' head, on a folder of videos, without labels. The same
+    command
+    goes on with a run that was interrupted, from its last checkpoint.
     """
 
     folder: tyro.conf.Positional[Path]
@@ -34,7 +35,8 @@ class Train:
     out: Path
     """The run's folder: block, checkpoint, log, pictures."""
     recipe: Path | None = None
-    """A recipe as TOML, such as configs/default.toml; that of the shipped block if not given."""
+    """A recipe as TOML, such as configs/default.toml (the block) or configs/objects.toml (the
+    objects' head); that of the shipped block if not given."""
     backbone: str | None = None
     """Instead of the recipe's: a name of `unveil weights list`, a hub id or a local folder."""
     steps: int | None = None
@@ -65,9 +67,12 @@ class Train:
         from unveil.training.features import Cache, default_cache
         from unveil.training.loop import Watcher, train
         from unveil.training.monitor import Monitor
+        from unveil.training.objects_recipe import trains_head
 
+        if self.recipe is not None and trains_head(self.recipe):
+            return self._train_head()
         recipe = self._recipe()
-        fabric = self._fabric(recipe)
+        fabric = self._fabric(recipe.batch)
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
         if not fabric.is_global_zero:
             train(self.folder, recipe, self.out, fabric, cache, Watcher())
@@ -91,23 +96,58 @@ class Train:
         print(f"report  {report}")
         return 0
 
+    def _train_head(self) -> int:
+        """Train the objects' head, as its recipe says; prints where it is."""
+        from unveil.training.features import Cache, default_cache
+        from unveil.training.objects_loop import train_head
+        from unveil.training.objects_monitor import HeadMonitor
+        from unveil.training.objects_recipe import read_objects_recipe
+
+        if self.windows is not None:
+            raise TrainingError("--windows is for the block: composites are counted in the recipe")
+        if self.devices * self.nodes != 1:
+            raise TrainingError("the objects' head trains on one device: leave out --devices")
+        recipe = dataclasses.replace(read_objects_recipe(self.recipe), **self._given())
+        device = self._fabric(recipe.batch).device
+        cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
+        with _bars(self.out.name) as show:
+            monitor = HeadMonitor(self.out, recipe, show)
+            try:
+                head = train_head(self.folder, recipe, self.out, device, cache, monitor)
+                report = monitor.report()
+            except OSError as error:
+                raise TrainingError(
+                    f"the run in {self.out} stopped: {error}; its last checkpoint is kept, the "
+                    "same command goes on from there"
+                ) from error
+            finally:
+                monitor.close()
+        for name, reason in monitor.skipped_clips.items():
+            print(f"unveil: skipped {name}: {reason}", file=sys.stderr)
+        print(f"head    {head}")
+        print(f"report  {report}")
+        return 0
+
+    def _given(self) -> dict[str, object]:
+        """What was given instead of the recipe's."""
+        names = ("backbone", "steps", "batch", "lr", "size", "windows", "seed")
+        return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+
     def _recipe(self) -> "Recipe":
         from unveil.training.recipe import Recipe, read_recipe
 
         recipe = Recipe() if self.recipe is None else read_recipe(self.recipe)
-        names = ("backbone", "steps", "batch", "lr", "size", "windows", "seed")
-        given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-        return dataclasses.replace(recipe, **given)
+        return dataclasses.replace(recipe, **self._given())
 
-    def _fabric(self, recipe: "Recipe") -> "Fabric":
+    def _fabric(self, batch: int) -> "Fabric":
         from lightning_fabric import Fabric
 
         processes = self.devices * self.nodes
         if self.devices < 1 or self.nodes < 1:
             raise TrainingError("devices and nodes must be at least 1")
-        if recipe.batch % processes:
+        if batch % processes:
             raise TrainingError(
-                f"{processes} processes cannot share a batch of {recipe.batch} clips evenly; "
+                f"{processes} processes cannot share a batch of {batch} clips evenly; "
                 "choose --batch as a multiple"
             )
         try:

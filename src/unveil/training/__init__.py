@@ -1,4 +1,4 @@
-"""Training of the spatio-temporal block, self-supervised, on a folder of videos.
+"""Training on a folder of videos, without labels: of the block, and of the objects' head.
 
 recipe      what a run does, read from a file
 clips       the videos of a folder, and the windows drawn from them
@@ -14,4 +14,16 @@ monitor     losses to the terminal, JSON lines and TensorBoard; trials as the ru
 panels      pictures of the attention
 chart       a line chart
 report      a run at a glance, drawn from its log
+
+And for the objects' head, on composites of what is found in the clips:
+
+objects_recipe   what such a run does
+sources          a few frames of each clip, and what is found in them
+cutouts          what is surely one thing of that, to be pasted elsewhere
+scenes           what is pasted where, drawn
+composites       the pasting, and the exact truth of it
+composite_data   composites with their frozen features, cached on disk
+objects_loss     what the head is trained to say
+objects_loop     the run
+objects_monitor  the run as it goes on, and its report
 """

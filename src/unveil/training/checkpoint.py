@@ -12,6 +12,7 @@ import torch
 
 from unveil.errors import TrainingError
 from unveil.files import written_whole
+from unveil.training.objects_recipe import ObjectsRecipe
 from unveil.training.recipe import Recipe
 
 NAME = "checkpoint.pt"
@@ -69,7 +70,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return Checkpoint(**state)
 
 
-def check_fits(checkpoint: Checkpoint, recipe: Recipe, clips: list[str], folder: Path) -> None:
+def check_fits(
+    checkpoint: Checkpoint, recipe: Recipe | ObjectsRecipe, clips: list[str], folder: Path
+) -> None:
     """Raise TrainingError unless a run can go on with this recipe and these clips."""
     now = dataclasses.asdict(recipe)
     changed = sorted(k for k in now if now[k] != checkpoint.recipe.get(k))

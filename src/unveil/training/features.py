@@ -15,15 +15,16 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unveil.errors import TrainingError
@@ -92,13 +93,13 @@ class Cache:
         os.utime(file)
         return found
 
-    def evict(self, keep: Sequence[ClipFeatures]) -> int:
+    def evict(self, keep: Sequence[ClipFeatures | Path]) -> int:
         """Remove what was used longest ago until the limit holds; how many files went.
 
         keep: files of this run, which stay; if they alone exceed the limit, a warning is logged.
         """
-        kept = {item.file for item in keep}
-        files = sorted(self.folder.glob(f"*{_SUFFIX}"), key=lambda p: p.stat().st_mtime)
+        kept = {item if isinstance(item, Path) else item.file for item in keep}
+        files = sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)
         total, gone = sum(p.stat().st_size for p in files), 0
         for file in files:
             if total <= self.limit:
@@ -117,6 +118,55 @@ class Cache:
                 self.limit / 1e9,
             )
         return gone
+
+
+@dataclass(frozen=True)
+class Store:
+    """Tensors that are computed once, each set in a file named by all that it depends on.
+
+    used: the files that this store gave, which `Cache.evict` is to leave.
+    """
+
+    folder: Path
+    used: list[Path] = field(default_factory=list)
+
+    def get(
+        self, about: dict[str, Any], make: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """What `make` gives, from the folder where it is there; about: what it depends on, JSON.
+
+        Raises TrainingError when the disk is full, and whatever `make` raises.
+        """
+        name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+        file = self.folder / f"{name}.{about['what']}.safetensors"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{file}.lock"):
+                found = _read(file)
+                if found is None:
+                    found = make()
+                    with written_whole(file) as partial:
+                        save_file(found, partial)
+            os.utime(file)
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise TrainingError(
+                f"cannot keep features in {self.folder}: {reason}; free some space or choose "
+                "another folder with --cache"
+            ) from error
+        self.used.append(file)
+        return found
+
+
+def _read(file: Path) -> dict[str, Tensor] | None:
+    """The tensors of a file; None where there is none or it is damaged."""
+    if not file.is_file():
+        return None
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        log.warning("%s is damaged (%s); it is computed again", file, error)
+        return None
 
 
 def default_cache() -> Path:
@@ -172,7 +222,7 @@ def encode_windows(
     height, width, _ = next(iter(frames.values())).shape
     h, w = backbone.grid(height, width, size)
     small = {
-        i: _resize(frame, h * backbone.patch, w * backbone.patch) for i, frame in frames.items()
+        i: resize(frame, h * backbone.patch, w * backbone.patch) for i, frame in frames.items()
     }
     keys = []
     for window in windows:
@@ -182,7 +232,8 @@ def encode_windows(
     return torch.stack(keys), (h, w)
 
 
-def _resize(frame: np.ndarray, height: int, width: int) -> Tensor:
+def resize(frame: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[Tensor, "3 H1 W1"]:
+    """A frame at another size, bilinear, antialiased."""
     x = torch.from_numpy(frame).permute(2, 0, 1)[None]
     x = torch.nn.functional.interpolate(x, (height, width), mode="bilinear", antialias=True)
     return x[0]

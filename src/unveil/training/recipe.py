@@ -89,21 +89,28 @@ class Recipe:
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe from TOML. Raises TrainingError for anything that is not a recipe."""
+    table = read_table(path)
     try:
-        table = tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise TrainingError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise TrainingError(f"{path} is not TOML: {error}") from error
-    try:
-        losses = _change(_LOSSES, table.pop("losses", {}), f"{path}, [losses]")
-        return _change(Recipe(losses=losses), table, str(path))
+        losses = change(_LOSSES, table.pop("losses", {}), f"{path}, [losses]")
+        return change(Recipe(losses=losses), table, str(path))
     except TypeError as error:
         raise TrainingError(f"{path}: a value of the wrong type: {error}") from error
 
 
-def _change(start: Any, table: dict[str, Any], where: str) -> Any:
-    known = {f.name for f in dataclasses.fields(start)} - {"losses"}
+def read_table(path: Path) -> dict[str, Any]:
+    """What a TOML file holds. Raises TrainingError where there is none, or it is not TOML."""
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise TrainingError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"{path} is not TOML: {error}") from error
+
+
+def change(start: Any, table: dict[str, Any], where: str) -> Any:
+    """A recipe, or a part of one, with the plain values of a table. Raises for unknown names."""
+    parts = {f.name for f in dataclasses.fields(start) if dataclasses.is_dataclass(f.type)}
+    known = {f.name for f in dataclasses.fields(start)} - parts
     if unknown := sorted(set(table) - known):
         raise TrainingError(f"{where}: no such entry {unknown[0]!r}; known: {sorted(known)}")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}

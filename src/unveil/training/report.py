@@ -23,8 +23,8 @@ def draw_report(out: Path, records: list[dict[str, Any]]) -> Path:
     steps = [r for r in records if r["kind"] == "step"]
     trials = [r for r in records if r["kind"] == "trial"]
     charts = [
-        draw_chart("losses", _smoothed(steps, "semantic", "motion"), (_WIDTH, _HEIGHT)),
-        draw_chart("learning rate", _smoothed(steps, "lr"), (_WIDTH, _HEIGHT)),
+        draw_chart("losses", smoothed(steps, "semantic", "motion"), (_WIDTH, _HEIGHT)),
+        draw_chart("learning rate", smoothed(steps, "lr"), (_WIDTH, _HEIGHT)),
         draw_chart(
             "clusters a window (held-out clips)",
             _of(trials, clusters="tau 1, as published", clusters_calibrated="tau calibrated"),
@@ -36,7 +36,7 @@ def draw_report(out: Path, records: list[dict[str, Any]]) -> Path:
             (_WIDTH, _HEIGHT),
         ),
         draw_chart("entropy of a row, 1 = uniform", _of(trials, entropy=""), (_WIDTH, _HEIGHT)),
-        draw_chart("gradient norm", _smoothed(steps, "grad_norm"), (_WIDTH, _HEIGHT)),
+        draw_chart("gradient norm", smoothed(steps, "grad_norm"), (_WIDTH, _HEIGHT)),
     ]
     pictures = sorted((out / "attention").glob("*.png"))
     last = _read(pictures[-1]) if pictures else Image.new("RGB", (1, 1))
@@ -74,7 +74,7 @@ def _title(sheet: Image.Image, out: Path, records: list[dict], steps: list[dict]
     draw.text((_GAP, 48), words, _FAINT, ImageFont.load_default(14), anchor="lm")
 
 
-def _smoothed(steps: list[dict], *names: str) -> list[Line]:
+def smoothed(steps: list[dict], *names: str) -> list[Line]:
     """Means over a hundredth of the run each: single steps are two clips and noisy."""
     size = max(1, len(steps) // 100)
     groups = [steps[i : i + size] for i in range(0, len(steps), size)]

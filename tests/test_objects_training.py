@@ -1,0 +1,206 @@
+"""Training an objects' head as a person runs it: tiny backbone, small videos, stopped, resumed."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unveil.attention.objects_file import head_metadata, load_head
+from unveil.cli import main
+from unveil.errors import TrainingError
+from unveil.features.backbone import Backbone
+from unveil.training import objects_loop, sources
+from unveil.training.clips import find_clips
+from unveil.training.composite_data import composite_features, draw_composite
+from unveil.training.features import Cache, Store
+from unveil.training.monitor import read_log
+from unveil.training.objects_loop import HeadWatcher, schedule, train_head
+from unveil.training.objects_recipe import ObjectsRecipe, read_objects_recipe, trains_head
+from unveil.training.sources import read_source
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CPU = torch.device("cpu")
+
+
+def write_clip(folder: Path, seed: int, frames: int = 8) -> None:
+    """A folder of frames in which a bright square crosses noise."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    scene = rng.integers(0, 120, (48, 72, 3), dtype=np.uint8)
+    for i in range(frames):
+        frame = scene.copy()
+        frame[14:36, 4 + 4 * i : 26 + 4 * i] = rng.integers(200, 256, 3)
+        Image.fromarray(frame).save(folder / f"{i:03d}.png")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for i in range(3):
+        write_clip(folder / f"clip{i}", i)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Cache:
+    return Cache(tmp_path_factory.mktemp("cache"), 10**9)
+
+
+@pytest.fixture(autouse=True)
+def bright_is_found(monkeypatch):
+    """What a random backbone finds means nothing: here, what is bright is found."""
+    look = sources._look
+
+    def told(clip, recipe, backbone):
+        found = look(clip, recipe, backbone)
+        found["labels"] = (found["frames"].float().mean(-1) > 170).byte()
+        return found
+
+    monkeypatch.setattr(sources, "_look", told)
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_backbone: str) -> ObjectsRecipe:
+    small = {"size": 48, "sizes": (48, 32), "composites": 7, "validation": 2, "moving": 2}
+    head = {"width": 12, "embedding": 4, "pairs": 20, "steps": 6, "checkpoint_every": 2}
+    return ObjectsRecipe(backbone=tiny_backbone, batch=2, **small, **head)
+
+
+@pytest.fixture(scope="module")
+def file(recipe: ObjectsRecipe, tmp_path_factory) -> Path:
+    table = {k: v for k, v in dataclasses.asdict(recipe).items() if k != "scenes"}
+    lines = ['trains = "objects"']
+    for name, value in table.items():
+        shown = f'"{value}"' if isinstance(value, str) else value
+        lines.append(f"{name} = {list(value) if isinstance(value, tuple) else shown}")
+    path = tmp_path_factory.mktemp("recipe") / "objects.toml"
+    path.write_text("\n".join([*lines, "[scenes]", "most = 3"]) + "\n")
+    return path
+
+
+def weights(file: Path, recipe: ObjectsRecipe) -> dict[str, torch.Tensor]:
+    return load_head(file, recipe.backbone, 16).state_dict()
+
+
+def test_the_command_leaves_a_head_a_log_and_a_report(videos, file, recipe, cache, tmp_path):
+    out = tmp_path / "run"
+    line = [str(videos), "--recipe", str(file), "--cache", str(cache.folder), "--out", str(out)]
+    assert main(["train", *line, "--accelerator", "cpu"]) == 0
+    about = head_metadata(out / "head.safetensors")
+    assert (about["backbone"], about["steps"], about["clips"]) == (recipe.backbone, 6, 3)
+    assert about["recipe"]["scenes"]["most"] == 3
+    records = read_log(out)
+    assert [r["step"] for r in records if r["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+    assert [r["step"] for r in records if r["kind"] == "trial"] == [2, 4, 6]
+    assert records[0]["things"] == 3
+    with Image.open(out / "report.png") as report:
+        assert report.width > 500
+
+
+class Stopped(HeadWatcher):
+    """Ends a run after some steps, as a power cut would."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def stepped(self, record) -> None:
+        if record.step == self.after:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_was_stopped_ends_at_the_same_bits(videos, recipe, cache, tmp_path):
+    whole = train_head(videos, recipe, tmp_path / "whole", CPU, cache, HeadWatcher())
+    out = tmp_path / "stopped"
+    for after in (1, 3, 5):
+        with pytest.raises(KeyboardInterrupt):
+            train_head(videos, recipe, out, CPU, cache, Stopped(after))
+    again = train_head(videos, recipe, out, CPU, cache, HeadWatcher())
+    a, b = weights(whole, recipe), weights(again, recipe)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_features_are_computed_once(videos, recipe, cache, tmp_path, monkeypatch):
+    train_head(videos, recipe, tmp_path / "first", CPU, cache, HeadWatcher())
+
+    class NoBackbone(Backbone):
+        def __init__(self, *args) -> None:
+            raise AssertionError("nothing had to be computed")
+
+    monkeypatch.setattr(objects_loop, "Backbone", NoBackbone)
+    train_head(videos, recipe, tmp_path / "second", CPU, cache, HeadWatcher())
+
+
+def test_a_composite_follows_its_number_and_its_keys_are_those_of_its_frames(
+    videos, recipe, cache, tmp_path
+):
+    backbone = Backbone(recipe.backbone, "cpu")
+    store = Store(tmp_path)
+    found = [read_source(c, recipe, store, lambda: backbone) for c in find_clips(videos)]
+    for number in range(3):
+        drawn = draw_composite(number, found, recipe, backbone.patch)
+        again = draw_composite(number, found, recipe, backbone.patch)
+        assert (drawn.frames == again.frames).all()
+        kept = composite_features(number, found, recipe, store, lambda: backbone)
+        keys = backbone.encode(drawn.frames, drawn.frames.shape[1:3]).keys
+        assert torch.allclose(kept.keys, keys.float(), atol=2e-3, rtol=2e-3)
+        assert np.allclose(kept.shares, drawn.shares, atol=1e-3)
+        assert len(kept.keys) == 2
+    other = draw_composite(3, found, recipe, backbone.patch)
+    assert other.frames.shape != drawn.frames.shape or not (other.frames == drawn.frames).all()
+
+
+def test_training_learns_what_is_pasted(videos, recipe, cache, tmp_path):
+    seen = []
+
+    class Watch(HeadWatcher):
+        def stepped(self, record) -> None:
+            seen.append(record.objectness)
+
+    longer = dataclasses.replace(recipe, steps=60, checkpoint_every=60, lr=3e-3, warm_up=5)
+    train_head(videos, longer, tmp_path, CPU, cache, Watch())
+    assert np.mean(seen[-10:]) < 0.7 * np.mean(seen[:10])
+
+
+def test_clips_without_a_thing_are_an_error_that_says_so(recipe, cache, tmp_path):
+    (tmp_path / "clips" / "grey").mkdir(parents=True)
+    for i in range(4):
+        Image.fromarray(np.full((48, 72, 3), 90, np.uint8)).save(
+            tmp_path / "clips" / "grey" / f"{i}.png"
+        )
+    with pytest.raises(TrainingError, match="nothing that is surely one thing was found"):
+        train_head(tmp_path / "clips", recipe, tmp_path / "out", CPU, cache, HeadWatcher())
+
+
+def test_another_recipe_does_not_go_on_with_a_run(videos, recipe, cache, tmp_path):
+    train_head(videos, recipe, tmp_path, CPU, cache, HeadWatcher())
+    other = dataclasses.replace(recipe, lr=2e-3)
+    with pytest.raises(TrainingError, match="another recipe"):
+        train_head(videos, other, tmp_path, CPU, cache, HeadWatcher())
+
+
+def test_recipes_are_read_and_wrong_ones_refused(tmp_path):
+    assert trains_head(CONFIGS / "objects.toml") and not trains_head(CONFIGS / "default.toml")
+    shipped = read_objects_recipe(CONFIGS / "objects.toml")
+    assert shipped == ObjectsRecipe(), "the recipe's defaults are those of the shipped head"
+    bad = tmp_path / "bad.toml"
+    for text, message in (
+        ('trains = "nothing"', "trains is 'block' or 'objects'"),
+        ('trains = "objects"\nheads = 3', "no such entry 'heads'"),
+        ('trains = "objects"\n[scenes]\nmoon = 3', r"\[scenes\]: no such entry 'moon'"),
+        ('trains = "objects"\nsteps = 0', "steps must be positive"),
+        ('trains = "objects"\nvalidation = 900', "must leave some"),
+        ('trains = "objects"\nsteps = "many"', "wrong type"),
+    ):
+        bad.write_text(text)
+        with pytest.raises(TrainingError, match=message):
+            trains_head(bad) and read_objects_recipe(bad)
+
+
+def test_the_rate_rises_and_falls():
+    recipe = ObjectsRecipe(steps=100, warm_up=10, lr=1.0)
+    rates = [schedule(recipe, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) > 0.95
+    assert rates.index(max(rates)) == 9 and rates[-1] < 0.001
