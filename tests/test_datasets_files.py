@@ -58,6 +58,10 @@ def test_masks_that_cannot_be_scored_are_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no png")
     with pytest.raises(DataError, match=r"broken.png cannot be read"):
         read_labels(tmp_path / "broken.png")
+    pages = [Image.fromarray(LABELS + i) for i in range(3)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match=r"pages.tif holds 3 pictures: write a file for each"):
+        read_labels(tmp_path / "pages.tif")
     with pytest.raises(DataError, match=r"gone.png: no such mask"):
         read_labels(tmp_path / "gone.png")
 

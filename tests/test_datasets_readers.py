@@ -1,5 +1,6 @@
 """Every reader gives back what was written in its layout, and names the file that is wrong."""
 
+import io
 import json
 import shutil
 
@@ -251,6 +252,9 @@ def test_a_record_without_its_features_is_named(copy):
     shards(root)[0].unlink()
     shards(root)[0].unlink()
     folder = root / "movi_e/41x59/1.0.0"
+    file = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(file, "PNG")
+    painted = file.getvalue()
     for features, says in (
         (
             {"video": [b"png"]},
@@ -259,6 +263,7 @@ def test_a_record_without_its_features_is_named(copy):
         ({"video": [3], "segmentations": [3]}, r"feature 'video': expected a list of PNG.*got \[3"),
         ({"video": [b"a", b"b"], "segmentations": [b"c"]}, "expected 2 masks, .*got 1; get"),
         ({"video": [b"a"], "segmentations": [b"b"]}, "expected pictures that can be read"),
+        ({"video": [b"a"], "segmentations": [painted]}, r"masks \[H, W\] .*got uint8 \[2, 3, 3\]"),
     ):
         write_records(
             folder / "movi_e-validation.tfrecord-00000-of-00001", [encode_example(features)]

@@ -136,6 +136,8 @@ WRONG = {
     "a polygon of two points": (of_segmentation([[0, 0, 1, 1]]), "three points"),
     "an odd polygon": (of_segmentation([[0, 0, 1, 1, 2, 2, 3]]), "three points"),
     "a flat polygon": (of_segmentation([0, 0, 1, 1, 2, 2]), "three points"),
+    "a polygon out of this world": (of_segmentation([[0, 0, 9, 10**400, 9, 9]]), "three points"),
+    "a score that is none": (of_annotation(score=10**400), "score: .*a finite number"),
     "a score for one of two": (of_annotation(score=0.5), "score: .*as the others.*got nothing"),
     "no list of videos": (lambda c: c.update(videos=3), "videos: expected a list of records"),
     "a video that is no record": (lambda c: c["videos"].append([]), r"videos\[2\]"),
@@ -210,6 +212,12 @@ def test_polygons_are_filled_as_coco_fills_them(tmp_path):
     expected = np.any([coco.decode(r) for r in coco.frPyObjects(polygons, H, W)], axis=0)
     assert not labels[:2].any() and np.array_equal(labels[2], expected)
     assert labels[2, 1:4, 1:6].all() and labels.sum() < 20
+
+
+def test_a_size_in_floats_is_the_same_size(tmp_path):
+    changed = content()
+    of_segmentation({"size": [float(H), float(W)], "counts": [6, 2, 27]})(changed)
+    assert truth(write(tmp_path / "a", changed))[2].sum() == 2
 
 
 @pytest.mark.parametrize("seed", range(20))

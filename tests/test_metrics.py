@@ -274,6 +274,20 @@ def test_solvs_means_are_over_objects_and_over_videos():
     assert mean["FG-ARI of matched"] == pytest.approx((1 + frame) / 2)
 
 
+@pytest.mark.parametrize(("h", "w"), [(17, 23), (7, 31)])
+@pytest.mark.parametrize(("proposals", "objects"), [(1, 3), (4, 2), (3, 3)])
+def test_the_released_evaluation_is_its_loops(h, w, proposals, objects):
+    rng = np.random.default_rng(h * proposals)
+    truth, labels = blobs(rng, 4, h, w, objects), blobs(rng, 4, h, w, proposals)
+    truth[rng.random(truth.shape) < 0.05] = 255
+    truth[0][truth[0] == objects] = 0  # the last object comes later and does not count
+    scored = PROTOCOLS["davis2017-released"].score(Measured(labels, truth))["objects"]
+    j, f = davis_plain.released(labels, truth)
+    assert [o["id"] for o in scored] == list(range(1, objects))
+    assert np.abs(np.array([o["J"] for o in scored]).T - j).max() <= LIKE_THE_TOOLKIT
+    assert np.abs(np.array([o["F"] for o in scored]).T - f).max() <= LIKE_THE_TOOLKIT
+
+
 def test_the_released_evaluation_counts_objects_in_frame_0_and_copies_the_last_mask():
     truth = strip("11....", "11.2..", "11.22.", "...22.")
     labels = strip("55....", "55....", "5.....", "55.66.")

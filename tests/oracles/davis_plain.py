@@ -59,20 +59,39 @@ def boundary_f(truth, mask, void):
     return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
 
 
-def unsupervised(labels, truth):
-    """J and F [T, O] of the standard protocol."""
+def every_pair(labels, truth, objects):
+    """J and F [P, O, T] of every proposal with every object, empty proposals added."""
     void = truth == 255
-    objects = [truth == i for i in np.unique(truth) if i not in (0, 255)]
+    objects = [truth == i for i in objects]
     proposals = [labels == i for i in np.unique(labels) if i]
     while len(proposals) < len(objects):
         proposals.append(np.zeros(labels.shape, bool))
-    t = len(labels)
-    j, f = np.zeros((2, len(proposals), len(objects), t))
+    j, f = np.zeros((2, len(proposals), len(objects), len(labels)))
     for a, proposal in enumerate(proposals):
         for b, obj in enumerate(objects):
-            for k in range(t):
+            for k in range(len(labels)):
                 j[a, b, k] = jaccard(obj[k], proposal[k], void[k])
                 f[a, b, k] = boundary_f(obj[k], proposal[k], void[k])
+    return j, f
+
+
+def unsupervised(labels, truth):
+    """J and F [T, O] of the standard protocol."""
+    j, f = every_pair(labels, truth, [i for i in np.unique(truth) if i not in (0, 255)])
     rows, columns = linear_sum_assignment(-(j.mean(2) + f.mean(2)) / 2)
     order = np.argsort(columns)
     return j[rows[order], columns[order]].T, f[rows[order], columns[order]].T
+
+
+def released(labels, truth):
+    """J and F [T, O] as the released evaluation of "Betrayed by Attention" makes them."""
+    labels = np.concatenate((labels[:-1], labels[-2:-1]))  # there are masks for all but the last
+    highest = int(np.where(truth[0] == 255, 0, truth[0]).max())
+    j, f = every_pair(labels, truth, range(1, highest + 1))
+    best_j, best_f = [], []
+    for k in range(len(labels)):
+        rows, columns = linear_sum_assignment(-(j[..., k] + f[..., k]))
+        order = np.argsort(columns)
+        best_j.append(j[rows[order], columns[order], k])
+        best_f.append(f[rows[order], columns[order], k])
+    return np.stack(best_j), np.stack(best_f)

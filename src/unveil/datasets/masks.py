@@ -21,6 +21,8 @@ def read_labels(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
+            if (pictures := getattr(image, "n_frames", 1)) > 1:
+                raise DataError(f"{path} holds {pictures} pictures: write a file for each mask")
             mode, labels = image.mode, np.array(image)
     except FileNotFoundError:
         raise DataError(f"{path}: no such mask") from None

@@ -88,10 +88,14 @@ class MoviSequence:
             pictures = [Image.open(io.BytesIO(png)) for png in features[name]]
             if name == "video":
                 pictures = [p.convert("RGB") for p in pictures]
-            return np.stack([np.array(p) for p in pictures])
+            stack = np.stack([np.array(p) for p in pictures])
         except (OSError, SyntaxError, ValueError) as error:
             expected = "pictures that can be read, of one size"
             raise self._fault(f"feature {name!r}", expected, Said(error)) from error
+        if name == "segmentations" and (stack.ndim != 3 or stack.dtype.kind != "u"):
+            about = Said(f"{stack.dtype} {list(stack.shape[1:])}")
+            raise self._fault(f"feature {name!r}", "masks [H, W] of whole ids", about)
+        return stack
 
 
 def open_movi(root: Path, variant: str | None = None, split: str | None = None) -> Dataset:

@@ -9,7 +9,6 @@ of one form:
 Source: https://cocodataset.org/#format-data; https://youtube-vos.org/dataset/vis
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from unveil.datasets.run_lengths import NOTHING, Said, checked_run_lengths
+from unveil.datasets.run_lengths import NOTHING, Said, checked_run_lengths, is_number
 from unveil.errors import DataError
 
 _LONGEST = 60  # characters of what came instead
@@ -66,7 +65,7 @@ class Record:
     def number(self, name: str) -> float:
         """A field that holds a finite number."""
         value = self.get(name)
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if not is_number(value):
             raise self.fault(name, "a finite number", value)
         return float(value)
 

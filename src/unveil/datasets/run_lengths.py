@@ -58,20 +58,26 @@ def checked_run_lengths(
     if runs.sum() != h * w:
         raise fault(f"{what}.counts", f"a sum of {h * w} ({h} x {w} px)", Said(runs.sum()))
     if isinstance(counts, list):
-        return coco.frPyObjects({"size": size, "counts": counts}, h, w)
-    return {"size": size, "counts": counts.encode()}
+        return coco.frPyObjects({"size": [h, w], "counts": counts}, h, w)
+    return {"size": [h, w], "counts": counts.encode()}
 
 
 def _filled(polygons: list, h: int, w: int, what: str, fault: Fault) -> dict[str, Any]:
     """Polygons [[x, y, x, y, …], …] in px, filled as COCO fills them, and joined."""
     for i, polygon in enumerate(polygons):
-        numbers = isinstance(polygon, list) and all(
-            type(x) in (int, float) and math.isfinite(x) for x in polygon
-        )
+        numbers = isinstance(polygon, list) and all(map(is_number, polygon))
         if not numbers or len(polygon) < 6 or len(polygon) % 2:
             expected = "a polygon of three points or more, [x, y, x, y, x, y, …]"
             raise fault(f"{what}[{i}]", expected, polygon)
     return coco.merge(coco.frPyObjects(polygons, h, w))
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a number that a float can hold; true and false are none."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _whole(counts: list) -> np.ndarray | None:
