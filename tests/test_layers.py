@@ -18,6 +18,7 @@ ROOMS = [
     {"attention"},
     {"paper", "fast"},
     {"results"},
+    {"editing"},
     {"segmentation"},
     {"training"},
     {"metrics"},

@@ -22,6 +22,8 @@ class Recut:
     """The folder of the new result; in the place of the old one by default."""
     source: Path | None = None
     """The video, where it is no longer where it was."""
+    edits: Path | None = None
+    """A log of edits to do instead of the folder's own (edits.jsonl)."""
 
     def run(self) -> int:
         """Cut, paint, and say where the pictures are."""
@@ -37,6 +39,7 @@ class Recut:
                 keep_background=self.keep_background,
                 out=self.out,
                 source=self.source,
+                edits=self.edits,
                 on_progress=show,
             )
         say(str(self.folder), self.out or self.folder, run)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+_OBJECT = "object"  # the class of what nobody gave another
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -16,6 +18,15 @@ class Mask:
     counts: bytes
     area: int
     box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a person said of an object: a name, a class, a colour #rrggbb; empty where nothing."""
+
+    name: str = ""
+    class_: str = ""
+    colour: str | None = None
 
 
 def encode(labels: np.ndarray) -> dict[int, Mask]:
@@ -58,12 +69,17 @@ def youtube_vis(
     height: int,
     width: int,
     frame_names: Sequence[str],
+    about: Mapping[int, About] | None = None,
 ) -> dict[str, Any]:
     """All objects of one video in the layout of a YouTube-VIS annotation file.
 
     masks: id → frame index → mask; a frame where an object is absent becomes null. scores: id →
-    0 … 1. An object without a pixel is left out.
+    0 … 1. An object without a pixel is left out. about: names, classes and colours given by hand;
+    objects without a class are of the category `object`.
     """
+    about = about or {}
+    classes = sorted({a.class_ for id, a in about.items() if id in masks} - {"", _OBJECT})
+    category = {"": 1, _OBJECT: 1} | {name: i for i, name in enumerate(classes, 2)}
     t = len(frame_names)
     size = {"height": height, "width": width, "length": t}
     video = {
@@ -80,7 +96,7 @@ def youtube_vis(
             {
                 "id": id,
                 "video_id": 1,
-                "category_id": 1,
+                "category_id": category[about.get(id, About()).class_],
                 "iscrowd": 0,
                 "score": round(float(scores[id]), 6),
                 "segmentations": [
@@ -88,8 +104,18 @@ def youtube_vis(
                 ],
                 "areas": [m and m.area for m in frames],
                 "bboxes": [m and list(m.box) for m in frames],
+                **_said(about.get(id, About())),
                 **size,
             }
         )
-    categories = [{"id": 1, "name": "object", "supercategory": "object"}]
+    categories = [
+        {"id": i, "name": name, "supercategory": _OBJECT}
+        for i, name in enumerate([_OBJECT, *classes], 1)
+    ]
     return {"videos": [video], "categories": categories, "annotations": annotations}
+
+
+def _said(about: About) -> dict[str, str]:
+    """The fields of an annotation that only a person fills."""
+    said = {"name": about.name, "color": about.colour}
+    return {field: value for field, value in said.items() if value}

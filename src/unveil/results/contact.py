@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from unveil.results.overlay import paint
+from unveil.results.overlay import Colours, paint
 from unveil.results.palette import colour_index, vivid_palette
 
 _COLUMNS = 8
@@ -25,8 +25,8 @@ class ContactSheet:
     too many: memory stays flat, the spacing even.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, colours: Colours = ()) -> None:
+        self._name, self._colours = name, colours
         self._stride = 1
         self._seen = 0
         self._held: list[tuple[int, Image.Image, np.ndarray]] = []
@@ -60,7 +60,7 @@ class ContactSheet:
         for column, (index, frame, labels) in enumerate(shown):
             x = _GAP + column * (w + _GAP)
             sheet.paste(frame, (x, _STRIP))
-            painted = paint(np.asarray(frame), labels, _ALPHA, _DIM)
+            painted = paint(np.asarray(frame), labels, _ALPHA, _DIM, self._colours)
             sheet.paste(Image.fromarray(painted), (x, _STRIP + h + _GAP))
             _stamp(sheet, (x, _STRIP), str(index))
         self._title(sheet, scores)
@@ -79,10 +79,14 @@ class ContactSheet:
             text = f"{id}"
             if x + 24 + draw.textlength(text, plain) > sheet.width - _GAP:
                 break
-            colour = tuple(vivid_palette()[colour_index(np.array([id], np.uint16))[0]].tolist())
+            colour = dict(self._colours).get(id) or tuple(vivid_palette()[_entry(id)].tolist())
             draw.rounded_rectangle((x, middle - 8, x + 16, middle + 8), 4, colour)
             draw.text((x + 22, middle + 1), text, _INK, plain, anchor="lm")
             x += 22 + draw.textlength(text, plain) + 3 * _GAP
+
+
+def _entry(id: int) -> int:
+    return int(colour_index(np.array([id], np.uint16))[0])
 
 
 def _thumbnail(frame: np.ndarray, labels: np.ndarray) -> tuple[Image.Image, np.ndarray]:

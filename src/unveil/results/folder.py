@@ -11,6 +11,7 @@ from unveil.errors import OutputError
 from unveil.files import output_errors
 
 RUN = "run.json"
+EDITS = "edits.jsonl"  # what a person did to a result
 OUTPUT = "output"  # the entry of run.json that tells which files belong to the result
 
 
@@ -26,12 +27,12 @@ class ResultFolder:
             result.commit()
     """
 
-    def __init__(self, out: str | Path) -> None:
-        self.out = Path(out).expanduser().absolute()
+    def __init__(self, out: str | Path, edited: bool = False) -> None:
+        self.out, self._edited = Path(out).expanduser().absolute(), edited
         if self.out.is_symlink():
             self.out = self.out.resolve()
         self.path: Path | None = None
-        check_out(self.out)
+        check_out(self.out, edited)
 
     def __enter__(self) -> "ResultFolder":
         parent = self.out.parent
@@ -49,7 +50,7 @@ class ResultFolder:
 
     def commit(self) -> Path:
         """Put the folder in its place and return that place."""
-        check_out(self.out)
+        check_out(self.out, self._edited)
         with output_errors(self.out):
             old = None
             if self.out.exists():
@@ -68,11 +69,12 @@ class ResultFolder:
         return self.out
 
 
-def check_out(out: str | Path) -> None:
+def check_out(out: str | Path, edited: bool = False) -> None:
     """Raise OutputError unless a result may be put at `out`; call it before the work begins.
 
     It may be put where nothing is, in an empty folder, and over a result of Unveil to which
-    nobody added files.
+    nobody added files. One that was put right by hand is replaced only where `edited` says that its
+    edits are carried on.
     """
     out = Path(out).expanduser()
     with output_errors(out):
@@ -86,7 +88,13 @@ def check_out(out: str | Path) -> None:
         entries = {p.name for p in out.iterdir()}
         if not os.access(out.resolve().parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "permission denied")
-    foreign = sorted(entries - _files_of_result(out / RUN))
+    own = _files_of_result(out / RUN)
+    if own and EDITS in entries and not edited:
+        raise OutputError(
+            f"{out} was put right by hand ({EDITS}), which a new result would lose: choose another "
+            "folder with --out, or move that file away"
+        )
+    foreign = sorted(entries - own - ({EDITS} if own else set()))
     if foreign:
         raise OutputError(
             f"{out} holds files that are not from Unveil ({', '.join(foreign[:3])}"

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from unveil.results.overlay import index_with_lines, tables
+from unveil.results.overlay import Colours, index_with_lines, tables
 
 # One thread: x264's bytes depend on how many threads it has, and results must not. The preset
 # takes 2.5 ms for a frame of 854x480; `superfast` takes 7 ms and saves a third of the file.
@@ -26,7 +26,13 @@ class Movie:
     """
 
     def __init__(
-        self, path: Path, fps: Fraction, height: int, width: int, alpha: float = 0.5
+        self,
+        path: Path,
+        fps: Fraction,
+        height: int,
+        width: int,
+        alpha: float = 0.5,
+        colours: Colours = (),
     ) -> None:
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
         rate = fps.limit_denominator(_CLOCK // max(1, int(fps) + 1))
@@ -35,7 +41,7 @@ class Movie:
         self._stream.height, self._stream.width = height + self._odd[0], width + self._odd[1]
         self._stream.pix_fmt = "yuv420p"
         self._convert = VideoReformatter()
-        self._kept, self._paint = _plane_tables(alpha)
+        self._kept, self._paint = _plane_tables(alpha, colours)
         self._count = 0
 
     def write(self, frame: np.ndarray, labels: np.ndarray) -> None:
@@ -74,9 +80,9 @@ class Movie:
 
 
 @cache
-def _plane_tables(alpha: float) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def _plane_tables(alpha: float, own: Colours) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """For each palette entry, in 256ths: what a pixel keeps, and what Y, U and V gain."""
-    strength, colours = tables(alpha, 1.0)
+    strength, colours = tables(alpha, 1.0, own)
     added = np.round(strength * (256 / 255)).astype(np.uint16)
     swatches = np.repeat(np.repeat(colours[None], 2, axis=1), 2, axis=0)  # 2x2 px a colour
     rgb = av.VideoFrame.from_ndarray(swatches, "rgb24")

@@ -8,12 +8,18 @@ from PIL import Image
 from unveil.errors import InputError
 from unveil.results.palette import colour_index, vivid_palette
 
+Colours = tuple[tuple[int, tuple[int, int, int]], ...]
+"""Ids and their red, green and blue, 0 … 255."""
 _LINE = 255  # the palette entry that lines between labels are painted with
 _LINE_STRENGTH = 0.85  # opacity of those lines
 
 
 def paint(
-    frame: np.ndarray, labels: np.ndarray, alpha: float = 0.5, background: float = 1.0
+    frame: np.ndarray,
+    labels: np.ndarray,
+    alpha: float = 0.5,
+    background: float = 1.0,
+    colours: Colours = (),
 ) -> np.ndarray:
     """One frame with its objects painted over it, uint8 [H, W, 3].
 
@@ -22,6 +28,7 @@ def paint(
         labels: uint8 or uint16 [H, W], 0 is background.
         alpha: opacity of the objects, 0 … 1.
         background: brightness left to the background, 0 … 1.
+        colours: of objects that shall not have the palette's.
     """
     if frame.shape[:2] != labels.shape:
         raise InputError(f"labels {list(labels.shape)} do not fit a frame {list(frame.shape)}")
@@ -30,9 +37,9 @@ def paint(
             f"alpha and background: expected numbers in 0 … 1, got {alpha} and {background}"
         )
     index = index_with_lines(labels)
-    strength, colours = tables(alpha, background)
+    strength, painted = tables(alpha, background, colours)
     paper = Image.fromarray(index)
-    paper.putpalette(colours.tobytes())
+    paper.putpalette(painted.tobytes())
     mask = Image.fromarray(index).point(strength.tolist())
     photo = Image.fromarray(np.ascontiguousarray(frame))
     return np.array(Image.composite(paper.convert("RGB"), photo, mask))
@@ -61,12 +68,17 @@ def boundary(labels: np.ndarray) -> np.ndarray:
 
 
 @cache
-def tables(alpha: float, background: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each palette entry its opacity, 0 … 255 [256], and its colour, uint8 [256, 3]."""
+def tables(alpha: float, background: float, own: Colours = ()) -> tuple[np.ndarray, np.ndarray]:
+    """For each palette entry its opacity, 0 … 255 [256], and its colour, uint8 [256, 3].
+
+    own: colours of objects that shall not have the palette's.
+    """
     strength = np.full(256, round(255 * alpha))
     strength[0] = round(255 * (1 - background))
     strength[_LINE] = round(255 * max(alpha, _LINE_STRENGTH)) if alpha else 0
     colours = vivid_palette().copy()
+    for id, colour in own:
+        colours[colour_index(np.array([id], np.uint16))[0]] = colour
     colours[_LINE] = 255
     return strength, colours
 

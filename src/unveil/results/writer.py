@@ -6,6 +6,8 @@ out/
 ├── objects.json        YouTube-VIS layout: run lengths, areas, boxes, a score an object
 ├── contact.png         a row of frames over a row of segmentations
 ├── state.npz           the merge tree, for a new cut (fast mode)
+├── evidence.npz        how alike its groups are, for parting objects by hand (fast mode)
+├── edits.jsonl         what was put right by hand, where something was
 └── run.json            settings, versions, seconds a stage, and which files belong here
 """
 
@@ -25,17 +27,19 @@ import numpy as np
 from PIL import Image
 
 from unveil.errors import InputError
+from unveil.fast.evidence import Evidence
 from unveil.fast.state import State
 from unveil.files import output_errors
 from unveil.results import coco as objects
 from unveil.results.contact import ContactSheet
-from unveil.results.folder import OUTPUT, RUN, ResultFolder
+from unveil.results.folder import EDITS, OUTPUT, RUN, ResultFolder
 from unveil.results.movie import Movie
+from unveil.results.overlay import Colours
 from unveil.results.palette import davis_palette
 
 log = logging.getLogger(__name__)
 
-STATE = "state.npz"
+STATE, EVIDENCE = "state.npz", "evidence.npz"
 _PALETTE_IDS = 255  # a palette has no room for more
 _PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}  # as small as level 6 on flat masks
 _AHEAD = 2  # chunks that may wait to be written; more would only cost memory
@@ -53,18 +57,28 @@ class Writer:
                 writer.write(frames, labels, names)
             writer.finish(scores={1: 0.9}, run={"seed": 0})
 
-    Raises OutputError where `out` cannot be written or holds something else.
+    about: names, classes and colours given by hand. edited: `out` may hold an edited result, whose
+    edits are carried on. Raises OutputError where `out` cannot be written or holds something else.
     """
 
     def __init__(
-        self, out: str | Path, *, name: str, fps: Fraction, height: int, width: int
+        self,
+        out: str | Path,
+        *,
+        name: str,
+        fps: Fraction,
+        height: int,
+        width: int,
+        about: Mapping[int, objects.About] | None = None,
+        edited: bool = False,
     ) -> None:
-        self._folder = ResultFolder(out)
+        self._folder = ResultFolder(out, edited)
+        self._about = dict(about or {})
         self.name, self.fps, self.height, self.width = name, fps, height, width
         self._names: list[str] = []
         self._masks: dict[int, dict[int, objects.Mask]] = defaultdict(dict)
         self._movie: Movie | None = None
-        self._sheet = ContactSheet(name)
+        self._sheet = ContactSheet(name, self._colours)
         self._pictures: bool | None = None
         self._deep = False
 
@@ -104,10 +118,14 @@ class Writer:
             self._pending.popleft().result()
         self._pending.append(self._thread.submit(self._write, frames, labels, first))
 
-    def keep(self, state: State) -> None:
-        """Put what a new cut needs beside the masks."""
+    def keep(self, state: State, evidence: Evidence | None = None, edits: str = "") -> None:
+        """Put what a new cut needs beside the masks, and the log of edits where there is one."""
         with output_errors(self._folder.out):
             state.save(self.path / STATE)
+            if evidence is not None:
+                evidence.save(self.path / EVIDENCE)
+            if edits:
+                (self.path / EDITS).write_text(edits, encoding="utf-8")
 
     def finish(self, scores: Mapping[int, float], run: Mapping[str, Any]) -> Path:
         """Complete the folder and put it in its place.
@@ -143,10 +161,18 @@ class Writer:
                 if frames is not None:
                     if self._movie is None:
                         path = self.path / "overlay.mp4"
-                        self._movie = Movie(path, self.fps, self.height, self.width)
+                        self._movie = self._paint(path)
                     self._movie.write(frames[i], image)
                     self._sheet.add(frames[i], image)
             self._deep |= bool(labels.max() > _PALETTE_IDS)
+
+    def _paint(self, path: Path) -> Movie:
+        return Movie(path, self.fps, self.height, self.width, colours=self._colours)
+
+    @property
+    def _colours(self) -> Colours:
+        own = {id: a.colour for id, a in sorted(self._about.items()) if a.colour}
+        return tuple((id, tuple(bytes.fromhex(colour[1:]))) for id, colour in own.items())
 
     def _check(self, frames, labels, frame_names: Sequence[str]) -> None:
         t, size = len(labels), (self.height, self.width)
@@ -187,6 +213,7 @@ class Writer:
             height=self.height,
             width=self.width,
             frame_names=self._names,
+            about=self._about,
         )
 
     def _run(self, run: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,19 +6,23 @@ for frames in video.chunks(16):
 found = finder.finish()
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from unveil.attention.block import Block
 from unveil.attention.rows import block_rows, cosine_rows
+from unveil.editing.stroke import Stroke
 from unveil.errors import InputError
 from unveil.fast.describe import describe, find
+from unveil.fast.evidence import Evidence, evidence
 from unveil.fast.groups import Grouper
 from unveil.fast.state import State
 from unveil.paper.clustering import merge
 from unveil.progress import Progress, silent
+from unveil.results.coco import About
 from unveil.settings import KEY_EVERY, TAU, Settings
 from unveil.types import Clusters, Features
 
@@ -29,13 +33,18 @@ class Found:
 
     ids: [T, h, w], the object that a patch is of or next to, 0 where none is. scores: id → 0 … 1.
     share: [T, h, w], how much of a patch is that object's; None where all is. state: what a new
-    cut needs, where the mode keeps a tree.
+    cut needs, where the mode keeps a tree; evidence: what parting objects by hand needs beside it.
+    about: names, classes and colours given by hand; strokes: of a brush, a frame. edits: their log.
     """
 
     ids: np.ndarray
     scores: dict[int, float]
     share: np.ndarray | None = None
     state: State | None = None
+    evidence: Evidence | None = None
+    about: Mapping[int, About] = field(default_factory=dict)
+    strokes: Mapping[int, tuple[Stroke, ...]] = field(default_factory=dict)
+    edits: str = ""
 
 
 @dataclass
@@ -53,9 +62,11 @@ class FastFinder:
     def finish(self, report: Progress = silent) -> Found:
         """What all frames taken show. Raises InputError when there were none."""
         report("clustering", 0, 1)
-        state = describe(self._grouper.finish(), self.block, seed=self.settings.seed)
+        groups = self._grouper.finish()
+        state = describe(groups, self.block, seed=self.settings.seed)
         s = self.settings
         found = cut(state, s.objects, s.granularity, s.keep_background)
+        found = replace(found, evidence=evidence(groups))
         report("clustering", 1, 1)
         return found
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from unveil.editing.stroke import draw
 from unveil.errors import InputError
 from unveil.progress import Progress, silent
 from unveil.results.writer import Writer
@@ -34,6 +35,8 @@ def paint(
                 labels = refine.nearest(ids, height, width)
             else:
                 labels = refine.sharpen(ids, found.share[done : done + t], frames)
+            for i in range(t):
+                labels[i] = draw(labels[i], found.strokes.get(done + i, ()))
         done += t
         yield frames, labels
         report("writing", done, total)
@@ -53,4 +56,4 @@ def write(
         done += len(frames)
     if found.state is not None:
         with clock("write"):
-            writer.keep(found.state)
+            writer.keep(found.state, found.evidence, found.edits)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unveil.errors import InputError
+from unveil.fast.evidence import Evidence
 from unveil.fast.state import State
 from unveil.results.overlay import overlay
 from unveil.results.writer import Writer
@@ -37,7 +38,8 @@ class Segmentation:
     labels: uint8 or uint16 [T, H, W]; 0 is background, any other number an object's id, the same
     in every frame. scores: id → score in 0 … 1. frames: uint8 [T, H, W, 3] the labels belong to,
     for pictures; None where they were not kept. run: settings, versions and seconds a stage.
-    state: what `recut` needs, an `unveil.fast.state.State`; None where there is none.
+    state: what `recut` needs, an `unveil.fast.state.State`; None where there is none. evidence:
+    what parting its objects by hand needs beside it.
     """
 
     labels: np.ndarray
@@ -48,6 +50,7 @@ class Segmentation:
     frames: np.ndarray | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
     state: State | None = field(default=None, repr=False)
+    evidence: Evidence | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         x = self.labels
@@ -121,7 +124,7 @@ def _save(segmentation: Segmentation, out: str | Path) -> Path:
             frames = None if s.frames is None else s.frames[part]
             writer.write(frames, s.labels[part], s.frame_names[part])
         if s.state is not None:
-            writer.keep(s.state)
+            writer.keep(s.state, s.evidence)
         return writer.finish(s.scores, s.run)
 
 

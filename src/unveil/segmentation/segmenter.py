@@ -85,6 +85,7 @@ class Segmenter:
             frames=np.concatenate(frames),
             run=self._run(video, found, clock, source, span),
             state=found.state,
+            evidence=found.evidence,
         )
 
     def segment_to(
