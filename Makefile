@@ -13,6 +13,7 @@ test: $(READY) lint  ## the whole suite, on two processes
 lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

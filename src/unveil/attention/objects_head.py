@@ -68,6 +68,9 @@ class ObjectsHead(nn.Module):
     (torch.Size([2, 3, 7]), torch.Size([2, 3, 7, 5]))
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(
         self,
         channels: int,

@@ -26,9 +26,20 @@ TEMPERATURE = 0.1
 class Rows(Protocol):
     """Attention rows of a video, made on demand: [frames · h · w, M], each summing to 1."""
 
-    frames: int
-    h: int
-    w: int
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        ...
+
+    @property
+    def h(self) -> int:
+        """Patches down."""
+        ...
+
+    @property
+    def w(self) -> int:
+        """Patches across."""
+        ...
 
     def __call__(self, start: int, stop: int) -> Float[Tensor, "n m"]:
         """The rows of the tokens of frames start … stop - 1, fp32."""

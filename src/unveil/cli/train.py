@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -70,7 +70,7 @@ class Train:
         from unveil.training.objects_recipe import trains_head
 
         if self.recipe is not None and trains_head(self.recipe):
-            return self._train_head()
+            return self._train_head(self.recipe)
         recipe = self._recipe()
         fabric = self._fabric(recipe.batch)
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
@@ -96,7 +96,7 @@ class Train:
         print(f"report  {report}")
         return 0
 
-    def _train_head(self) -> int:
+    def _train_head(self, recipe_file: Path) -> int:
         """Train the objects' head, as its recipe says; prints where it is."""
         from unveil.training.features import Cache, default_cache
         from unveil.training.objects_loop import train_head
@@ -107,7 +107,7 @@ class Train:
             raise TrainingError("--windows is for the block: composites are counted in the recipe")
         if self.devices * self.nodes != 1:
             raise TrainingError("the objects' head trains on one device: leave out --devices")
-        recipe = dataclasses.replace(read_objects_recipe(self.recipe), **self._given())
+        recipe = dataclasses.replace(read_objects_recipe(recipe_file), **self._given())
         device = self._fabric(recipe.batch).device
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
         with _bars(self.out.name) as show:
@@ -128,7 +128,7 @@ class Train:
         print(f"report  {report}")
         return 0
 
-    def _given(self) -> dict[str, object]:
+    def _given(self) -> dict[str, Any]:
         """What was given instead of the recipe's."""
         names = ("backbone", "steps", "batch", "lr", "size", "windows", "seed")
         return {n: getattr(self, n) for n in names if getattr(self, n) is not None}

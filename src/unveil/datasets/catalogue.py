@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from unveil.datasets import davis, folder, movi, ytvis
 from unveil.datasets.sequence import Dataset, Finding
@@ -37,6 +38,7 @@ def open_dataset(
     root = _root(name, root, split, frames, masks)
     if name.startswith("davis"):
         return davis.open_davis(root, int(name[5:]), split, sequences)
+    dataset: Dataset[Any]
     if name == "folder":
         dataset = folder.open_folder(root, frames, masks)
     elif name.startswith("ytvis"):

@@ -73,7 +73,7 @@ class DavisSequence:
 
 def open_davis(
     root: Path, year: int, split: str | None = None, names: Iterable[str] | None = None
-) -> Dataset:
+) -> Dataset[DavisSequence]:
     """The sequences that a list of DAVIS names, 2016 or 2017.
 
     split: the name of a list, val by default, or dev where that is the only one. names: of these

@@ -82,7 +82,7 @@ class FolderSequence:
 
 def open_folder(
     root: Path, frames: str | Path | None = None, masks: str | Path | None = None
-) -> Dataset:
+) -> Dataset[FolderSequence]:
     """The sequences of a pair of folders.
 
     frames, masks: relative to root; `frames` and `masks` by default.

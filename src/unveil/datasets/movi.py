@@ -86,9 +86,8 @@ class MoviSequence:
     def _decode(self, features: dict[str, list], name: str) -> np.ndarray:
         try:
             pictures = [Image.open(io.BytesIO(png)) for png in features[name]]
-            if name == "video":
-                pictures = [p.convert("RGB") for p in pictures]
-            stack = np.stack([np.array(p) for p in pictures])
+            rgb = name == "video"
+            stack = np.stack([np.array(p.convert("RGB") if rgb else p) for p in pictures])
         except (OSError, SyntaxError, ValueError) as error:
             expected = "pictures that can be read, of one size"
             raise self._fault(f"feature {name!r}", expected, Said(error)) from error
@@ -98,12 +97,14 @@ class MoviSequence:
         return stack
 
 
-def open_movi(root: Path, variant: str | None = None, split: str | None = None) -> Dataset:
+def open_movi(
+    root: Path, variant: str | None = None, split: str | None = None
+) -> Dataset[MoviSequence]:
     """The videos of one split, validation by default. variant: a … e, or the only one at root."""
     split = split or "validation"
     shards = _shards(root, variant, split)
     name = shards[0].name.split("-")[0]
-    sequences = []
+    sequences: list[MoviSequence] = []
     for shard in shards:
         places = index_records(shard)
         if not places:  # the names of all that follow would shift
@@ -136,7 +137,7 @@ def _shards(root: Path, variant: str | None, split: str) -> list[Path]:
     name = wanted or "movi_?"
     if not found:
         raise DataError(f"no {name}-{split}.tfrecord-* under {root}: get it from {WHERE}")
-    kinds = sorted({(str(p.parent), _SHARD.fullmatch(p.name)[1]) for p in found})
+    kinds = sorted({(str(p.parent), m[1]) for p in found if (m := _SHARD.fullmatch(p.name))})
     if len(kinds) > 1:
         raise DataError(
             f"several copies of MOVi under {root} ({', '.join(k[0] for k in kinds)}): "
@@ -151,7 +152,7 @@ def _source(shard: Path) -> Source:
 
 
 def _check_complete(shards: Iterable[Path]) -> None:
-    marks = [_SHARD.fullmatch(p.name) for p in shards]
+    marks = [m for p in shards if (m := _SHARD.fullmatch(p.name))]
     counts = sorted({m[4] for m in marks})
     if len(counts) > 1:
         raise DataError(

@@ -75,7 +75,9 @@ def _filled(polygons: list, h: int, w: int, what: str, fault: Fault) -> dict[str
 def is_number(value: object) -> bool:
     """Whether a JSON value is a number that a float can hold; true and false are none."""
     try:
-        return type(value) in (int, float) and math.isfinite(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return math.isfinite(value)
     except OverflowError:
         return False
 

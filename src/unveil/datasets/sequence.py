@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -14,16 +14,20 @@ from unveil.errors import DataError
 class Sequence(Protocol):
     """One annotated video. Its methods read; they raise DataError naming the file that fails."""
 
-    name: str
-    """What the folder of its predictions is called."""
-    note: str
-    """What a reader of its scores has to know, such as that its masks are approximate; or empty."""
+    @property
+    def name(self) -> str:
+        """What the folder of its predictions is called."""
+
+    @property
+    def note(self) -> str:
+        """What a reader of its scores has to know, such as that masks are approximate; or empty."""
 
     def frame_names(self) -> tuple[str, ...]:
         """One stem a frame, after which masks are named."""
 
-    video_id: int | None
-    """Its number in a YouTube-VIS file, by which lists of results name it; None elsewhere."""
+    @property
+    def video_id(self) -> int | None:
+        """Its number in a YouTube-VIS file, by which lists of results name it; None elsewhere."""
 
     @property
     def origin(self) -> Path:
@@ -39,8 +43,11 @@ class Sequence(Protocol):
         """The labels, uint8 [T, H, W]: 0 background, 255 void, any other number an object."""
 
 
+S = TypeVar("S", bound=Sequence, covariant=True)
+
+
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Generic[S]):
     """Sequences under one name.
 
     name: as `unveil evaluate` takes it. split: which of its lists was read, in words.
@@ -49,13 +56,13 @@ class Dataset:
     name: str
     root: Path
     split: str
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[S, ...]
 
     def __post_init__(self) -> None:
         if not self.sequences:
             raise DataError(f"{self.root}: {self.name} has no sequences here ({self.split})")
 
-    def select(self, names: Iterable[str]) -> "Dataset":
+    def select(self, names: Iterable[str]) -> "Dataset[S]":
         """Only these sequences, in this order. Raises DataError for one that is not there."""
         known = {s.name: s for s in self.sequences}
         names = list(dict.fromkeys(names))

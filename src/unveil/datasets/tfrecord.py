@@ -25,7 +25,8 @@ def index_records(path: Path) -> list[tuple[int, int]]:
     Raises DataError where a length fails its check or the file ends early.
     """
     size = path.stat().st_size
-    places, at = [], 0
+    places: list[tuple[int, int]] = []
+    at = 0
     with path.open("rb") as file:
         while at < size:
             file.seek(at)

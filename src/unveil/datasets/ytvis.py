@@ -93,7 +93,7 @@ class YtvisSequence:
             )
 
 
-def open_ytvis(root: Path, year: int, split: str | None = None) -> Dataset:
+def open_ytvis(root: Path, year: int, split: str | None = None) -> Dataset[YtvisSequence]:
     """The videos of YouTube-VIS, 2019 or 2021.
 
     split: `300` for entries 600 … 899 of the train file, `train` for all. By default 300 where

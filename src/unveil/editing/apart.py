@@ -36,8 +36,7 @@ def apart(
     cells: of the object. sides: for each its points, as frame and cell. Cost: linear in the frames,
     3 ms a block. Raises InputError for points that cannot part it.
     """
-    if board.evidence is None:
-        raise InputError("there is no evidence between the groups of this video; segment it again")
+    _looks(board)  # says where there are none
     seeds = _seeds(board, cells, sides)
     k = len(sides)
     sides_of: dict[int, set[int]] = {}
@@ -72,8 +71,14 @@ def _seeds(
     return seeds
 
 
+def _looks(board: Board) -> np.ndarray:
+    if board.evidence is None:
+        raise InputError("there is no evidence between the groups of this video; segment it again")
+    return board.evidence.looks
+
+
 def _mean_looks(board: Board, seeds: dict[int, int], k: int) -> Float[np.ndarray, "k c"]:
-    looks = board.evidence.looks.astype(np.float32)
+    looks = _looks(board).astype(np.float32)
     return np.stack([looks[[g for g, s in seeds.items() if s == i]].mean(0) for i in range(k)])
 
 
@@ -108,7 +113,7 @@ def _settle(
     if len(groups) == 0:
         return
     k = len(mean_looks)
-    looks = board.evidence.looks[groups].astype(np.float32)
+    looks = _looks(board)[groups].astype(np.float32)
     opinion = _LOOKS * _alike(looks, mean_looks) * board.total[groups, None]
     if step:
         opinion += _held(board, cells, block, step, groups, looks, side, k)
@@ -177,7 +182,7 @@ def _held(
                 at, was = np.searchsorted(groups, now[a][both]), before[b][both]
                 known = side[was] >= 0
                 at, was = at[known], was[known]
-                theirs = board.evidence.looks[was].astype(np.float32)
+                theirs = _looks(board)[was].astype(np.float32)
                 weight = np.exp(-_SHARP * np.square(looks[at] - theirs).sum(1))
                 np.add.at(out, (at, side[was]), weight / (1 + abs(dy) + abs(dx)))
         return out

@@ -7,6 +7,7 @@ from `first[t]` on, and L is the most that a frame's numbers spread.
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -41,13 +42,13 @@ class Sliders:
         least_score: float | None = None,
     ) -> "Sliders":
         """These with some moved; a number of objects and a granularity replace each other."""
-        said = {
+        moved: dict[str, Any] = {
             "objects": objects,
             "granularity": granularity,
             "keep_background": keep_background,
             "least_score": least_score,
         }
-        said = {name: value for name, value in said.items() if value is not None}
+        said = {name: value for name, value in moved.items() if value is not None}
         if "objects" in said:
             said["granularity"] = None
         elif "granularity" in said:

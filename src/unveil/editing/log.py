@@ -78,7 +78,8 @@ class Pen:
     """
 
     def __init__(self, path: Path, log: Log) -> None:
-        self.path, self._log, self._file = path, log, None
+        self.path, self._log = path, log
+        self._file: int | None = None
 
     def __enter__(self) -> "Pen":
         return self
@@ -94,8 +95,8 @@ class Pen:
                 os.ftruncate(self._file, self._log.size)  # without the half line of a crash
                 os.lseek(self._file, 0, os.SEEK_END)
                 if self._log.size == 0:
-                    self._append(header(self._log.cut))
-            self._append(line(edit))
+                    _append(self._file, header(self._log.cut))
+            _append(self._file, line(edit))
 
     def close(self) -> None:
         """Let go of the file; the next edit opens it again, at its end."""
@@ -104,16 +105,18 @@ class Pen:
             os.close(self._file)
             self._file, self._log = None, Log(self._log.cut, size=size)
 
-    def _append(self, text: str) -> None:
-        start = os.lseek(self._file, 0, os.SEEK_END)
-        data = (text + "\n").encode()
-        try:
-            while data:
-                data = data[os.write(self._file, data) :]
-            os.fsync(self._file)
-        except OSError:
-            os.ftruncate(self._file, start)  # the disk is full: no half line is left
-            raise
+
+def _append(file: int, text: str) -> None:
+    """A line at the end of an open file, on the disk when this returns."""
+    start = os.lseek(file, 0, os.SEEK_END)
+    data = (text + "\n").encode()
+    try:
+        while data:
+            data = data[os.write(file, data) :]
+        os.fsync(file)
+    except OSError:
+        os.ftruncate(file, start)  # the disk is full: no half line is left
+        raise
 
 
 def header(cut: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ automatic cut only gets what is left. Ids stay with their objects, too: a slider
 object the id of the one it overlaps most.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -203,7 +203,7 @@ def _split(scene: Scene, board: Board, edit: e.Split) -> Scene:
     mine = scene.near == id
     if edit.sides is None:
         leaf, mass = _leaves(scene, board, mine)
-        pieces = cut(board.state.tree, mass > 0, mass, edit.into)
+        pieces = cut(board.state.tree, mass > 0, mass, edit.into or 2)
         if pieces.max() < 2:
             raise InputError(
                 f"object {id} has one part only: split it by a click on either side instead"
@@ -306,7 +306,7 @@ def _wish(scene: Scene, board: Board, edit: e.Wishes) -> Scene:
     return scene
 
 
-_DO = {
+_DO: dict[type, Callable[[Scene, Board, Any], Scene]] = {
     e.Promote: _promote,
     e.Merge: _merge,
     e.Join: _merge,

@@ -231,7 +231,7 @@ def _scores(path: Path) -> dict[int, float]:
     tracks = records.read_tracks(_source(path), read_json(path), ids=True)
     if tracks and tracks[0].score is None:
         raise tracks[0].record.fault("score", "a finite number", NOTHING)
-    return {x.id: x.score for x in tracks}
+    return {x.id: x.score for x in tracks if x.id is not None and x.score is not None}
 
 
 def _source(path: Path) -> records.Source:

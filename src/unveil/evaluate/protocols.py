@@ -40,12 +40,12 @@ def score_all(names: Sequence[str], measured: Measured, *, drop: bool) -> dict[s
     scores and say so in the record; otherwise that is a DataError. What protocols share is
     computed once.
     """
-    limited = {None: measured}
+    limited: dict[int | None, Measured] = {None: measured}
     records = {}
     for name in names:
         protocol = PROTOCOLS[name]
         limit = protocol.limit if drop and len(measured.ids) > (protocol.limit or np.inf) else None
-        if limit not in limited:
+        if limit is not None and limit not in limited:
             limited[limit] = best_scored(measured, limit)
         records[name] = protocol.score(limited[limit])
         if limit is not None:

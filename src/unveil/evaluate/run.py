@@ -49,7 +49,7 @@ def evaluate(
     """
     protocols.check(names)
     own = predictions is None
-    place = out / "predictions" if own else predictions
+    place = out / "predictions" if predictions is None else predictions
     tasks = [
         Task(s, place, tuple(names), own, out / "sequences" / f"{s.name}.json")
         for s in dataset.sequences
@@ -67,7 +67,7 @@ def evaluate(
             "sequences": [s.name for s in dataset.sequences],
         },
         "method": {
-            "name": f"Unveil {version('unveil')}" if own else predictions.name or str(predictions),
+            "name": place.name or str(place) if predictions else f"Unveil {version('unveil')}",
             "predictions": None if own else str(predictions),
             "settings": (settings or Settings()).plain() if own else {},
         },

@@ -10,6 +10,7 @@
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -45,7 +46,7 @@ def describe(
     many. seed: of the prototypes' start.
     """
     summary = summarise(groups, prototypes, seed)
-    how = {"prototypes": summary, "block": block, "temperature": temperature}
+    how: dict[str, Any] = {"prototypes": summary, "block": block, "temperature": temperature}
     counts = groups.counts.double().cpu().numpy()
     touching = contacts(groups)
     seen = partial(attend, groups.keys, **how)
@@ -132,7 +133,8 @@ def _ranked(state: State, piece: Integer[np.ndarray, " l"], keep_background: boo
     score = likely / np.maximum(mass, 1) * np.sqrt(there)
     order = np.argsort(-score, kind="stable")
     order = order[mass[order] > 0]
-    id = np.zeros(k + 1, np.uint8 if k <= np.iinfo(np.uint8).max else np.uint16)
+    dtype: type[np.unsignedinteger] = np.uint8 if k <= np.iinfo(np.uint8).max else np.uint16
+    id = np.zeros(k + 1, dtype)
     id[order + 1] = np.arange(1, len(order) + 1)
     near = id[of_group]
     share = np.where(near > 0, share, 0).astype(np.float32)

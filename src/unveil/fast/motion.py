@@ -86,15 +86,15 @@ def _fit_affine(a: Tensor, b: Tensor, weight: Tensor, free: Sequence[int]) -> Te
     """
     motion = torch.eye(2, 3)
     for level, columns in zip(reversed(range(LEVELS)), free, strict=True):
-        small = [F.avg_pool2d(x, 2**level) for x in (a, b, weight)]
-        if min(small[0].shape[-2:]) > 2:
-            motion = _refine(*small, motion, columns)
+        near, far, heavy = (F.avg_pool2d(x, 2**level) for x in (a, b, weight))
+        if min(near.shape[-2:]) > 2:
+            motion = _refine(near, far, heavy, motion, columns)
     return motion
 
 
 def _refine(a: Tensor, b: Tensor, weight: Tensor, motion: Tensor, columns: int) -> Tensor:
     _, _, h, w = a.shape
-    x, y = F.affine_grid(torch.eye(2, 3)[None], (1, 1, h, w), align_corners=False)[0].unbind(-1)
+    x, y = F.affine_grid(torch.eye(2, 3)[None], [1, 1, h, w], align_corners=False)[0].unbind(-1)
     base = torch.stack((x, y, torch.ones_like(x)), -1).flatten(0, 1)[:, -columns:]
     share = weight.flatten() / weight.sum().clamp_min(1e-6)
     for _ in range(STEPS):
@@ -112,7 +112,7 @@ def _refine(a: Tensor, b: Tensor, weight: Tensor, motion: Tensor, columns: int) 
 
 
 def _warp(image: Tensor, motion: Tensor) -> Tensor:
-    places = F.affine_grid(motion[None], image.shape, align_corners=False)
+    places = F.affine_grid(motion[None], list(image.shape), align_corners=False)
     return F.grid_sample(image, places, align_corners=False, padding_mode="border")
 
 

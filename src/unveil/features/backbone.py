@@ -7,6 +7,7 @@ computed.
 
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Backbone:
         row = weights.TABLE.get(name)
         self._model = _load(name).to(self.device, self.dtype)
         self._last = _keep_only_keys_of_last_layer(self._model)
-        config = self._model.config
+        config: Any = self._model.config
         self.patch: int = config.patch_size
         self.channels: int = config.hidden_size
         self._heads: int = config.num_attention_heads
@@ -202,8 +203,9 @@ def _load(name: str) -> nn.Module:
 
 def _keep_only_keys_of_last_layer(model: nn.Module) -> _LastKeys:
     layers = [m for m in model.modules() if isinstance(m, nn.ModuleList)][-1]
-    last = layers[-1]
-    norm = getattr(last, "norm1", None) or getattr(last, "layernorm_before", None)
+    last: Any = layers[-1]
+    norm = last.norm1 if hasattr(last, "norm1") else last.layernorm_before
     attention = last.attention
-    layers[-1] = _LastKeys(norm, attention.k_proj, attention.q_proj)
-    return layers[-1]
+    keys = _LastKeys(norm, attention.k_proj, attention.q_proj)
+    layers[-1] = keys
+    return keys

@@ -249,8 +249,8 @@ def _is_local(spec: str) -> bool:
 
 
 def _write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    beside = {"dir": folder.parent, "prefix": f".{folder.name}-"}
-    partial, old = (Path(tempfile.mkdtemp(suffix=s, **beside)) for s in (".partial", ".old"))
+    prefix, parent = f".{folder.name}-", folder.parent
+    partial, old = (Path(tempfile.mkdtemp(s, prefix, parent)) for s in (".partial", ".old"))
     try:
         fill(partial)
         digest = _sha256(partial / "model.safetensors")

@@ -21,7 +21,7 @@ def rand_index(counts: Integer[np.ndarray, "a b"]) -> float:
     total = counts.sum()
     same = _pairs(counts).sum()
     rows, columns = _pairs(counts.sum(1)).sum(), _pairs(counts.sum(0)).sum()
-    by_chance = rows * columns / _pairs(total) if total > 1 else 0.0
+    by_chance = rows * columns / (total * (total - 1) / 2) if total > 1 else 0.0
     most = (rows + columns) / 2
     return 1.0 if most == by_chance else float((same - by_chance) / (most - by_chance))
 
@@ -77,5 +77,5 @@ def _video_match(m: Measured) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return iou, *linear_sum_assignment(-iou)
 
 
-def _pairs(n: np.ndarray | float) -> np.ndarray | float:
+def _pairs(n: np.ndarray) -> np.ndarray:
     return n * (n - 1) / 2

@@ -50,8 +50,9 @@ def encode(labels: np.ndarray) -> dict[int, Mask]:
         counts = np.diff(np.stack((first, last), axis=1).ravel(), prepend=0, append=h * w)
         counts = counts[:-1] if last[-1] == h * w else counts
         rle = coco.frPyObjects({"size": [h, w], "counts": counts.tolist()}, h, w)
-        box = tuple(int(x) for x in coco.toBbox(rle))
-        masks[id] = Mask(rle["counts"], int((last - first).sum()), box)
+        x, y, width, height = (int(side) for side in coco.toBbox(rle))
+        area = int((last - first).sum())
+        masks[id] = Mask(rle["counts"], area, (x, y, width, height))
     return masks
 
 

@@ -69,7 +69,8 @@ class ContactSheet:
     def _title(self, sheet: Image.Image, scores: Mapping[int, float]) -> None:
         draw = ImageDraw.Draw(sheet)
         bold, plain = ImageFont.load_default(22), ImageFont.load_default(15)
-        x, middle = 2 * _GAP, _STRIP // 2
+        x: float = 2 * _GAP
+        middle = _STRIP // 2
         draw.text((x, middle), self._name, _INK, bold, anchor="lm")
         x += draw.textlength(self._name, bold) + 3 * _GAP
         about = f"{_count(len(scores), 'object')}   {_count(self._seen, 'frame')}"

@@ -27,11 +27,13 @@ class ResultFolder:
             result.commit()
     """
 
+    path: Path
+    """Where the files are: a temporary folder once the block is entered, `out` when committed."""
+
     def __init__(self, out: str | Path, edited: bool = False) -> None:
         self.out, self._edited = Path(out).expanduser().absolute(), edited
         if self.out.is_symlink():
             self.out = self.out.resolve()
-        self.path: Path | None = None
         check_out(self.out, edited)
 
     def __enter__(self) -> "ResultFolder":
@@ -63,7 +65,7 @@ class ResultFolder:
                     old.rename(self.out)
                 raise
             self._remove.detach()
-            self.path = None
+            self.path = self.out
             if old is not None:
                 shutil.rmtree(old, ignore_errors=True)
         return self.out

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from unveil.results.overlay import Colours, index_with_lines, tables
 
@@ -54,7 +54,9 @@ class Movie:
         picture = self._yuv(np.ascontiguousarray(frame))
         half = np.ascontiguousarray(index[::2, ::2])
         for plane, ids, paint in zip(picture.planes, (index, half, half), self._paint, strict=True):
-            pixels = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(
+                plane.height, plane.line_size
+            )
             pixels = pixels[:, : plane.width]
             mixed = np.take(self._kept, ids, mode="clip")  # any id is in range; clip is faster
             mixed *= pixels
@@ -76,7 +78,7 @@ class Movie:
 
     def _yuv(self, frame: np.ndarray) -> av.VideoFrame:
         rgb = av.VideoFrame.from_ndarray(frame, "rgb24")
-        return self._convert.reformat(rgb, format="yuv420p", dst_colorspace="itu601")
+        return self._convert.reformat(rgb, format="yuv420p", dst_colorspace=Colorspace.ITU601)
 
 
 @cache
@@ -86,5 +88,9 @@ def _plane_tables(alpha: float, own: Colours) -> tuple[np.ndarray, tuple[np.ndar
     added = np.round(strength * (256 / 255)).astype(np.uint16)
     swatches = np.repeat(np.repeat(colours[None], 2, axis=1), 2, axis=0)  # 2x2 px a colour
     rgb = av.VideoFrame.from_ndarray(swatches, "rgb24")
-    yuv = VideoReformatter().reformat(rgb, format="yuv444p", dst_colorspace="itu601").to_ndarray()
+    yuv = (
+        VideoReformatter()
+        .reformat(rgb, format="yuv444p", dst_colorspace=Colorspace.ITU601)
+        .to_ndarray()
+    )
     return 256 - added, tuple(plane[0, ::2] * added for plane in yuv)

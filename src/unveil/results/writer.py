@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 
 STATE, EVIDENCE = "state.npz", "evidence.npz"
 _PALETTE_IDS = 255  # a palette has no room for more
-_PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}  # as small as level 6 on flat masks
+_PNG: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""As small as level 6 on flat masks."""
 _AHEAD = 2  # chunks that may wait to be written; more would only cost memory
 
 
@@ -172,9 +173,11 @@ class Writer:
     @property
     def _colours(self) -> Colours:
         own = {id: a.colour for id, a in sorted(self._about.items()) if a.colour}
-        return tuple((id, tuple(bytes.fromhex(colour[1:]))) for id, colour in own.items())
+        return tuple((id, _rgb(colour)) for id, colour in own.items())
 
-    def _check(self, frames, labels, frame_names: Sequence[str]) -> None:
+    def _check(
+        self, frames: np.ndarray | None, labels: np.ndarray, frame_names: Sequence[str]
+    ) -> None:
         t, size = len(labels), (self.height, self.width)
         if labels.dtype not in (np.uint8, np.uint16) or labels.shape != (t, *size) or t == 0:
             raise InputError(
@@ -236,6 +239,12 @@ class Writer:
         except BaseException:
             self._folder.__exit__()
             raise
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour `#rrggbb`."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue
 
 
 def _write_mask(path: Path, labels: np.ndarray) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unveil.attention.block import Block
-from unveil.attention.rows import block_rows, cosine_rows
+from unveil.attention.rows import Rows, block_rows, cosine_rows
 from unveil.editing.stroke import Stroke
 from unveil.errors import InputError
 from unveil.fast.describe import describe, find
@@ -90,16 +91,20 @@ class PaperFinder:
         features = Features(
             torch.cat([part.keys for part in self._parts]),
             self._parts[0].patch,
-            torch.cat([part.saliency for part in self._parts]),
+            torch.cat([_saliency(part) for part in self._parts]),
         )
         every = self.settings.key_every or KEY_EVERY
-        if self.block is None:
-            rows = cosine_rows(features, every)
-        else:
-            rows = block_rows(features, self.block, every)
+        rows: Rows = (
+            cosine_rows(features, every)
+            if self.block is None
+            else block_rows(features, self.block, every)
+        )
+        tau = self.settings.tau or TAU
+        if isinstance(tau, str):
+            raise InputError("a calibrated tau is a number here: unveil.Segmenter works it out")
         clusters = merge(
             rows,
-            self.settings.tau or TAU,
+            tau,
             on_progress=lambda done, total: report("clustering", done, total),
         )
         return rank(clusters, features)
@@ -121,7 +126,7 @@ def rank(clusters: Clusters, features: Features) -> Found:
     """
     t, h, w = clusters.labels.shape
     flat = clusters.labels.flatten().cpu()
-    saliency = features.saliency.float().flatten().cpu() * (h * w)
+    saliency = _saliency(features).float().flatten().cpu() * (h * w)
     # A centre that won no token is no cluster.
     present, flat = flat.unique(return_inverse=True)
     k = len(present)
@@ -136,3 +141,10 @@ def rank(clusters: Clusters, features: Features) -> Found:
         ids[flat].reshape(t, h, w).numpy().astype(dtype),
         {i + 1: round(score, 4) for i, score in enumerate(scores)},
     )
+
+
+def _saliency(features: Features) -> Tensor:
+    """The saliency [t, h, w] of features that have one, as those of every backbone do."""
+    if features.saliency is None:
+        raise InputError("features without saliency: clusters cannot be ranked")
+    return features.saliency

@@ -90,9 +90,15 @@ def write_anew(
     run: what the `run.json` of before says. wishes: of the cut. carried: the edits of a result in
     `out` are among those of the log.
     """
-    shape = {"height": video.height, "width": video.width}
-    about = {"about": found.about, "edited": carried}
-    with Writer(out, name=video.name, fps=video.fps, **shape, **about) as writer:
+    with Writer(
+        out,
+        name=video.name,
+        fps=video.fps,
+        height=video.height,
+        width=video.width,
+        about=found.about,
+        edited=carried,
+    ) as writer:
         write(writer, video, found, run["settings"]["chunk"], clock, on_progress or silent)
         run = {
             **run,

@@ -47,6 +47,16 @@ def nearest(
     return labels[:, down][:, :, across]
 
 
+def labels(ids: np.ndarray, share: np.ndarray | None, frames: np.ndarray) -> np.ndarray:
+    """Labels of pixels [t, H, W] of what a pass found: `sharpen`, or `nearest` where no patch has
+    a share.
+    """
+    if share is None:
+        _, height, width, _ = frames.shape
+        return nearest(ids, height, width)
+    return sharpen(ids, share, frames)
+
+
 def sharpen(
     near: Integer[np.ndarray, "t h w"],
     share: Float[np.ndarray, "t h w"],

@@ -26,15 +26,13 @@ def paint(
     done, total = 0, len(found.ids)
     chunk = frames_at_once(chunk, video.height, video.width)
     for frames in clock.each("decode", ahead(video.chunks(chunk))):
-        t, height, width, _ = frames.shape
+        t = len(frames)
         ids = found.ids[done : done + t]
         if len(ids) < t:
             raise InputError(f"{video.name} has more than the {total} frames that were looked at")
         with clock("refine"):
-            if found.share is None:
-                labels = refine.nearest(ids, height, width)
-            else:
-                labels = refine.sharpen(ids, found.share[done : done + t], frames)
+            share = None if found.share is None else found.share[done : done + t]
+            labels = refine.labels(ids, share, frames)
             for i in range(t):
                 labels[i] = draw(labels[i], found.strokes.get(done + i, ()))
         done += t

@@ -143,5 +143,5 @@ def _recut(
     found = cut(s.state, **wishes)
     run = dict(s.run) | {"objects": len(found.scores), "recut": True}
     run["settings"] = {**run.get("settings", {}), **wishes}
-    labels = refine.sharpen(found.ids, found.share, s.frames)
+    labels = refine.labels(found.ids, found.share, s.frames)
     return replace(s, labels=labels, scores=found.scores, run=run)

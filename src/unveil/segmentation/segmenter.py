@@ -71,7 +71,7 @@ class Segmenter:
 
         source, start, end (seconds), stride: as `unveil.video.source.open_video` takes them.
         """
-        span = {"start": start, "end": end, "stride": stride}
+        span: dict[str, Any] = {"start": start, "end": end, "stride": stride}
         video, clock, report = open_video(source, **span), Clock(), on_progress or silent
         found = self._look(video, clock, report)
         painted = paint(video, found, self.settings.chunk, clock, report)
@@ -103,9 +103,9 @@ class Segmenter:
         Returns what `run.json` says. Raises OutputError where the folder cannot be written;
         nothing half-written is left behind.
         """
-        span = {"start": start, "end": end, "stride": stride}
+        span: dict[str, Any] = {"start": start, "end": end, "stride": stride}
         video, clock, report = open_video(source, **span), Clock(), on_progress or silent
-        shape = {"height": video.height, "width": video.width}
+        shape: dict[str, Any] = {"height": video.height, "width": video.width}
         with Writer(Path(out), name=video.name, fps=video.fps, **shape) as writer:
             found = self._look(video, clock, report)
             write(writer, video, found, self.settings.chunk, clock, report)
@@ -168,7 +168,6 @@ class Segmenter:
         self, video: Video, found: Found, clock: Clock, source: Source, span: dict[str, Any]
     ) -> dict[str, Any]:
         t, h, w = found.ids.shape
-        of_path = isinstance(source, str | Path)
         return {
             "unveil": version("unveil"),
             "settings": self.settings.plain(),
@@ -178,7 +177,7 @@ class Segmenter:
                 "height": video.height,
                 "width": video.width,
                 "fps": str(video.fps),
-                "source": str(Path(source).expanduser().absolute()) if of_path else None,
+                "source": _absolute(source) if isinstance(source, str | Path) else None,
                 **span,
             },
             "warnings": list(video.warnings),
@@ -191,6 +190,10 @@ class Segmenter:
             "python": platform.python_version(),
             "torch": torch.__version__,
         }
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def segment(source: Source, **options: Any) -> Segmentation:

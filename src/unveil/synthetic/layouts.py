@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -53,7 +54,8 @@ def _davis(out: Path, clips: Iterable[Annotated]) -> None:
 
 
 def _ytvis(out: Path, clips: Iterable[Annotated]) -> None:
-    videos, annotations = [], []
+    videos: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, clip in enumerate(clips, 1):
         _frames(out / "train/JPEGImages" / clip.name, clip.frames)
         t, h, w = clip.labels.shape

@@ -7,7 +7,7 @@ texture, its outline and its motion: clustering colours fails here. Same seed, s
     clip.frames, clip.labels
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -74,7 +74,7 @@ def render(
     return Rendered(pictures, labels)
 
 
-def benchmark(sequences: int, seed: int = 0) -> list[dict[str, object]]:
+def benchmark(sequences: int, seed: int = 0) -> list[dict[str, Any]]:
     """The arguments of `render` for each clip of the benchmark, the scenarios in turn."""
     rng = np.random.default_rng(seed)
     recipes = []

@@ -59,7 +59,7 @@ def draw_composite(
 ) -> Composite:
     """The composite of a number, before its features. Every clip is drawn as often as any other."""
     rng = np.random.default_rng([recipe.seed, number])
-    behind = sources[rng.integers(len(sources))]
+    behind = sources[int(rng.integers(len(sources)))]
     length = len(behind.frames)
     start = int(rng.integers(max(1, length - recipe.moving + 1)))
     frames = slice(start, min(start + recipe.moving, length))
@@ -108,6 +108,9 @@ def _encoded(
     composite = draw_composite(number, sources, recipe, backbone.patch)
     size = composite.frames.shape[1:3]
     keys = backbone.encode(composite.frames, size, batch=1).keys.cpu().half()
-    truth = {"shares": composite.shares, "unsure": composite.unsure}
-    truth = {n: torch.from_numpy(x).half() for n, x in truth.items()}
-    return {"keys": keys, "own": torch.tensor(composite.own), **truth}
+    return {
+        "keys": keys,
+        "own": torch.tensor(composite.own),
+        "shares": torch.from_numpy(composite.shares).half(),
+        "unsure": torch.from_numpy(composite.unsure).half(),
+    }

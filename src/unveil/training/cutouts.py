@@ -52,7 +52,7 @@ def cut_out(
         start, stop = _longest(np.array([p is not None for p in pieces]))
         if start == stop:
             continue
-        mask = np.stack(pieces[start:stop])
+        mask = np.stack([p for p in pieces[start:stop] if p is not None])
         rows, columns = np.where(mask.any((0, 2)))[0], np.where(mask.any((0, 1)))[0]
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         inside = (slice(None), *box)
@@ -81,13 +81,21 @@ def cut_sides(
 ) -> tuple[bool, bool, bool, bool]:
     """At which edges of the frame a thing is cut off, in any frame; the order is `SIDES`."""
     height, width = box[0].stop - box[0].start, box[1].stop - box[1].start
-    edges = (mask[:, 0], width), (mask[:, :, 0], height), (mask[:, -1], width)
-    edges = (*edges, (mask[:, :, -1], height))
-    return tuple(bool(edge.sum(1).max() > TOUCHES * length) for edge, length in edges)
+
+    def cut(edge: np.ndarray, length: int) -> bool:
+        return bool(edge.sum(1).max() > TOUCHES * length)
+
+    return (
+        cut(mask[:, 0], width),
+        cut(mask[:, :, 0], height),
+        cut(mask[:, -1], width),
+        cut(mask[:, :, -1], height),
+    )
 
 
 def _longest(good: Bool[np.ndarray, " t"]) -> tuple[int, int]:
     """Start and stop of the longest run of True; (0, 0) where there is none."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], good.astype(np.int8), [0]))))
     runs = edges.reshape(-1, 2)
-    return tuple(map(int, max(runs, key=lambda r: r[1] - r[0]))) if len(runs) else (0, 0)
+    start, stop = max(runs.tolist(), key=lambda r: r[1] - r[0], default=(0, 0))
+    return start, stop

@@ -90,6 +90,8 @@ class Cache:
                 f"cannot keep features in {self.folder}: {error.strerror or error}; free some "
                 "space or choose another folder with --cache"
             ) from error
+        if found is None:
+            raise TrainingError(f"{file} was written and cannot be read: remove it and try again")
         os.utime(file)
         return found
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -171,7 +172,7 @@ def make_optimiser(block: Block, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW with no weight decay on biases and norms."""
     plain = [p for p in block.parameters() if p.ndim > 1]
     bare = [p for p in block.parameters() if p.ndim <= 1]
-    groups = [{"params": plain}, {"params": bare, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": plain}, {"params": bare, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
@@ -210,7 +211,7 @@ def take_step(
 def write_block(block: Block, recipe: Recipe, steps: int, data: Data, path: Path) -> None:
     """The block as a file that `--block` takes; its recipe and scale travel in it."""
     still = copy.deepcopy(block).cpu().eval()
-    about = {
+    about: dict[str, Any] = {
         "backbone": recipe.backbone,
         "steps": steps,
         "clips": len(data.train),
@@ -242,8 +243,8 @@ def _share(block: Block, sums: Tensor, fabric: Fabric) -> float:
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in block.parameters()]
     if fabric.world_size > 1:
         flat = torch.cat([g.flatten() for g in gradients])
-        flat = fabric.all_reduce(flat, reduce_op="sum")
-        sums.copy_(fabric.all_reduce(sums, reduce_op="sum"))
+        flat = cast(Tensor, fabric.all_reduce(flat, reduce_op="sum"))
+        sums.copy_(cast(Tensor, fabric.all_reduce(sums, reduce_op="sum")))
         for p, g in zip(
             block.parameters(), flat.split([g.numel() for g in gradients]), strict=True
         ):

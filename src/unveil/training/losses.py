@@ -46,14 +46,15 @@ class LossSettings:
 
     def counts(self, patches: int) -> tuple[int, int, int, int]:
         """Positives and negatives of both losses, scaled to a frame of so many patches."""
-        return tuple(
-            max(1, round(count * patches / REFERENCE_PATCHES))
-            for count in (
-                self.semantic_positives,
-                self.semantic_negatives,
-                self.motion_positives,
-                self.motion_negatives,
-            )
+
+        def scaled(count: int) -> int:
+            return max(1, round(count * patches / REFERENCE_PATCHES))
+
+        return (
+            scaled(self.semantic_positives),
+            scaled(self.semantic_negatives),
+            scaled(self.motion_positives),
+            scaled(self.motion_negatives),
         )
 
 

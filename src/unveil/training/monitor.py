@@ -10,9 +10,10 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from unveil.attention.block import Block
+from unveil.errors import TrainingError
 from unveil.files import written_whole
 from unveil.training.features import ClipFeatures
 from unveil.training.loop import StepRecord, Watcher
@@ -22,8 +23,19 @@ from unveil.training.report import draw_report
 from unveil.training.start import new_block
 from unveil.training.trial import try_block
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 LOG = "log.jsonl"
 Show = Callable[[str, int, int | None, str], None]
+
+
+class _Open(NamedTuple):
+    """What a run that began has open, and the block that it is compared with."""
+
+    log: TextIO
+    board: "SummaryWriter"
+    untrained: Block
 
 
 class Monitor(Watcher):
@@ -33,16 +45,14 @@ class Monitor(Watcher):
         self.out, self.recipe = out, recipe
         self._show = show or (lambda stage, done, total, words: None)
         self.skipped_clips: dict[str, str] = {}
-        self._log = None
-        self._board = None
-        self._untrained: Block | None = None
+        self._begun: _Open | None = None
 
     def close(self) -> None:
         """Flush and close what is open."""
-        if self._log is not None:
-            self._log.close()
-            self._board.close()
-            self._log = self._board = None
+        if self._begun is not None:
+            self._begun.log.close()
+            self._begun.board.close()
+            self._begun = None
 
     def features(self, done: int, total: int, name: str) -> None:
         """Move the bar of the features."""
@@ -65,11 +75,12 @@ class Monitor(Watcher):
         with written_whole(self.out / LOG) as partial:
             partial.write_text(lines)
         # As published: at random, whatever the run starts from.
-        self._untrained = new_block(
-            dataclasses.replace(self.recipe, start="random"), train[0]
-        ).eval()
-        self._log = (self.out / LOG).open("a", buffering=1)
-        self._board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1)
+        random = dataclasses.replace(self.recipe, start="random")
+        self._begun = _Open(
+            (self.out / LOG).open("a", buffering=1),
+            SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1),
+            new_block(random, train[0]).eval(),
+        )
         names = {"train": [c.clip.name for c in train], "held": [c.clip.name for c in held]}
         self._write("start", {"step": step, **names, "skipped": self.skipped_clips})
 
@@ -78,7 +89,7 @@ class Monitor(Watcher):
         numbers = dataclasses.asdict(record)
         self._write("step", numbers)
         for name in ("semantic", "motion", "lr", "grad_norm"):
-            self._board.add_scalar(name, numbers[name], record.step)
+            self._open.board.add_scalar(name, numbers[name], record.step)
         words = (
             f"semantic {record.semantic:.3f}, motion {record.motion:.3f}, lr {record.lr:.1e}, "
             f"{record.seconds:.2f} s"
@@ -93,16 +104,22 @@ class Monitor(Watcher):
         trial = dataclasses.asdict(try_block(step, block, held))
         self._write("trial", trial)
         for name in sorted(trial.keys() - {"step"}):
-            self._board.add_scalar(f"trial/{name}", trial[name], step)
+            self._open.board.add_scalar(f"trial/{name}", trial[name], step)
         picture = self.out / "attention" / f"{step:06d}.png"
-        draw_attention(picture, self._untrained, block, held, step)
+        draw_attention(picture, self._open.untrained, block, held, step)
 
     def report(self) -> Path:
         """Draw `report.png` from the log."""
         return draw_report(self.out, read_log(self.out))
 
+    @property
+    def _open(self) -> _Open:
+        if self._begun is None:
+            raise TrainingError(f"the log of {self.out} is not open: call started first")
+        return self._begun
+
     def _write(self, kind: str, record: dict[str, Any]) -> None:
-        self._log.write(json.dumps({"kind": kind, **record}) + "\n")
+        self._open.log.write(json.dumps({"kind": kind, **record}) + "\n")
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

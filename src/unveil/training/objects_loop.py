@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -183,7 +184,7 @@ def make_head_optimiser(head: ObjectsHead, recipe: ObjectsRecipe) -> torch.optim
     """AdamW with no weight decay on biases and norms."""
     plain = [p for p in head.parameters() if p.ndim > 1]
     bare = [p for p in head.parameters() if p.ndim <= 1]
-    groups = [{"params": plain}, {"params": bare, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": plain}, {"params": bare, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 

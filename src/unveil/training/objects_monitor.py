@@ -4,10 +4,11 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from PIL import Image, ImageDraw, ImageFont
 
+from unveil.errors import TrainingError
 from unveil.files import written_whole
 from unveil.training.chart import Line, draw_chart
 from unveil.training.monitor import LOG, Show, read_log
@@ -30,7 +31,7 @@ class HeadMonitor(HeadWatcher):
         self.out, self.recipe = out, recipe
         self._show = show or (lambda stage, done, total, words: None)
         self.skipped_clips: dict[str, str] = {}
-        self._log = None
+        self._log: TextIO | None = None
 
     def close(self) -> None:
         """Flush and close what is open."""
@@ -93,6 +94,8 @@ class HeadMonitor(HeadWatcher):
         return self.out / REPORT
 
     def _write(self, kind: str, record: dict[str, Any]) -> None:
+        if self._log is None:
+            raise TrainingError(f"the log of {self.out} is not open: call started first")
         self._log.write(json.dumps({"kind": kind, **record}) + "\n")
 
 

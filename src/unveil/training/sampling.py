@@ -31,7 +31,7 @@ def draw_batch(recipe: Recipe, clips: Sequence[ClipFeatures], step: int) -> list
         epoch, place = divmod(number, len(clips))
         order = torch.randperm(len(clips), generator=generator(recipe.seed, "epoch", epoch))
         own = generator(recipe.seed, "sample", number)
-        features = clips[order[place]]
+        features = clips[int(order[place])]
         window = int(torch.randint(features.count, (1,), generator=own))
         samples.append(Sample(features, window, own))
     return samples

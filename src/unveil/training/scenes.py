@@ -85,12 +85,12 @@ def _choose(
     count = int(rng.integers(settings.fewest, settings.most + 1))
     low, high = np.log(settings.smallest), np.log(settings.largest / max(1, count) ** 0.35)
     size = float(np.exp(rng.uniform(low, high)))
-    first = pool[rng.integers(len(pool))]
+    first = pool[int(rng.integers(len(pool)))]
     repeats = rng.random() < settings.same
     chosen = []
     for i in range(count):
         again = i == 0 or (repeats and rng.random() < 0.85)
-        cut = first if again else pool[rng.integers(len(pool))]
+        cut = first if again else pool[int(rng.integers(len(pool)))]
         if again:
             # Others of its kind: the same clip's cut-outs stand in for a second one of it.
             kin = [c for c in pool if c.source == first.source]
@@ -171,11 +171,11 @@ def _scaled(
     both = np.concatenate((pixels.astype(np.float32), 255.0 * mask[..., None]), -1)
     x = torch.from_numpy(np.ascontiguousarray(both)).permute(0, 3, 1, 2).float()
     x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-    x = x.permute(0, 2, 3, 1).numpy()
-    alpha = x[..., 3] / 255
+    scaled = x.permute(0, 2, 3, 1).numpy()
+    alpha = scaled[..., 3] / 255
     padded = np.pad(alpha, ((0, 0), (4, 4), (4, 4)), mode="edge")
     soft = ndimage.gaussian_filter(padded, (0, 0.3 + feather, 0.3 + feather))[:, 4:-4, 4:-4]
-    return x[..., :3], np.clip(1.6 * soft - 0.6, 0, 1).astype(np.float32)
+    return scaled[..., :3], np.clip(1.6 * soft - 0.6, 0, 1).astype(np.float32)
 
 
 def _corner(
@@ -189,7 +189,7 @@ def _corner(
     """Top and left of a box: where the frame cut it, beside another thing, or anywhere."""
     (h, w), (height, width) = size, frame
     if others and rng.random() < settings.touching:
-        mask = others[rng.integers(len(others))].alpha[0] > 0.5
+        mask = others[int(rng.integers(len(others)))].alpha[0] > 0.5
         y, x = np.where(mask)
         if len(y):
             # A point of its rim meets a point of the box, a little inside.

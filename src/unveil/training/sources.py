@@ -84,10 +84,11 @@ def _look(clip: TrainingClip, recipe: ObjectsRecipe, backbone: Backbone) -> dict
     chosen = choose_frames(length, recipe.frames, recipe.gap, recipe.place)
     read = read_frames(clip, chosen)
     frames = np.stack([read[i] for i in chosen])
-    h, w = backbone.grid(*frames.shape[1:3], recipe.size)
+    _, height, width, _ = frames.shape
+    h, w = backbone.grid(height, width, recipe.size)
     side = backbone.patch
-    small = torch.stack([resize(frame, h * side, w * side) for frame in frames])
-    small = small.permute(0, 2, 3, 1).contiguous().numpy()
+    resized = torch.stack([resize(frame, h * side, w * side) for frame in frames])
+    small = resized.permute(0, 2, 3, 1).contiguous().numpy()
     grouper = Grouper()
     grouper.add(backbone.encode(small, (h * side, w * side), batch=1), small)
     state = describe(grouper.finish())

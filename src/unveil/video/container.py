@@ -1,11 +1,12 @@
 """Video files: decode the frames of an mp4, mov, avi, webm, mkv or gif, upright and in order."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -75,13 +76,15 @@ def decode(
     loss = None
     with _opened(path) as container:
         stream = _video_stream(container, path)
-        fps, origin = _rate(stream), float((stream.start_time or 0) * stream.time_base)
-        sought = bool(start) and seek and _seek(container, stream, start + origin)
+        fps, origin = _rate(stream), float((stream.start_time or 0) * _tick(stream))
+        begin = start or 0.0
+        sought = begin > 0 and seek and _seek(container, stream, begin + origin)
         orient, size, convert = None, None, VideoReformatter()
         seen = taken = 0
-        reached, gaps, last = 0.0, [], None
+        reached, last = 0.0, None
+        gaps: list[float] = []
         for frame in _decoded(container, stream, damage):
-            if sought and seen == 0 and (frame.time is None or frame.time - origin > start + _TICK):
+            if sought and seen == 0 and (frame.time is None or frame.time - origin > begin + _TICK):
                 yield from decode(path, start, end, stride, warn, seek=False)  # it went too far
                 return
             time = seen / float(fps) if frame.time is None else frame.time - origin
@@ -196,11 +199,16 @@ def _decoded(
 def _seek(container: InputContainer, stream: av.VideoStream, seconds: float) -> bool:
     """Go to a key frame before a time; stay at the beginning where the file cannot seek."""
     try:
-        container.seek(int(seconds / stream.time_base), stream=stream)
+        container.seek(int(seconds / _tick(stream)), stream=stream)
     except av.FFmpegError as e:
         log.debug("%s cannot seek (%s): decoding from the beginning", container.name, _reason(e))
         return False
     return True
+
+
+def _tick(stream: av.VideoStream) -> Fraction:
+    """Seconds between two steps of the stream's clock."""
+    return stream.time_base or Fraction(1, av.time_base)
 
 
 def _shown(frame: av.VideoFrame, fps: Fraction) -> float:
@@ -220,7 +228,7 @@ def _rate(stream: av.VideoStream) -> Fraction:
 def _seconds(container: InputContainer) -> float | None:
     stream = container.streams.video[0]
     if stream.duration:
-        return float(stream.duration * stream.time_base)
+        return float(stream.duration * _tick(stream))
     if tag := stream.metadata.get("DURATION"):  # Matroska keeps a length for each track here
         hours, minutes, seconds = tag.split(":")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -234,7 +242,8 @@ def _upright(frame: av.VideoFrame) -> Orient:
 
     The matrix sends a stored pixel (x, y) to (a x + c y, b x + d y), up to a shift.
     """
-    side = next((s for s in frame.side_data if s.type == SideData.DISPLAYMATRIX), None)
+    sides: Iterable[Any] = frame.side_data
+    side = next((s for s in sides if s.type == SideData.DISPLAYMATRIX), None)
     if side is None:
         return lambda x: x
     a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5].tolist()

@@ -24,7 +24,9 @@ def find_images(source: Path) -> list[Path] | None:
         if not files:
             raise InputError(f"no images in {source}{_hint(source)}; {_known()}")
     elif source.is_file():
-        files = [source] if _is_image(source) else None
+        if not _is_image(source):
+            return None
+        files = [source]
     elif has_magic(str(source)):
         matches = [Path(p) for p in glob(str(source), recursive=True)]
         files = [p for p in matches if _is_image(p)]
@@ -33,7 +35,7 @@ def find_images(source: Path) -> list[Path] | None:
             raise InputError(f"the pattern {source} matches {what}; {_known()}")
     else:
         return None
-    return files and sorted(files, key=_natural)
+    return sorted(files, key=_natural)
 
 
 def check_images(files: Sequence[Path]) -> tuple[int, int]:
@@ -42,7 +44,7 @@ def check_images(files: Sequence[Path]) -> tuple[int, int]:
     Reads headers only, so that a folder of thousands is refused before the work begins.
     """
     stems: dict[str, Path] = {}
-    first = None
+    first: tuple[int, int] | None = None
     for path in files:
         if path.stem in stems:
             raise InputError(
@@ -57,6 +59,8 @@ def check_images(files: Sequence[Path]) -> tuple[int, int]:
                 f"frames differ in size: {files[0]} is {first[1]}x{first[0]}, {path} is "
                 f"{size[1]}x{size[0]}; scale them to one size or choose with a pattern"
             )
+    if first is None:
+        raise InputError("no images to check")
     return first
 
 
