@@ -80,7 +80,7 @@ def cut_sides(
     mask: Bool[np.ndarray, "t H W"], box: tuple[slice, slice]
 ) -> tuple[bool, bool, bool, bool]:
     """At which edges of the frame a thing is cut off, in any frame; the order is `SIDES`."""
-    height, width = box[0].stop - box[0].start, box[1].stop - box[1].start
+    height, width = (int(side.stop - side.start) for side in box)
 
     def cut(edge: np.ndarray, length: int) -> bool:
         return bool(edge.sum(1).max() > TOUCHES * length)
