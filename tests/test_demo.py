@@ -2,7 +2,7 @@
 
 import pytest
 
-from unveil.cli.demo_clips import CLIPS, fetch_clip
+from unveil.cli.demo_clips import CLIPS, SPANS, fetch_clip
 from unveil.errors import InputError, WeightsError
 from unveil.features import weights
 
@@ -43,3 +43,8 @@ def test_without_a_network_nothing_is_left(tmp_path, monkeypatch):
 def test_an_unknown_clip(tmp_path):
     with pytest.raises(InputError, match="choose one of bikes, carphone, bigbuckbunny"):
         fetch_clip("cats", tmp_path)
+
+
+def test_the_demo_looks_at_a_second_of_each_clip():
+    assert set(SPANS) == set(CLIPS)
+    assert all(0 <= start < end <= start + 1 for start, end in SPANS.values())

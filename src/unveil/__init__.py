@@ -21,6 +21,8 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("unveil")
     # Names are imported when they are first used, so that `unveil --help` answers at once.
     if name not in _HOMES:
         raise AttributeError(f"module 'unveil' has no attribute {name!r}")

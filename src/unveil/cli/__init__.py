@@ -7,17 +7,19 @@ user's ends with one clear line and exit code 2, an interruption with 130.
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 
+import unveil
 from unveil.cli.data import Data
 from unveil.cli.evaluate import Evaluate
+from unveil.cli.options import REGISTRY, mistyped
 from unveil.cli.recut import Recut
 from unveil.cli.segment import Demo, Segment
 from unveil.cli.train import Train
 from unveil.cli.weights import Weights
-from unveil.errors import UnveilError
+from unveil.errors import InputError, UnveilError
 
 Command = (
     Annotated[Segment, tyro.conf.subcommand("segment")]
@@ -28,23 +30,33 @@ Command = (
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
 )
+_NAMES = tuple(command.__metadata__[0].name for command in get_args(Command))
 _STYLE = (
     tyro.conf.OmitArgPrefixes,
     tyro.conf.OmitSubcommandPrefixes,
     tyro.conf.HelptextFromCommentsOff,
+    tyro.conf.FlagCreatePairsOff,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["--version"]:
+        print(f"unveil {unveil.__version__}")
+        return 0
     try:
+        if wrong := mistyped(arguments, _NAMES):
+            raise InputError(wrong)
         command = tyro.cli(
             Command,
             prog="unveil",
-            description="Find, segment and track every object in a video.",
+            description="Find, segment and track every object in a video. `unveil --version` says "
+            "which Unveil this is.",
             args=arguments,
             config=_STYLE,
+            registry=REGISTRY,
         )
         return command.run()
     except UnveilError as error:

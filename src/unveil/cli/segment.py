@@ -39,7 +39,7 @@ class Segment:
         jobs, batch = self._jobs()
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
         segmenter, failed = None, []
-        for source, out in jobs:
+        for number, (source, out) in enumerate(jobs, 1):
             if batch and not self.again and (out / "run.json").is_file():
                 print(f"{out}: has a result already, skipped (--again redoes it)")
                 continue
@@ -47,7 +47,8 @@ class Segment:
                 if segmenter is None:
                     _check(source, span)
                     segmenter = _load(self.settings)
-                _segment_one(segmenter, source, out, span)
+                place = f"video {number} of {len(jobs)}, " if batch else ""
+                _segment_one(segmenter, source, out, span, place)
             except UnveilError as error:
                 if not batch:
                     raise
@@ -84,19 +85,25 @@ class Demo:
     """Where the folder of the result is made."""
     clip: str = "bigbuckbunny"
     """bigbuckbunny, carphone, or bikes, which has several shots."""
-    start: str | None = "0"
-    """First moment used: seconds, mm:ss or hh:mm:ss."""
-    end: str | None = "4"
-    """Moment before which to stop."""
+    start: str | None = None
+    """First moment used: seconds, mm:ss or hh:mm:ss; by default a second that shows something."""
+    end: str | None = None
+    """Moment before which to stop; with neither, about a second is segmented."""
     settings: Settings = field(default_factory=Settings)
     """How to segment."""
 
     def run(self) -> int:
         """Fetch, segment, and say where the pictures are."""
-        from unveil.cli.demo_clips import fetch_clip
+        from unveil.cli.demo_clips import SPANS, fetch_clip
+        from unveil.cli.progress import progress
 
-        clip = fetch_clip(self.clip)
-        span = {"start": seconds(self.start), "end": seconds(self.end), "stride": 1}
+        with progress("unveil") as show:
+            show("fetching the clip", 0, None)
+            clip = fetch_clip(self.clip)
+        start, end = seconds(self.start), seconds(self.end)
+        if start is None and end is None:
+            start, end = SPANS[self.clip]
+        span = {"start": start, "end": end, "stride": 1}
         _segment_one(_load(self.settings), str(clip), self.out / self.clip, span)
         return 0
 
@@ -133,15 +140,21 @@ def _check(source: str, span: dict[str, Any]) -> None:
 
 
 def _load(settings: Settings) -> Any:
-    from unveil.segmentation.segmenter import Segmenter
-
-    return Segmenter(settings)
-
-
-def _segment_one(segmenter: Any, source: str, out: Path, span: dict[str, Any]) -> None:
     from unveil.cli.progress import progress
 
-    with progress(Path(source).name) as show:
+    with progress("unveil") as show:
+        show("loading the backbone", 0, None)
+        from unveil.segmentation.segmenter import Segmenter  # seconds by itself
+
+        return Segmenter(settings)
+
+
+def _segment_one(
+    segmenter: Any, source: str, out: Path, span: dict[str, Any], place: str = ""
+) -> None:
+    from unveil.cli.progress import progress
+
+    with progress(f"{place}{Path(source).name}") as show:
         run = segmenter.segment_to(source, out, on_progress=show, **span)
     say(source, out, run)
 

@@ -2,9 +2,6 @@
 
 import dataclasses
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,11 +13,7 @@ from unveil.errors import TrainingError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from unveil.training.monitor import Show
     from unveil.training.recipe import Recipe
-
-_EVERY = 10.0
-"""Seconds between lines where there is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,7 @@ class Train:
 
     def run(self) -> int:
         """Train, or go on; prints where the block and the report are."""
+        from unveil.cli.progress import progress
         from unveil.training.features import Cache, default_cache
         from unveil.training.loop import Watcher, train
         from unveil.training.monitor import Monitor
@@ -77,7 +71,7 @@ class Train:
         if not fabric.is_global_zero:
             train(self.folder, recipe, self.out, fabric, cache, Watcher())
             return 0
-        with _bars(self.out.name) as show:
+        with progress(self.out.name) as show:
             monitor = Monitor(self.out, recipe, show)
             try:
                 block = train(self.folder, recipe, self.out, fabric, cache, monitor)
@@ -98,6 +92,7 @@ class Train:
 
     def _train_head(self, recipe_file: Path) -> int:
         """Train the objects' head, as its recipe says; prints where it is."""
+        from unveil.cli.progress import progress
         from unveil.training.features import Cache, default_cache
         from unveil.training.objects_loop import train_head
         from unveil.training.objects_monitor import HeadMonitor
@@ -110,7 +105,7 @@ class Train:
         recipe = dataclasses.replace(read_objects_recipe(recipe_file), **self._given())
         device = self._fabric(recipe.batch).device
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
-        with _bars(self.out.name) as show:
+        with progress(self.out.name) as show:
             monitor = HeadMonitor(self.out, recipe, show)
             try:
                 head = train_head(self.folder, recipe, self.out, device, cache, monitor)
@@ -163,28 +158,3 @@ class Train:
             ) from error
         fabric.launch()
         return fabric
-
-
-@contextmanager
-def _bars(title: str) -> Iterator["Show"]:
-    """Bars with the losses on a terminal; elsewhere a line every so many seconds."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining()
-    with Progress(
-        *columns, TextColumn("{task.fields[words]}"), console=Console(stderr=True)
-    ) as all:
-        tasks, spoken = {}, [0.0]
-
-        def show(stage: str, done: int, total: int | None, words: str) -> None:
-            if all.console.is_terminal:
-                if stage not in tasks:
-                    tasks[stage] = all.add_task(f"{title} {stage}", total=total, words="")
-                all.update(tasks[stage], completed=done, words=words)
-            elif done == total or time.monotonic() - spoken[0] > _EVERY:
-                spoken[0] = time.monotonic()
-                print(f"{title} {stage} {done}/{total} {words}", file=sys.stderr, flush=True)
-
-        yield show

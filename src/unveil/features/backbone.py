@@ -6,7 +6,7 @@ computed.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -76,18 +76,24 @@ class Backbone:
 
     @torch.inference_mode()
     def encode(
-        self, frames: UInt8[np.ndarray, "t H W 3"], size: Size = SIZE, batch: int = 4
+        self,
+        frames: UInt8[np.ndarray, "t H W 3"],
+        size: Size = SIZE,
+        batch: int = 4,
+        on_frames: Callable[[int], None] | None = None,
     ) -> Features:
         """The features of frames, keys in the backbone's dtype, on its device.
 
         frames: uint8 RGB [T, H, W, 3]. batch: frames a forward pass; peak memory grows with it.
+        on_frames: told after each pass how many of the frames are done.
         """
-        _, height, width, _ = frames.shape
+        t, height, width, _ = frames.shape
         h, w = self.grid(height, width, size)
-        parts = [
-            self.encode_pixels(self.prepare(frames[i : i + batch], h, w))
-            for i in range(0, len(frames), batch)
-        ]
+        parts = []
+        for i in range(0, t, batch):
+            parts.append(self.encode_pixels(self.prepare(frames[i : i + batch], h, w)))
+            if on_frames is not None:
+                on_frames(min(i + batch, t))
         keys, saliency = (torch.cat(p) for p in zip(*parts, strict=True))
         return Features(keys, self.patch, saliency)
 

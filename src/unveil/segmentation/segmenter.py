@@ -152,14 +152,18 @@ class Segmenter:
         """The first pass: what is in the video."""
         finder = FINDERS[self.settings.mode](self.settings, self._block)
         done = 0
+
+        def tell(more: int) -> None:
+            report("backbone", done + more, video.estimate)
+
+        tell(0)
         chunk = frames_at_once(self.settings.chunk, video.height, video.width)
         for frames in clock.each("decode", ahead(video.chunks(chunk))):
             with clock("backbone"):
-                features = self.backbone.encode(frames, self.settings.size)
+                features = self.backbone.encode(frames, self.settings.size, on_frames=tell)
             with clock("clustering"):
                 finder.add(features, frames)
             done += len(frames)
-            report("backbone", done, video.estimate)
         report("backbone", done, done)
         with clock("clustering"):
             return finder.finish(report)
