@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from unveil.attention.block import Block
 from unveil.attention.block_file import load_block, save_block, shipped_block
-from unveil.attention.rows import block_rows, cosine_rows, key_frames
+from unveil.attention.rows import BlockRows, block_rows, cosine_rows, key_frames
 from unveil.errors import WeightsError
 from unveil.types import Features
 
@@ -60,6 +60,18 @@ def test_block_rows_equal_attention_written_out():
     assert (rows.frames, rows.h, rows.w) == (23, 2, 3)
     keys = f.keys[[0, 10]].flatten(0, 2)
     torch.testing.assert_close(rows(4, 6), attention(b, f.keys[4:6].flatten(0, 2), keys))
+
+
+@pytest.mark.parametrize("sharp", [1.0, 30.0])
+def test_block_rows_are_right_for_small_logits_and_for_large_ones(sharp):
+    """Where no logit can be large no maximum is taken away; e to the power of 900 overflows."""
+    g = torch.Generator().manual_seed(0)
+    q = sharp * torch.randn(2, 7, 11, 2, 5, generator=g)
+    k = sharp * torch.randn(13, 2, 5, generator=g)
+    logits = torch.einsum("thwad,mad->athwm", q.double(), k.double()) / 5**0.5
+    assert (logits.abs().max() > 88) == (sharp > 1)
+    want = logits.softmax(-1).mean(0).flatten(0, 2).float()
+    torch.testing.assert_close(BlockRows(q, k)(0, 2), want, atol=1e-5, rtol=1e-4)
 
 
 def test_cosine_rows_equal_the_definition():

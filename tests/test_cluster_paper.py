@@ -11,6 +11,7 @@ from unveil.attention.divergence import symmetric_kl
 from unveil.attention.rows import BlockRows
 from unveil.errors import InputError
 from unveil.paper.clustering import WINDOW, merge
+from unveil.paper.neighbours import Neighbours
 
 
 @dataclass
@@ -99,3 +100,21 @@ def test_block_rows_are_distributions_over_the_keys():
 def test_bad_settings_are_refused():
     with pytest.raises(InputError, match="tau"):
         merge(mixture(1, 1, 1, 3, 1.0), 0.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 300])
+@pytest.mark.parametrize(("sharp", "tau"), [(0.3, 0.05), (1.0, 0.3), (2.0, 1.0), (5.0, 1.0)])
+def test_neighbours_are_those_of_the_full_comparison(n: int, sharp: float, tau: float):
+    p = mixture(1, 1, n, 37, sharp, seed=n).p.flatten(0, 2).double()
+    p[: n // 3, 5:20] = 0  # as underflow leaves them
+    p /= p.sum(1, keepdim=True)
+    near = (symmetric_kl(p, p) <= tau).fill_diagonal_(True)
+    neighbours = Neighbours.of(p, tau, bins=13)
+    assert not (near & ~neighbours.may_be_near(torch.arange(n))).any()
+    torch.testing.assert_close(neighbours.sums(), near.double() @ p)
+
+
+def test_rows_that_are_far_apart_are_known_to_be_so():
+    """Guards the test above: the bound must skip something, or it is worth nothing."""
+    p = mixture(1, 1, 300, 37, 5.0).p.flatten(0, 2)
+    assert Neighbours.of(p, 1.0).may_be_near(torch.arange(300)).float().mean() < 0.5

@@ -12,18 +12,11 @@ from torch import Tensor
 
 def symmetric_kl(p: Float[Tensor, "a m"], q: Float[Tensor, "b m"]) -> Float[Tensor, "a b"]:
     """KL(p‖q) + KL(q‖p) in nats of every distribution of p with every one of q."""
-    log_p, log_q = _log(p), _log(q)
+    log_p, log_q = log(p), log(q)
     distances = (p * log_p).sum(-1)[:, None] + (q * log_q).sum(-1)
     return distances.addmm_(p, log_q.T, alpha=-1).addmm_(log_p, q.T, alpha=-1)
 
 
-def symmetric_kl_within(p: Float[Tensor, "n m"]) -> Float[Tensor, "n n"]:
-    """`symmetric_kl` of p with itself, in one product instead of two."""
-    log_p = _log(p)
-    cross = p @ log_p.T
-    entropy = cross.diagonal().clone()
-    return (cross + cross.T).neg_().add_(entropy).add_(entropy[:, None])
-
-
-def _log(p: Tensor) -> Tensor:
+def log(p: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """The natural logarithm, that of the smallest normal number for 0."""
     return p.clamp_min(torch.finfo(p.dtype).tiny).log_()

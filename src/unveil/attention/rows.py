@@ -22,6 +22,11 @@ TEMPERATURE = 0.1
 """Of the cosine rows: the softmax of cosine similarity over this."""
 
 
+_PIECE = 64  # rows worked on at once, so that they stay in the processor's cache
+_BOUNDED = 60.0
+"""Logits below this need no maximum taken away: their exponentials are normal fp32 numbers."""
+
+
 @runtime_checkable
 class Rows(Protocol):
     """Attention rows of a video, made on demand: [frames · h · w, M], each summing to 1."""
@@ -51,7 +56,7 @@ class BlockRows:
     """Rows of the trained block: softmax over the keys a head, then the mean over heads.
 
     q: [T, h, w, A, D] queries. k: [M, A, D] keys of the key frames.
-    Peak memory of a call: two fp32 matrices of (frames asked for)·h·w x M.
+    Peak memory of a call: one fp32 matrix of (frames asked for)·h·w x M, and the keys once more.
     """
 
     q: Float[Tensor, "t h w a d"]
@@ -76,11 +81,19 @@ class BlockRows:
         """The rows of the tokens of frames start … stop - 1, fp32."""
         q = self.q[start:stop].flatten(0, 2)
         n, a, d = q.shape
-        rows = q.new_zeros(n, len(self.k), dtype=torch.float32)
-        for head in range(a):
-            logits = (q[:, head] * d**-0.5) @ self.k[:, head].T
-            rows += logits.float().softmax(-1)
-        return rows.div_(a)
+        q = (q * d**-0.5).unbind(1)
+        k = [head.T.contiguous() for head in self.k.unbind(1)]
+        bounded = all(_largest(x, y) < _BOUNDED for x, y in zip(q, k, strict=True))
+        rows = q[0].new_zeros(n, len(self.k), dtype=torch.float32)
+        for i in range(0, n, _PIECE):
+            some = rows[i : i + _PIECE]
+            for x, y in zip(q, k, strict=True):
+                logits = (x[i : i + _PIECE] @ y).float()
+                if not bounded:
+                    logits -= logits.amax(1, keepdim=True)
+                weights = logits.exp_()
+                some.addcmul_(weights, 1 / (a * weights.sum(1, keepdim=True)))
+        return rows
 
 
 @dataclass(frozen=True)
@@ -140,3 +153,8 @@ def cosine_rows(
     keys = features.keys.float()
     unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
     return CosineRows(unit, unit[key_frames(len(keys), every)].flatten(0, 2), temperature)
+
+
+def _largest(q: Float[Tensor, "n d"], k: Float[Tensor, "d m"]) -> float:
+    """No product of a query and a key is larger (Cauchy and Schwarz)."""
+    return float(q.float().norm(dim=1).max() * k.float().norm(dim=0).max())

@@ -18,12 +18,13 @@ Cost: quadratic in frames (rows grow with the key frames), cubic in the patches 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from unveil.attention.divergence import symmetric_kl, symmetric_kl_within
+from unveil.attention.divergence import symmetric_kl
 from unveil.attention.rows import Rows
 from unveil.errors import InputError
+from unveil.paper.neighbours import Neighbours
 from unveil.settings import TAU
 from unveil.types import Clusters
 
@@ -72,27 +73,28 @@ def _stop(start: int, window: int, rows: Rows) -> int:
 
 
 def _merge_window(p: Float[Tensor, "n m"], tau: float) -> Float[Tensor, "k m"]:
-    near = (symmetric_kl_within(p) <= tau).to(p.dtype)
-    smoothed = _normalise(near @ p)
-    return _merge_greedily(smoothed, symmetric_kl_within(smoothed) <= tau)
+    return _merge_greedily(_normalise(Neighbours.of(p, tau).sums()), tau)
 
 
 def _merge_until_stable(centres: Float[Tensor, "n m"], tau: float) -> Float[Tensor, "k m"]:
     while True:
-        merged = _merge_greedily(centres, symmetric_kl_within(centres) <= tau)
+        merged = _merge_greedily(centres, tau)
         if len(merged) == len(centres):
             return merged
         centres = merged
 
 
-def _merge_greedily(p: Float[Tensor, "n m"], near: Bool[Tensor, "n n"]) -> Float[Tensor, "k m"]:
+def _merge_greedily(p: Float[Tensor, "n m"], tau: float) -> Float[Tensor, "k m"]:
     """In order, each row that is still free founds a centre: the mean of the free rows near it."""
-    near, free = near.cpu(), torch.ones(len(p), dtype=torch.bool)
+    neighbours = Neighbours.of(p, tau)
+    free = torch.ones(len(p), dtype=torch.bool, device=p.device)
     centres = []
     for i in range(len(p)):
         if free[i]:
-            # A row is near itself, also where rounding says otherwise: else it would stay free.
-            members = (near[i] & free).index_fill_(0, torch.tensor(i), True)
-            centres.append(p[members.to(p.device)].mean(0))
-            free &= ~members
+            free[i] = False  # near itself, also where rounding says otherwise
+            founder = torch.tensor([i], device=p.device)
+            others = (neighbours.may_be_near(founder)[0] & free).nonzero().flatten()
+            members = torch.cat((founder, others[neighbours.near(founder, others)[0]]))
+            centres.append(p[members].mean(0))
+            free[members] = False
     return torch.stack(centres)
