@@ -20,6 +20,7 @@ ROOMS = [
     {"results"},
     {"editing"},
     {"segmentation"},
+    {"view"},
     {"training"},
     {"metrics"},
     {"datasets"},

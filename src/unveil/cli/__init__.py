@@ -18,12 +18,14 @@ from unveil.cli.options import REGISTRY, mistyped
 from unveil.cli.recut import Recut
 from unveil.cli.segment import Demo, Segment
 from unveil.cli.train import Train
+from unveil.cli.view import View
 from unveil.cli.weights import Weights
 from unveil.errors import InputError, UnveilError
 
 Command = (
     Annotated[Segment, tyro.conf.subcommand("segment")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Recut, tyro.conf.subcommand("recut")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]

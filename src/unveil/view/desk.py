@@ -1,0 +1,104 @@
+"""What the viewer is about at the moment: segmenting, showing a result, writing it."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import InputError, UnveilError
+from unveil.progress import Progress
+from unveil.view.session import Session
+
+log = logging.getLogger(__name__)
+Make = Callable[[Progress], None]
+
+
+class Desk:
+    """Holds the session, and the long work before and after it, in a thread of its own.
+
+    folder: of the result. source: the video, where it moved. make: segments the video into the
+    folder first; the page shows how far it is. Raises what `Session` raises, where nothing has to
+    be made.
+    """
+
+    def __init__(self, folder: Path, source: Path | None = None, make: Make | None = None) -> None:
+        self._folder, self._source = folder, source
+        self._session: Session | None = None
+        self._work: threading.Thread | None = None
+        self._progress: dict[str, Any] = {}
+        self._error = ""
+        self._saves = 0
+        if make is None:
+            self._session = Session(folder, source)
+        else:
+            self._start("segmenting", lambda report: self._make(make, report))
+
+    @property
+    def session(self) -> Session:
+        """The session. Raises InputError while there is none yet."""
+        if self._session is None:
+            raise InputError("the video is being segmented: wait until it is done")
+        return self._session
+
+    def state(self) -> dict[str, Any]:
+        """What the page has to show: segmenting, failed, source, saving or ready."""
+        working = self._work is not None and self._work.is_alive()
+        s = self._session
+        phase = "ready"
+        if s is None:
+            phase = "segmenting" if working else "failed"
+        elif s.source_error:
+            phase = "source"
+        elif working:
+            phase = "saving"
+        return {
+            "phase": phase,
+            "name": self._folder.name,
+            "progress": self._progress if working else None,
+            "error": self._error or (s.source_error if s else ""),
+            "saves": self._saves,
+        }
+
+    def save(self) -> None:
+        """Begin to write the result. Raises InputError while other work goes on."""
+        if self._work is not None and self._work.is_alive():
+            raise InputError("wait until the work that goes on is done")
+        session = self.session
+
+        def write(report: Progress) -> None:
+            session.save(report)
+            self._saves += 1
+
+        self._start("saving", write)
+
+    def wait(self) -> None:
+        """Until nothing is written any more: a result that was to be saved is saved."""
+        if self._work is not None and self._session is not None:
+            self._work.join()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._session is not None:
+            self._session.close()
+
+    def _make(self, make: Make, report: Progress) -> None:
+        make(report)
+        self._session = Session(self._folder, self._source)
+
+    def _start(self, what: str, work: Callable[[Progress], None]) -> None:
+        def report(stage: str, done: int, total: int | None) -> None:
+            self._progress = {"stage": stage, "done": done, "total": total}
+
+        def run() -> None:
+            try:
+                work(report)
+            except UnveilError as error:
+                self._error = str(error)
+            except Exception as error:  # the page has to say it, nobody looks at the terminal
+                log.exception("%s failed", what)
+                self._error = f"{what} failed: {type(error).__name__}: {error}"
+
+        self._error, self._progress = "", {"stage": what, "done": 0, "total": None}
+        self._work = threading.Thread(target=run, name=f"unveil-{what}", daemon=True)
+        self._work.start()

@@ -1,0 +1,414 @@
+"""One result that is open in the viewer: what is on the page, and what a person does to it.
+
+Nothing is kept in the browser: every edit is on the disk before it is answered, so a page may be
+closed, or opened again, at any moment.
+"""
+
+import base64
+import io
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+from PIL import Image
+
+from unveil.editing.board import Board, Sliders
+from unveil.editing.edits import Edit, Redo, Undo, plain, standing
+from unveil.editing.log import Log, Pen, read
+from unveil.editing.scene import Scene, apply, start
+from unveil.editing.stroke import Stroke, draw
+from unveil.errors import InputError
+from unveil.progress import Progress
+from unveil.results.folder import EDITS
+from unveil.results.palette import colour_index, vivid_palette
+from unveil.results.writer import STATE
+from unveil.segmentation import refine
+from unveil.segmentation.edited import board_of, found_in
+from unveil.segmentation.recut import cut_of, open_again, read_run, write_anew
+from unveil.timing import Clock
+from unveil.video.access import Frames
+
+_STEPS = 24  # scenes kept, for undo; older ones are played again
+_MASKS = 64  # frames whose labels are kept
+_PICTURES = 48 << 20  # bytes of encoded frames that are kept
+_QUALITY = 88  # of the JPEGs
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A scene that the page may ask the masks of: its version, and whether the disk holds it."""
+
+    version: int
+    scene: Scene
+    saved: bool
+
+
+class Session:
+    """A result folder, open for one viewer; close it to let another in.
+
+    folder: of a result in fast mode. source: the video, where it moved. Raises DataError where the
+    folder is no such result, InputError where another viewer has it open or an edit of its log
+    cannot be done. Memory: the state, a few frames and scenes; it does not grow with what is
+    looked at.
+    """
+
+    def __init__(self, folder: Path, source: Path | None = None) -> None:
+        self.folder = Path(folder).expanduser().absolute()
+        self.run = read_run(self.folder)
+        self.board: Board = board_of(self.folder)
+        self._lock = threading.RLock()
+        self._held = _hold(self.folder)
+        try:
+            self._open(source)
+        except BaseException:
+            os.close(self._held)
+            raise
+
+    def _open(self, source: Path | None) -> None:
+        self.log: Log = read(self.folder / EDITS, cut_of(self.run))
+        self.warnings = [*self.run.get("warnings", [])]
+        if self.log.dropped:
+            self.warnings.append("the last edit was half written when a crash came; it is left out")
+        self._pen = Pen(self.folder / EDITS, self.log)
+        self._scenes: dict[int, Scene] = {}  # by how many edits stand
+        self._done: tuple[Edit, ...] = ()
+        self._version = 0
+        self._saved = standing(self.log.edits)[0] if self._is_saved() else None
+        self._scene = self._at(standing(self.log.edits)[0])
+        self._paintings: OrderedDict[int, Painting] = OrderedDict()
+        self._labels: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._pictures: OrderedDict[int, bytes] = OrderedDict()
+        self.saving = False
+        self._remember()
+        self.frames: Frames | None = None
+        self.source_error = ""
+        try:
+            self.find_source(source)
+        except InputError as error:
+            self.source_error = str(error)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._pen.close()
+        os.close(self._held)
+
+    def find_source(self, source: str | Path | None) -> None:
+        """Take the video from elsewhere. Raises InputError where it is not there or another."""
+        about = self.run["video"]
+        video = open_again(self.folder, about, source)
+        path = Path(source or about["source"]).expanduser().absolute()
+        span = {name: about.get(name) for name in ("start", "end")}
+        frames = Frames(path, self.board.frames, **span, stride=about.get("stride", 1))
+        frames[self.board.frames - 1]  # the last one there, so are the others
+        if source is not None:
+            self.run["video"]["source"] = str(path)
+        self.frames, self.source_error, self.fps = frames, "", video.fps
+
+    def about(self) -> dict[str, Any]:
+        """What does not change: the video, its grid, the warnings."""
+        video = self.run["video"]
+        shots = getattr(self.board.state, "shots", None)
+        return {
+            "name": video["name"],
+            "folder": str(self.folder),
+            "source": video["source"],
+            "frames": self.board.frames,
+            "height": video["height"],
+            "width": video["width"],
+            "fps": float(self.fps) if self.frames else 24.0,
+            "grid": [self.board.height, self.board.width],
+            "shots": [] if shots is None else [int(x) for x in np.asarray(shots).ravel()],
+            "evidence": self.board.evidence is not None,
+            "warnings": self.warnings,
+        }
+
+    def scene(self) -> dict[str, Any]:
+        """What edits change: objects, clusters, sliders, and what can be undone."""
+        with self._lock:
+            return self._describe(self._scene, self._version)
+
+    def edit(self, edit: Edit) -> dict[str, Any]:
+        """Do one edit, on the disk and on the page. Raises InputError where it cannot be done."""
+        with self._lock:
+            if self.saving:
+                raise InputError("the result is being written: wait until it is there")
+            done, undone = standing(self.log.edits)
+            if isinstance(edit, Undo | Redo) and not (done if isinstance(edit, Undo) else undone):
+                raise InputError(f"there is nothing to {plain(edit)['edit']}")
+            edits = (*self.log.edits, edit)
+            scene = self._at(standing(edits)[0])
+            self._pen.write(edit)
+            self.log = replace(self.log, edits=edits)
+            self._scene, self._version = scene, self._version + 1
+            self._remember()
+            return self.scene()
+
+    def preview(self, edit: Edit, frame: int) -> bytes:
+        """The labels of a frame as an edit would make them; nothing is kept."""
+        with self._lock:
+            scene = apply(self._scene, self.board, edit)
+        return run_lengths(self._paint(scene, frame))
+
+    def mask(self, version: int, frame: int) -> bytes:
+        """The labels of a frame, as run lengths. Raises KeyError for a version that is gone."""
+        return run_lengths(self.labels(version, frame))
+
+    def labels(self, version: int, frame: int) -> Integer[np.ndarray, "H W"]:
+        """The labels of a frame, one a pixel. Raises KeyError for a version that is gone."""
+        key = (version, frame)
+        with self._lock:
+            painting = self._paintings[version]
+            if key in self._labels:
+                self._labels.move_to_end(key)
+                return self._labels[key]
+        labels = self._read(frame) if painting.saved else None
+        if labels is None:
+            labels = self._paint(painting.scene, frame)
+        with self._lock:
+            self._labels[key] = labels
+            while len(self._labels) > _MASKS:
+                self._labels.popitem(last=False)
+        return labels
+
+    def clusters(self, version: int, frame: int) -> bytes:
+        """The clusters of a frame that are of no object, as run lengths."""
+        with self._lock:
+            scene = self._paintings[version].scene
+        near = _clusters(scene, self.board)[frame][self.board.of_patch[frame]].astype(np.uint16)
+        share = (near > 0).astype(np.float32)
+        picture = self._frame(frame)
+        labels = refine.sharpen(near[None], share[None], picture[None])[0]
+        labels[self.labels(version, frame) > 0] = 0
+        return run_lengths(labels)
+
+    def picture(self, frame: int) -> bytes:
+        """A frame as JPEG."""
+        with self._lock:
+            if frame in self._pictures:
+                self._pictures.move_to_end(frame)
+                return self._pictures[frame]
+        out = io.BytesIO()
+        Image.fromarray(self._frame(frame)).save(out, "JPEG", quality=_QUALITY)
+        with self._lock:
+            self._pictures[frame] = out.getvalue()
+            while sum(map(len, self._pictures.values())) > _PICTURES and len(self._pictures) > 1:
+                self._pictures.popitem(last=False)
+        return out.getvalue()
+
+    def save(self, on_progress: Progress) -> dict[str, Any]:
+        """Write the result anew, whole or not at all; returns what its run.json says."""
+        with self._lock:
+            if self.saving:
+                raise InputError("the result is being written already")
+            self.saving = True
+        try:
+            video = open_again(self.folder, self.run["video"], None)
+            found = found_in(self.board, self._scene, self.log)
+            wishes = self.log.cut
+            args = (self.folder, video, found, self.run, wishes, self.log, Clock(), on_progress)
+            with self._lock:
+                self._pen.close()
+            run = write_anew(*args, carried=True)
+            with self._lock:
+                held = _hold(self.folder)
+                os.close(self._held)
+                self._held, self.run = held, run
+                self._saved = standing(self.log.edits)[0]
+                self.log = read(self.folder / EDITS, self.log.cut)
+                self._pen = Pen(self.folder / EDITS, self.log)
+                self._version += 1
+                self._remember()
+            return run
+        finally:
+            self.saving = False
+
+    def _frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
+        if self.frames is None:
+            raise InputError(self.source_error)
+        return self.frames[index]
+
+    def _paint(self, scene: Scene, frame: int) -> Integer[np.ndarray, "H W"]:
+        cell = self.board.of_patch[frame]
+        near, share = scene.near[frame][cell], scene.share[frame][cell]
+        share = np.where(near > 0, share, 0).astype(np.float32)
+        picture = self._frame(frame)
+        labels = refine.sharpen(near.astype(np.uint16)[None], share[None], picture[None])[0]
+        return draw(labels, _strokes(scene, frame))
+
+    def _read(self, frame: int) -> np.ndarray | None:
+        """The mask that the folder holds; None where it cannot be read."""
+        try:
+            names = self.frames.video.frame_name(frame) if self.frames else f"{frame:05d}"
+            with Image.open(self.folder / "masks" / f"{names}.png") as image:
+                return np.array(image).astype(np.uint16)
+        except OSError:
+            return None
+
+    def _is_saved(self) -> bool:
+        """Whether the folder's masks are those of the log: its last line is older than they are."""
+        path = self.folder / EDITS
+        if not self.log.edits:
+            return True
+        done = len(standing(self.log.edits)[0])
+        run = self.folder / "run.json"
+        return self.run.get("edits") == done and path.stat().st_mtime <= run.stat().st_mtime
+
+    def _at(self, done: tuple[Edit, ...]) -> Scene:
+        """The scene of the edits that stand, from the nearest one that is remembered."""
+        same = 0
+        for a, b in zip(done, self._done, strict=False):
+            if a != b:
+                break
+            same += 1
+        self._scenes = {n: scene for n, scene in self._scenes.items() if n <= same}
+        known = max(self._scenes, default=0)
+        scene = self._scenes.get(known) or start(self.board, Sliders(**self.log.cut))
+        try:
+            for i, edit in enumerate(done[known:], known + 1):
+                scene = apply(scene, self.board, edit)
+                self._scenes[i] = scene
+                self._scenes.pop(i - _STEPS, None)
+        except InputError as error:
+            if i == len(done):
+                raise
+            raise InputError(f"{self.folder / EDITS}: edit {i} of those that stand: {error}") from (
+                error
+            )
+        finally:
+            self._done = done[: max(self._scenes, default=0)]
+        return scene
+
+    def _remember(self) -> None:
+        saved = self._saved == standing(self.log.edits)[0]
+        self._paintings[self._version] = Painting(self._version, self._scene, saved)
+        while len(self._paintings) > 3:
+            self._paintings.popitem(last=False)
+
+    def _describe(self, scene: Scene, version: int) -> dict[str, Any]:
+        done, undone = standing(self.log.edits)
+        areas = scene.areas(self.board)
+        scores = scene.scores(self.board)
+        total = self.board.height * self.board.width
+        objects = [
+            {
+                "id": id,
+                "name": thing.name,
+                "class": thing.class_,
+                "colour": thing.colour or _colour(id),
+                "fixed": thing.fixed,
+                "score": scores[id],
+                **_presence(areas[:, id], total),
+            }
+            for id, thing in sorted(scene.things.items())
+        ]
+        sliders = scene.sliders
+        return {
+            "version": version,
+            "objects": objects,
+            "clusters": self._of_clusters(scene),
+            "sliders": {
+                "objects": sliders.objects,
+                "granularity": sliders.granularity,
+                "least_score": sliders.least_score,
+                "keep_background": sliders.keep_background,
+            },
+            "edits": len(done),
+            "undo": plain(done[-1]) if done else None,
+            "redo": plain(undone[-1]) if undone else None,
+            "saved": self._saved == done,
+        }
+
+    def _of_clusters(self, scene: Scene) -> list[dict[str, Any]]:
+        cells = _clusters(scene, self.board)
+        k = int(cells.max()) + 1
+        t = self.board.frames
+        at = np.arange(t)[:, None] * k + cells
+        areas = np.bincount(at.ravel(), self.board.patches.ravel(), minlength=t * k).reshape(t, k)
+        total = self.board.height * self.board.width
+        found = []
+        for id in np.argsort(-areas.sum(0), kind="stable").tolist():
+            if id and areas[:, id].any():
+                frame = int(areas[:, id].argmax())
+                inside = cells[frame][self.board.of_patch[frame]] == id
+                found.append(
+                    {
+                        "id": id,
+                        "at": [frame, *_middle(inside)],
+                        **_presence(areas[:, id].astype(np.int64), total),
+                    }
+                )
+        return found
+
+
+def run_lengths(labels: Integer[np.ndarray, "H W"]) -> bytes:
+    """Labels row by row as little-endian words of 32 bits: id in the upper 12, length below."""
+    flat = labels.ravel()
+    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
+    lengths = np.diff(starts, append=len(flat))
+    ids = flat[starts].astype(np.uint32)
+    most = (1 << 20) - 1
+    pieces = -(-lengths // most)
+    if (pieces > 1).any():
+        ids = np.repeat(ids, pieces)
+        last = np.cumsum(pieces) - 1
+        rest = lengths - (pieces - 1) * most
+        lengths = np.full(len(ids), most)
+        lengths[last] = rest
+    return ((ids << np.uint32(20)) | lengths.astype(np.uint32)).astype("<u4").tobytes()
+
+
+def _clusters(scene: Scene, board: Board) -> Integer[np.ndarray, "t l"]:
+    """The cluster of every cell that is of no object, 0 for the others."""
+    of_group = board.clusters(scene.sliders.granularity)
+    return np.where((scene.hard() == 0) & (board.patches > 0), of_group[board.group], 0)
+
+
+def _middle(inside: np.ndarray) -> tuple[float, float]:
+    """x and y of the patch of a mask that lies nearest to the mean of all."""
+    rows, columns = np.nonzero(inside)
+    i = ((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin()
+    h, w = inside.shape
+    return round(float((columns[i] + 0.5) / w), 5), round(float((rows[i] + 0.5) / h), 5)
+
+
+def _presence(areas: Integer[np.ndarray, " t"], total: int) -> dict[str, Any]:
+    """Where something is seen: stretches of frames, its area a frame in 255ths of its largest."""
+    seen = np.concatenate(([0], (areas > 0).astype(int), [0]))
+    change = np.diff(seen)
+    stretches = np.stack((np.flatnonzero(change > 0), np.flatnonzero(change < 0)), 1)
+    most = int(areas.max(initial=0))
+    levels = np.ceil(areas * 255 / max(most, 1)).astype(np.uint8)
+    return {
+        "seen": stretches.tolist(),
+        "areas": base64.b64encode(levels.tobytes()).decode(),
+        "largest": most / total,
+    }
+
+
+def _colour(id: int) -> str:
+    entry = colour_index(np.array([id], np.uint16))[0]
+    return "#" + bytes(vivid_palette()[entry]).hex()
+
+
+def _strokes(scene: Scene, frame: int) -> tuple[Stroke, ...]:
+    return tuple(s for s in scene.strokes if s.frame == frame)
+
+
+def _hold(folder: Path) -> int:
+    """An open file that no other viewer can hold meanwhile. Raises InputError where one does."""
+    import fcntl  # not there on Windows
+
+    file = os.open(folder / STATE, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise InputError(
+            f"{folder} is open in another viewer: close that one first, or go on in it"
+        ) from error
+    return file

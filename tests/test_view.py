@@ -1,0 +1,368 @@
+"""The viewer's server: what it tells, what it does, and whom it refuses."""
+
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handmade import frames_of, make_result
+from test_segmenter import digests
+from unveil.cli import main
+from unveil.editing.log import read
+from unveil.errors import DataError, InputError
+from unveil.segmentation.recut import recut
+from unveil.video.access import Frames
+from unveil.video.source import read_clip
+
+uvicorn = pytest.importorskip("uvicorn", reason="the viewer's server is not installed")
+from unveil.view.desk import Desk  # noqa: E402
+from unveil.view.serve import PORT, _bound  # noqa: E402
+from unveil.view.session import Session, run_lengths  # noqa: E402
+from viewing import unrolled, viewer  # noqa: E402
+
+T, H, W = 20, 72, 128
+SPLIT = {"edit": "split", "of": 1, "sides": [[[0, 0.219, 0.5]], [[0, 0.406, 0.5]]]}
+PROMOTE = {"edit": "promote", "at": [0, 0.844, 0.778]}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return make_result(tmp_path_factory.mktemp("result"), T)
+
+
+@pytest.fixture
+def copy(result, tmp_path):
+    shutil.copytree(result, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture(scope="module")
+def shown(result):
+    """A viewer of the result for tests that change nothing."""
+    with viewer(result) as v:
+        yield v
+
+
+def mask_of(folder, frame: int) -> np.ndarray:
+    return np.array(Image.open(folder / "masks" / f"{frame:05d}.png"))
+
+
+def test_it_tells_of_the_video_and_its_objects(shown):
+    about, scene = shown.json("api/about"), shown.json("api/scene")
+    assert (about["frames"], about["height"], about["width"], about["fps"]) == (T, H, W, 12)
+    assert [(o["id"], o["score"], o["seen"]) for o in scene["objects"]] == [(1, 1.0, [[0, T]])]
+    assert scene["saved"] and scene["undo"] is None
+    assert len(scene["clusters"]) == 2
+    assert shown.json("api/state")["phase"] == "ready"
+
+
+def test_frames_and_masks_are_those_of_the_result(shown, result):
+    for frame in (7, 0, 19, 18, 3):
+        status, body, headers = shown.ask(f"api/frame/{frame}.jpg")
+        assert status == 200 and headers["content-type"] == "image/jpeg"
+        picture = np.array(Image.open(io.BytesIO(body))).astype(int)
+        assert np.abs(picture - frames_of(T)[frame]).mean() < 12
+        labels = shown.labels(f"api/mask/0/{frame}", H, W)
+        np.testing.assert_array_equal(labels, mask_of(result, frame))
+    clusters = shown.labels("api/clusters/0/3", H, W)
+    assert not clusters[mask_of(result, 3) > 0].any() and len(np.unique(clusters)) == 3
+    assert shown.ask("api/frame/20.jpg")[0] == 409
+    assert shown.ask("api/mask/99/0")[0] == 410
+    status, body, _ = shown.ask("api/heat/looks/4.png?at=0&x=0.3&y=0.5")
+    assert status == 200 and Image.open(io.BytesIO(body)).size == (16, 9)
+    assert shown.ask("api/heat/looks/4.png?at=0&x=left&y=0.5")[0] == 410
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (1100, 1000)])
+def test_run_lengths_read_back(size):
+    rng = np.random.default_rng(0)
+    for labels in (
+        np.zeros(size, np.uint16),
+        np.full(size, 4095, np.uint16),
+        rng.integers(0, 3, size).astype(np.uint16),
+    ):
+        np.testing.assert_array_equal(unrolled(run_lengths(labels), *size), labels)
+
+
+def test_edits_are_on_the_disk_before_they_are_answered(copy):
+    with viewer(copy) as v:
+        assert not (copy / "edits.jsonl").exists()  # who only looks changes nothing
+        scene = v.json("api/edit", SPLIT)
+        assert [o["id"] for o in scene["objects"]] == [1, 2] and not scene["saved"]
+        assert len(read(copy / "edits.jsonl").edits) == 1
+        labels = v.labels(f"api/mask/{scene['version']}/0", H, W)
+        assert labels[36, 28] == 1 and labels[36, 52] == 2
+        scene = v.json("api/edit", {"edit": "undo"})
+        assert [o["id"] for o in scene["objects"]] == [1] and scene["redo"]["edit"] == "split"
+        assert scene["saved"]
+        status, body, _ = v.ask("api/edit", {"edit": "undo"})
+        assert (status, json.loads(body)["error"]) == (409, "there is nothing to undo")
+        for said, why in (
+            ({"edit": "drop", "of": 9}, "there is no object 9"),
+            ({"edit": "explode"}, "no edit 'explode'"),
+        ):
+            status, body, _ = v.ask("api/edit", said)
+            assert status == 409 and why in json.loads(body)["error"]
+        assert len(read(copy / "edits.jsonl").edits) == 2
+    # Opened again it is where it was.
+    with viewer(copy) as v:
+        assert v.json("api/edit", {"edit": "redo"})["edits"] == 1
+        assert v.json("api/scene")["objects"][1]["id"] == 2
+
+
+def test_a_preview_shows_what_an_edit_would_do_and_does_nothing(copy):
+    with viewer(copy) as v:
+        status, body, _ = v.ask("api/preview", {"edit": SPLIT, "frame": 3})
+        assert status == 200 and set(np.unique(unrolled(body, H, W))) == {0, 1, 2}
+        assert v.json("api/scene")["version"] == 0 and not (copy / "edits.jsonl").exists()
+
+
+def test_saving_writes_what_recut_would_and_goes_on(copy, tmp_path):
+    with viewer(copy) as v:
+        for edit in (SPLIT, PROMOTE, {"edit": "rename", "of": 3, "name": "still"}):
+            v.json("api/edit", edit)
+        recut(copy, out=tmp_path / "wanted")
+        v.json("api/save", {})
+        v.wait()
+        assert digests(copy) == digests(tmp_path / "wanted")
+        scene = v.json("api/scene")
+        assert scene["saved"] and len(scene["objects"]) == 3
+        labels = v.labels(f"api/mask/{scene['version']}/4", H, W)
+        np.testing.assert_array_equal(labels, mask_of(copy, 4))
+        with pytest.raises(InputError, match="open in another viewer"):
+            Session(copy)
+        assert not v.json("api/edit", {"edit": "drop", "of": 1})["saved"]
+        assert len(read(copy / "edits.jsonl").edits) == 4
+        v.json("api/save", {})
+        v.wait()
+        assert set(np.unique(mask_of(copy, 4))) == {0, 2, 3}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "wanted"]
+    Session(copy).close()
+
+
+def test_a_result_that_cannot_be_written_is_said_and_nothing_is_lost(copy, result, monkeypatch):
+    with viewer(copy) as v:
+        v.json("api/edit", SPLIT)
+        before = digests(copy)
+        clip = result.parent / "clip.mp4"
+        v.desk.session.run["video"]["source"] = str(clip.with_name("gone.mp4"))
+        v.json("api/save", {})
+        state = v.wait()
+        assert "say where it is with --source" in state["error"]
+        assert digests(copy) == before
+        assert v.json("api/edit", {"edit": "drop", "of": 2})["edits"] == 2
+
+
+def test_only_the_token_and_names_of_this_machine_are_answered(shown):
+    assert shown.ask("")[0] == 200
+    assert shown.ask("", token="")[0] == shown.ask("", token="another")[0] == 403
+    assert shown.ask("api/scene", token="another")[0] == 403
+    for host, status in (
+        ("localhost", 200),
+        (f"127.0.0.1:{shown.port}", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 421),
+        (f"evil.example:{shown.port}", 421),
+        ("localhost.evil.example", 421),
+        ("", 421),
+    ):
+        assert shown.ask("api/state", host=host)[0] == status, host
+    edit = {"edit": "drop", "of": 1}
+    assert shown.ask("api/edit", edit, origin="http://evil.example")[0] == 403
+    assert shown.ask("api/edit", edit, origin="null")[0] == 403
+    assert shown.ask("api/edit", edit, content_type="text/plain")[0] == 415
+    assert shown.ask("api/edit", b"x" * (1 << 21))[0] == 413
+    assert shown.ask("api/edit", b"{")[0] == 400
+    assert shown.ask("api/preview", {"frame": 1})[0] == 400
+    assert len(shown.json("api/scene")["objects"]) == 1
+
+
+def test_no_path_of_a_request_reaches_the_file_system(shown):
+    for path in (
+        "../pyproject.toml",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "%2e%2e/session.py",
+        "page/index.html",
+        "session.py",
+        "__init__.py",
+        "/etc/passwd",
+        "api/frame/../../run.json",
+        "api/frame/%2e%2e.jpg",
+        "style.css%00.html",
+    ):
+        status, body, _ = shown.ask(path)
+        assert status in (404, 403), path
+        assert b"root:" not in body and b"import" not in body
+    status, body, headers = shown.ask("style.css")
+    assert status == 200 and headers["content-type"].startswith("text/css")
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_page_needs_nothing_from_elsewhere(shown):
+    _, body, _ = shown.ask("")
+    for name in ("main.js", "style.css", "stage.js", "side.js", "dom.js"):
+        _, more, _ = shown.ask(name)
+        body += more
+    text = body.decode().replace("http://www.w3.org/2000/svg", "")
+    assert "http:" not in text and "https:" not in text and "//cdn" not in text
+
+
+def test_a_video_that_moved_is_asked_for(copy, result, tmp_path):
+    run = json.loads((copy / "run.json").read_text())
+    run["video"]["source"] = str(tmp_path / "gone.mp4")
+    (copy / "run.json").write_text(json.dumps(run))
+    make_result(tmp_path / "short", 9)
+    with viewer(copy) as v:
+        state = v.json("api/state")
+        assert state["phase"] == "source" and "gone.mp4" in state["error"]
+        assert v.ask("api/frame/0.jpg")[0] == 409
+        for wrong, why in (
+            (tmp_path / "none.mp4", "no such file"),
+            (tmp_path / "short" / "clip.mp4", "no longer be read"),
+        ):
+            status, body, _ = v.ask("api/source", {"source": str(wrong)})
+            assert status == 409 and why in json.loads(body)["error"], body
+        assert v.json("api/source", {"source": str(result.parent / "clip.mp4")})["phase"] == "ready"
+        assert v.ask("api/frame/0.jpg")[0] == 200
+        v.json("api/edit", PROMOTE)
+        v.json("api/save", {})
+        v.wait()
+    assert json.loads((copy / "run.json").read_text())["video"]["source"].endswith("clip.mp4")
+    with viewer(copy, source=result.parent / "clip.mp4") as v:
+        assert v.json("api/state")["phase"] == "ready"
+
+
+def test_a_second_viewer_on_one_folder_is_told(copy):
+    with viewer(copy), pytest.raises(InputError, match="open in another viewer"):
+        Desk(copy)
+    Desk(copy).close()
+
+
+def test_a_video_is_segmented_first_and_the_page_told_how_far(result, tmp_path):
+    import threading
+
+    go = threading.Event()
+
+    def make(report):
+        report("backbone", 3, 20)
+        go.wait(20)
+        shutil.copytree(result, tmp_path / "made")
+
+    with viewer(tmp_path / "made", make=make) as v:
+        state = v.wait("segmenting")
+        assert v.ask("api/scene")[0] == 409
+        while not (state := v.json("api/state"))["progress"]["done"]:
+            pass
+        assert state["progress"] == {"stage": "backbone", "done": 3, "total": 20}
+        go.set()
+        v.wait()
+        assert len(v.json("api/scene")["objects"]) == 1
+
+    def broken(report):
+        raise InputError("no video in it")
+
+    with viewer(tmp_path / "never", make=broken) as v:
+        assert v.wait("failed")["error"] == "no video in it"
+
+
+def test_a_port_in_use_moves_on_to_the_next_and_none_is_said(monkeypatch):
+    with _bound("127.0.0.1", PORT) as first, _bound("127.0.0.1", PORT) as second:
+        assert first.getsockname()[1] < second.getsockname()[1] < PORT + 50
+    monkeypatch.setattr("unveil.view.serve._TRIES", 1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(InputError, match="no free port"),
+    ):
+        _bound("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(InputError, match="no address of this machine"):
+        _bound("203.0.113.7", 0)
+    with pytest.raises(InputError, match="0 … 65535"):
+        _bound("127.0.0.1", 70000)
+
+
+def test_folders_that_cannot_be_shown_are_said(copy, tmp_path, capsys):
+    (copy / "state.npz").unlink()
+    assert main(["view", str(copy), "--no-browser"]) == 2
+    assert "segment --mode fast" in capsys.readouterr().err
+    assert main(["view", str(tmp_path / "nothing"), "--no-browser"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    np.savez(copy / "state.npz", format=1)
+    with pytest.raises(DataError, match="another version"):
+        Session(copy)
+    assert main(["view", str(copy), "--out", "x"]) == 2
+    assert "is a result already" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(copy):
+    code = (
+        "import sys; sys.modules['starlette'] = None\n"
+        f"from unveil.cli import main; sys.exit(main(['view', {str(copy)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and "pip install 'unveil[view]'" in done.stderr
+
+
+def test_the_command_prints_its_address_and_ends_with_ctrl_c(copy):
+    import signal
+
+    code = f"from unveil.cli import main; import sys; sys.exit(main(['view', {str(copy)!r}]))"
+    env_browser = {"BROWSER": "/nothing/there"}
+    import os
+
+    run = subprocess.Popen(
+        [sys.executable, "-u", "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **env_browser, "DISPLAY": ""},
+    )
+    try:
+        assert "the viewer is at http://localhost:" in run.stdout.readline()
+        assert "Ctrl-C" in run.stdout.readline()
+        assert "no browser could be opened" in run.stdout.readline()
+    finally:
+        run.send_signal(signal.SIGINT)
+        assert run.wait(20) in (0, 130)
+        run.stdout.close()
+
+
+@pytest.mark.parametrize("span", [{}, {"start": 0.5, "end": 1.3}, {"stride": 3}])
+def test_frames_in_any_order_are_those_of_a_pass(result, span):
+    path = result.parent / "clip.mp4"
+    wanted = read_clip(path, **span).frames
+    frames = Frames(path, len(wanted), **span)
+    for i in np.random.default_rng(0).permutation(len(wanted)):
+        np.testing.assert_array_equal(frames[int(i)], wanted[i])
+    # A file whose packets do not count as many: from the beginning, and the same.
+    slow = Frames(path, len(wanted), **span)
+    slow._times = None
+    np.testing.assert_array_equal(slow[len(wanted) - 1], wanted[-1])
+    np.testing.assert_array_equal(slow[0], wanted[0])
+    with pytest.raises(InputError, match="there is no frame"):
+        frames[len(wanted)]
+
+
+def test_frames_of_a_folder_of_images(tmp_path):
+    for i, frame in enumerate(frames_of(5)):
+        Image.fromarray(frame).save(tmp_path / f"{i}.png")
+    frames = Frames(tmp_path, 3, stride=2)
+    np.testing.assert_array_equal(frames[2], frames_of(5)[4])
+    np.testing.assert_array_equal(frames[0], frames_of(5)[0])
+
+
+def test_memory_does_not_grow_with_what_is_looked_at(copy):
+    session = Session(copy)
+    try:
+        session.frames._room = 4
+        for frame in range(T):
+            session.picture(frame)
+            session.mask(0, frame)
+        assert len(session.frames._kept) <= 4 and len(session._labels) <= 64
+    finally:
+        session.close()
