@@ -42,8 +42,15 @@ class View:
         from unveil.view.serve import serve
 
         folder, make = self._job()
-        options = {"host": self.host, "port": self.port, "browser": self.browser}
-        serve(folder, source=self.source, make=make, say=_say, **options)
+        serve(
+            folder,
+            source=self.source,
+            make=make,
+            host=self.host,
+            port=self.port,
+            browser=self.browser,
+            say=_say,
+        )
         return 0
 
     def _job(self) -> tuple[Path, Callable[..., None] | None]:

@@ -11,6 +11,7 @@ slower, and the same.
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -110,9 +111,10 @@ def _times(
     try:
         with av.open(str(path), metadata_errors="replace") as file:
             stream = file.streams.video[0]
-            origin = float((stream.start_time or 0) * stream.time_base)
+            tick = stream.time_base or Fraction(1, av.time_base)
+            origin = float((stream.start_time or 0) * tick)
             shown = [
-                float(packet.pts * packet.time_base) - origin
+                float(packet.pts * (packet.time_base or tick)) - origin
                 for packet in file.demux(stream)
                 if packet.pts is not None and packet.size and not packet.is_discard
             ]
