@@ -124,7 +124,7 @@ export class Side {
     const out = h("output", { for: id }, value.toFixed(2));
     const range = /** @type {HTMLInputElement} */ (
       h("input", {
-        type: "range", id, min: 0, max: 1, step: 0.01, value,
+        type: "range", id, min: 0, max: 1, step: 0.01, value, "aria-label": text,
         oninput: () => {
           this.dragging = true;
           out.textContent = Number(range.value).toFixed(2);
@@ -136,7 +136,7 @@ export class Side {
         },
       })
     );
-    return h("label", { class: "slider" }, h("span", { class: "text" }, text, out), range, h("span", { class: "ends faint", "aria-hidden": "true" }, h("i", {}, low), h("i", {}, high)));
+    return h("div", { class: "slider" }, h("span", { class: "text" }, text, out), range, h("span", { class: "ends faint", "aria-hidden": "true" }, h("i", {}, low), h("i", {}, high)));
   }
 
   #list() {
