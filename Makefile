@@ -14,6 +14,7 @@ lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.ci/check-page
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

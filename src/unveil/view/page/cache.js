@@ -53,7 +53,7 @@ export class Cache {
   constructor(size) {
     /** @type {Kept<ImageBitmap>} */
     this.pictures = new Kept(PICTURES, (key) => ask.picture(Number(key)), (bitmap) => bitmap.close());
-    /** @type {Kept<Uint16Array>} */
+    /** @type {Kept<Uint16Array<ArrayBuffer>>} */
     this.masks = new Kept(MASKS, async (key) => {
       const [version, frame] = key.split("/").map(Number);
       return unroll(await ask.mask(version, frame), size);

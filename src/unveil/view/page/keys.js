@@ -1,6 +1,6 @@
 // The keyboard: what each key does, and the page that lists them.
 
-import { find, h } from "./dom.js";
+import { find, h, icon } from "./dom.js";
 
 /** @typedef {{keys: string[], shown: string, about: string, act: () => void}} Binding */
 /** @typedef {{title: string, keys: Binding[]}} Group */
@@ -31,13 +31,12 @@ export function bind(groups) {
 export function explain(groups) {
   const dialog = /** @type {HTMLDialogElement} */ (find("keys"));
   dialog.replaceChildren(
-    h("h2", { id: "keys-title" }, "Keyboard"),
+    h("header", {}, h("h2", { id: "keys-title" }, "Keyboard"), h("form", { method: "dialog" }, h("button", { class: "quiet", "aria-label": "Close", title: "Close (Esc)" }, icon("close")))),
     h("div", { class: "groups" },
       ...groups.map((group) =>
         h("section", {}, h("h3", {}, group.title),
           h("dl", {}, ...group.keys.map((k) => h("div", {}, h("dt", {}, ...k.shown.split(" ").map((part) => h("kbd", {}, part))), h("dd", {}, k.about))))))),
     h("p", { class: "faint" }, "Wheel: zoom. Right or middle button: move the picture. Shift-click: select several."),
-    h("form", { method: "dialog" }, h("button", { class: "strong", autofocus: true }, "Close")),
   );
   dialog.showModal();
 }

@@ -28,6 +28,8 @@ export class Side {
     this.cut = h("section", { class: "card", "aria-label": "Cut", id: "cut" });
     this.look = h("section", { class: "card", "aria-label": "Picture", id: "look" });
     this.clusters = h("section", { class: "card", "aria-label": "Background", id: "clusters" });
+    /** @type {number | undefined} the object whose card is shown */
+    this.last = undefined;
     find("side").append(this.chosen, this.cut, this.clusters, this.look);
     store.listen((changed) => {
       if (changed.has("scene") || changed.has("selected")) this.#choose();

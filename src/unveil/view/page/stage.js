@@ -363,8 +363,9 @@ export class Stage {
     this.hovered = found.id;
     const thing = store.thing(found.id);
     const cluster = store.view.scene.clusters.find((c) => c.id === found.cluster);
-    if (!store.view.playing && store.view.tool !== "select") store.set({ cluster: found.id ? null : found.cluster || null });
-    if (!found.inside || (!thing && !cluster) || store.view.playing) {
+    const paints = store.view.tool === "brush" || store.view.tool === "erase";
+    if (!store.view.playing && store.view.tool === "promote") store.set({ cluster: found.id ? null : found.cluster || null });
+    if (!found.inside || (!thing && !cluster) || store.view.playing || paints) {
       tip.hidden = true;
       return;
     }
