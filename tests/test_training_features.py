@@ -122,7 +122,7 @@ def test_features_are_computed_once_and_equal_those_of_the_frames(tmp_path, clip
     window = draw_windows(clip, 7, 3, 4, 3, recipe.seed)[1]
     assert found.frames[1] == window.frames
     read = read_frames(clip, window.frames)
-    small = torch.stack([features._resize(read[i], 16, 20) for i in window.frames])
+    small = torch.stack([features.resize(read[i], 16, 20) for i in window.frames])
     pixels = backbone.prepare(window.augmentation(small).permute(0, 2, 3, 1).numpy(), 4, 5)
     assert torch.equal(found.window(1), backbone.encode_with_cls(pixels))
     plain = backbone.encode_pixels(pixels)[0]
