@@ -47,7 +47,7 @@ def found_in(t: int) -> Found:
     """What the default mode makes of features that tell 0 from 1 and 2, and hardly 1 from 2."""
     rng = np.random.default_rng(1)
     looks = rng.normal(size=(4, 24))
-    looks[2] = looks[1] + 0.45 * rng.normal(size=24)
+    looks[2] = looks[1] + 0.6 * rng.normal(size=24)
     looks[3] = looks[0] + 0.9 * rng.normal(size=24)
     of = patches(t)
     keys = looks[of] + 0.1 * rng.normal(size=(*of.shape, 24))

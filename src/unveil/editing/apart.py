@@ -1,24 +1,28 @@
 """An object parted by points on either side, with the evidence between its groups.
 
-Where the points are, a random walker (Grady, "Random Walks for Image Segmentation", TPAMI 2006)
-over the contacts of the object's groups tells which points each group is nearer to. From there it
-goes on block by block, ahead and back: what touched a side a frame before holds to that side, the
-rest is settled between neighbours again. Every block is decided before the next one, so that what
-was clicked does not fade with the length of the video.
+Where the points are, every group goes to the points it is nearest to by way of the object: a step
+from group to group is longer the less alike they look. From there it goes on block by block, ahead
+and back: a group holds to the side whose patches lay there a frame before and looked like it, and
+what has no such past goes to the nearest group that has. Every block is decided before the next
+one, so that what was clicked does not fade with the length of the video.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+import scipy.sparse as sp
+from jaxtyping import Bool, Float, Int, Integer
+from scipy.sparse.csgraph import dijkstra
 
 from unveil.editing.board import Board
 from unveil.errors import InputError
 
-_CLICKED = 1e4
-"""What a point weighs beside one contact of patches that look the same."""
-_LOOKS = 0.005
-"""What a patch's likeness to the sides weighs: it decides where nothing else does."""
+_UNLIKE = 2.0
+"""Patches by which a step is longer to a group whose likeness is e times less …"""
+_STRANGE = 3.0
+"""… and so many times e less than which no more is lost."""
+_FLIPPED = 2.0
+"""Patches around a point that go over to its side, whatever they were before."""
 _SHARP = 3.0
 """How much more than elsewhere unlike looks count: what is parted here looked alike enough to be
 one object."""
@@ -46,10 +50,8 @@ def apart(
     if not starts:
         raise InputError("click on every side in one frame, then in others where it is needed")
     side = np.full(board.groups, -1)
-    looks = _mean_looks(board, seeds, k)
-    order = _order(starts, len(board.blocks))
-    for block, step in order:
-        _settle(board, cells, block, step, side, seeds, looks)
+    for block, step in _order(starts, len(board.blocks)):
+        _settle(board, cells, block, step, side, seeds, k)
     found = side[board.group]
     return np.where(cells, found, -1)
 
@@ -71,15 +73,11 @@ def _seeds(
     return seeds
 
 
-def _looks(board: Board) -> np.ndarray:
+def _looks(board: Board) -> Float[np.ndarray, "g c"]:
+    """What the groups look like. Raises InputError where it was not kept."""
     if board.evidence is None:
         raise InputError("there is no evidence between the groups of this video; segment it again")
     return board.evidence.looks
-
-
-def _mean_looks(board: Board, seeds: dict[int, int], k: int) -> Float[np.ndarray, "k c"]:
-    looks = _looks(board).astype(np.float32)
-    return np.stack([looks[[g for g, s in seeds.items() if s == i]].mean(0) for i in range(k)])
 
 
 def _order(starts: list[int], blocks: int) -> list[tuple[int, int]]:
@@ -99,12 +97,12 @@ def _order(starts: list[int], blocks: int) -> list[tuple[int, int]]:
 
 def _settle(
     board: Board,
-    cells: np.ndarray,
+    cells: Bool[np.ndarray, "t l"],
     block: int,
     step: int,
-    side: np.ndarray,
+    side: Int[np.ndarray, " g"],
     seeds: dict[int, int],
-    mean_looks: np.ndarray,
+    k: int,
 ) -> None:
     """Decide the sides of one block's groups, in place."""
     frames = board.blocks[block]
@@ -112,37 +110,80 @@ def _settle(
     groups = np.unique(board.group[span][cells[span] & (board.patches[span] > 0)])
     if len(groups) == 0:
         return
-    k = len(mean_looks)
     looks = _looks(board)[groups].astype(np.float32)
-    opinion = _LOOKS * _alike(looks, mean_looks) * board.total[groups, None]
+    # What a side is reached from, and at which cost: rows are groups, columns are sides.
+    cost = np.full((len(groups), k), np.inf)
     if step:
-        opinion += _held(board, cells, block, step, groups, looks, side, k)
+        held = _held(board, cells, block, step, groups, looks, side, k)
+        sure = np.flatnonzero(held.any(1))
+        cost[sure, held[sure].argmax(1)] = _FLIPPED
     for group, i in seeds.items():
-        at = np.searchsorted(groups, group)
+        at = int(np.searchsorted(groups, group))
         if at < len(groups) and groups[at] == group:
-            opinion[at] = 0
-            opinion[at, i] = _CLICKED
-    patches = board.state.groups[span]
-    inside = _inside(board, cells, span)
-    contact = np.zeros((len(groups), len(groups)))
+            cost[at] = np.inf
+            cost[at, i] = 0.0
+    reached = _reach(cost, _steps(board, cells, span, groups, looks))
+    alone = ~np.isfinite(reached).any(1)  # of no contact: nearest in the frame
+    if alone.any() and not alone.all():
+        where = _places(board, span, groups)
+        apart_ = np.abs(where[alone][:, None] - where[~alone]).sum(2)
+        reached[alone] = reached[~alone][apart_.argmin(1)]
+    if not alone.all():
+        side[groups] = reached.argmin(1)
+
+
+def _steps(
+    board: Board,
+    cells: Bool[np.ndarray, "t l"],
+    span: slice,
+    groups: Int[np.ndarray, " n"],
+    looks: Float[np.ndarray, "n c"],
+) -> sp.csr_array:
+    """The lengths of steps between groups of a block that touch, in patches: [n, n]."""
+    patches, inside = board.state.groups[span], _inside(board, cells, span)
+    n = len(groups)
+    touching = np.zeros((n, n), bool)
     for a, b, both in (
         (patches[:, 1:], patches[:, :-1], inside[:, 1:] & inside[:, :-1]),
         (patches[..., 1:], patches[..., :-1], inside[..., 1:] & inside[..., :-1]),
         (patches[1:], patches[:-1], inside[1:] & inside[:-1]),
     ):
         pair = both & (a != b)
-        np.add.at(contact, (np.searchsorted(groups, a[pair]), np.searchsorted(groups, b[pair])), 1)
-    contact += contact.T
-    contact *= np.exp(-_SHARP * np.square(looks[:, None] - looks).sum(2))
-    system = np.diag(contact.sum(1) + opinion.sum(1) + 1e-9) - contact
-    side[groups] = np.linalg.solve(system, opinion).argmax(1)
+        touching[np.searchsorted(groups, a[pair]), np.searchsorted(groups, b[pair])] = True
+    a, b = np.nonzero(touching | touching.T)
+    where = _places(board, span, groups)
+    far = np.sqrt(np.square(where[a] - where[b]).sum(1)) + 1e-3
+    unlike = np.square(looks[a] - looks[b]).sum(1)
+    length = far + _UNLIKE * np.minimum(unlike, _STRANGE)
+    return sp.coo_array((length, (a, b)), shape=(n, n)).tocsr()
 
 
-def _alike(looks: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """How likely each side is by looks alone, rows sum to 1."""
-    d = np.square(looks[:, None] - means).sum(2)
-    w = np.exp(-(d - d.min(1, keepdims=True)))
-    return w / w.sum(1, keepdims=True)
+def _places(board: Board, span: slice, groups: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
+    """Row and column of the middle of every group, in patches."""
+    patches = board.state.groups[span]
+    at = np.searchsorted(groups, patches).clip(max=len(groups) - 1)
+    mine = groups[at] == patches
+    _, rows, columns = np.nonzero(mine)
+    of = at[mine]
+    count = np.maximum(np.bincount(of, minlength=len(groups)), 1)
+    sums = [np.bincount(of, x, minlength=len(groups)) for x in (rows, columns)]
+    return np.stack(sums, 1) / count[:, None]
+
+
+def _reach(cost: Float[np.ndarray, "n k"], steps: sp.csr_array) -> Float[np.ndarray, "n k"]:
+    """The shortest way to every group from those where a side begins, at what it costs there."""
+    n, k = cost.shape
+    out = np.full((n, k), np.inf)
+    for i in range(k):
+        begins = np.flatnonzero(np.isfinite(cost[:, i]))
+        if len(begins) == 0:
+            continue
+        first = sp.coo_array(
+            (cost[begins, i] + 1e-9, (np.zeros(len(begins), int), begins + 1)), (n + 1, n + 1)
+        )
+        graph = (sp.block_diag([sp.coo_array((1, 1)), steps]) + first).tocsr()
+        out[:, i] = dijkstra(graph, indices=0)[1:]
+    return out
 
 
 def _held(

@@ -127,10 +127,15 @@ class Session:
             "warnings": self.warnings,
         }
 
-    def scene(self) -> dict[str, Any]:
-        """What edits change: objects, clusters, sliders, and what can be undone."""
+    def scene(self, clusters: bool = True) -> dict[str, Any]:
+        """What edits change: objects, clusters, sliders, and what can be undone.
+
+        clusters: those of the background, which take as long as all the rest; None without.
+        """
         with self._lock:
-            return self._describe(self._scene, self._version)
+            said = self._describe(self._scene, self._version)
+            said["clusters"] = self._of_clusters(self._scene) if clusters else None
+            return said
 
     def edit(self, edit: Edit) -> dict[str, Any]:
         """Do one edit, on the disk and on the page. Raises InputError where it cannot be done."""
@@ -146,7 +151,7 @@ class Session:
             self.log = replace(self.log, edits=edits)
             self._scene, self._version = scene, self._version + 1
             self._remember()
-            return self.scene()
+            return self.scene(clusters=False)
 
     def preview(self, edit: Edit, frame: int) -> bytes:
         """The labels of a frame as an edit would make them; nothing is kept."""
@@ -310,7 +315,6 @@ class Session:
         return {
             "version": version,
             "objects": objects,
-            "clusters": self._of_clusters(scene),
             "sliders": {
                 "objects": sliders.objects,
                 "granularity": sliders.granularity,

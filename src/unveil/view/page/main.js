@@ -131,7 +131,10 @@ async function main() {
         if (edit.edit === "split" && fresh.length) selected = [fresh[0]];
         if (edit.edit === "cut" && fresh.length) selected = fresh;
         if (edit.edit === "merge" || edit.edit === "join") selected = selected.slice(0, 1);
+        // The background's clusters come later: what was asked for is seen at once.
+        after.clusters ??= view.scene.clusters;
         store.set({ scene: after, selected, cluster: null });
+        void ask.scene().then((full) => full.version === view.scene.version && store.set({ scene: full }), () => {});
         tell(`${words(edit)} done; ${after.objects.length} objects`);
       } catch (error) {
         stage.untry();

@@ -54,13 +54,15 @@ export class Stage {
     /** @type {{at: Point, side: number}[]} */
     this.marks = [];
     this.shown = -1;
+    this.version = -1; // of the scene whose labels are on the canvas
     this.abort = new AbortController();
     this.waiting = 0;
     this.drawing = false;
     this.#listen();
     new ResizeObserver(() => this.draw()).observe(this.canvas);
     store.listen((changed) => {
-      if (changed.has("frame") || changed.has("scene")) void this.load();
+      const { version } = store.view.scene;
+      if (changed.has("frame") || (changed.has("scene") && version !== this.version)) void this.load();
       else if (changed.has("clusters")) void this.loadClusters();
       this.draw();
     });
@@ -79,6 +81,7 @@ export class Stage {
       this.labels = labels;
       this.clusters = null;
       this.shown = frame;
+      this.version = scene.version;
       this.draw();
       if (!playing) void this.loadClusters();
     } catch (error) {
@@ -123,6 +126,7 @@ export class Stage {
     const words = await ask.preview(edit, frame);
     if (frame !== this.store.view.frame || scene !== this.store.view.scene) return;
     this.trial = unroll(words, this.image.width * this.image.height);
+    this.canvas.dataset.tried = String(frame);
     this.draw();
   }
 
@@ -197,6 +201,7 @@ export class Stage {
     this.#overlay(c, place.scale);
     canvas.dataset.frame = String(this.shown);
     canvas.dataset.version = String(this.store.view.scene.version);
+    canvas.dataset.painted = String(this.version);
   }
 
   /** The masks. @param {CanvasRenderingContext2D} c */
