@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unveil import files
 from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
 from unveil.cli import main
 from unveil.cli.segment import seconds
 from unveil.errors import InputError
+from unveil.results.folder import ResultFolder
+from unveil.segmentation.segmenter import Segmenter
 
 
 @pytest.fixture
@@ -99,7 +102,54 @@ def test_a_broken_video_does_not_stop_the_others_and_a_batch_resumes(tmp_path, o
     assert capsys.readouterr().out.count("has a result already") == 2
 
 
-def test_ctrl_c_leaves_nothing_broken(tmp_path, options):
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("odd tag"), ValueError("nan")])
+def test_no_fault_of_one_video_ends_a_batch(tmp_path, options, capsys, monkeypatch, fault):
+    whole = Segmenter.segment_to
+
+    def segment_to(self, source, out, **more):
+        if "bad" in str(source):
+            raise fault
+        return whole(self, source, out, **more)
+
+    monkeypatch.setattr(Segmenter, "segment_to", segment_to)
+    folders = [str(image_folder(tmp_path / name)) for name in ("a", "bad", "c")]
+    assert main(["segment", *folders, "--out", str(tmp_path / "out"), *options]) == 2
+    assert f"{folders[1]}: " in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "c"]
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("UNVEIL_HOME", str(tmp_path / "file" / "home"))
+    assert main(["weights", "pull", "dino-s8"]) == 2
+    assert "set UNVEIL_HOME to a folder that you may write to" in capsys.readouterr().err
+
+
+def test_output_that_nobody_reads_is_no_fault(tmp_path):
+    code = "import sys; from unveil.cli import main; sys.exit(main(['weights', 'list']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+def test_what_a_dead_process_left_is_swept(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = files.beside(tmp_path / "out").name
+    left = tmp_path / mine.replace(str(os.getpid()), str(gone.pid))
+    (left / "masks").mkdir(parents=True)
+    living = tmp_path / mine.replace(str(os.getpid()), str(os.getppid()))
+    living.mkdir()
+    with ResultFolder(tmp_path / "out"):
+        assert not left.exists()
+        assert living.exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ending_it_leaves_nothing_broken(tmp_path, options, how):
     folder = image_folder(tmp_path / "in", t=40, height=200, width=300)
     command = [sys.executable, "-c", "import sys; from unveil.cli import main; sys.exit(main())"]
     command += ["segment", str(folder), "--out", str(tmp_path / "out"), *options[:-1], "160"]
@@ -109,10 +159,10 @@ def test_ctrl_c_leaves_nothing_broken(tmp_path, options):
         assert run.poll() is None, run.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(run.pid, signal.SIGINT)
+    os.killpg(run.pid, how)
     error = run.communicate(timeout=60)[1].decode()
-    assert run.returncode == 130, error
-    assert "interrupted" in error
+    assert run.returncode == 128 + how, error
+    assert "nothing half-written was left behind" in error
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 

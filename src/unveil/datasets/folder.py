@@ -16,7 +16,7 @@ import numpy as np
 from unveil.datasets.masks import as_truth, image_files, read_frames, read_stack, unify_binary
 from unveil.datasets.sequence import Dataset, Finding
 from unveil.errors import DataError, UnveilError
-from unveil.video.images import _natural
+from unveil.video.listing import in_order
 
 _VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv", ".gif")
 
@@ -97,8 +97,7 @@ def open_folder(
     else:
         folders = [p for p in truth.iterdir() if p.is_dir() and not p.name.startswith(".")]
         sequences = [
-            FolderSequence(p.name, _frames_of(images, p.name), p)
-            for p in sorted(folders, key=_natural)
+            FolderSequence(p.name, _frames_of(images, p.name), p) for p in in_order(folders)
         ]
     return Dataset("folder", root, f"{truth.name}, {len(sequences)} sequences", tuple(sequences))
 

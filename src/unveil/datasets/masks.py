@@ -10,7 +10,8 @@ from PIL import Image
 from unveil.errors import DataError, InputError
 from unveil.metrics.measured import VOID
 from unveil.results.palette import davis_palette
-from unveil.video.images import SUFFIXES, _natural, read_image
+from unveil.video.images import read_image
+from unveil.video.listing import images_in
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -99,11 +100,8 @@ def image_files(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         return {}
-    files = [
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    ]
     named: dict[str, Path] = {}
-    for path in sorted(files, key=_natural):
+    for path in images_in(folder):
         if path.stem in named:
             raise DataError(
                 f"{path} and {named[path.stem].name} have the same name: move one of them away"

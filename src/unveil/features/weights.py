@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,19 @@ def home() -> Path:
     return Path(os.environ.get("UNVEIL_HOME") or platformdirs.user_cache_dir("unveil"))
 
 
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """A folder of the cache, made if need be. Raises WeightsError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise WeightsError(
+            f"cannot keep anything in {folder} ({error.strerror or error}); set UNVEIL_HOME to a "
+            "folder that you may write to"
+        ) from error
+
+
 def cached(name: str) -> Path:
     """Where the cache keeps, or would keep, the weights of that name."""
     return home() / "weights" / name.replace("/", "--")
@@ -188,8 +202,7 @@ def pull(spec: str, source: Path | None = None) -> Path:
         return path(spec)  # raises: there is nothing of that name
     weights = TABLE.get(spec) or Weights(spec, HubRepo(spec), "see its page on the hub", 0)
     folder = cached(spec)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):
+    with kept_in(folder.parent), filelock.FileLock(folder.with_suffix(".lock")):
         if source is not None:
             _write_whole(folder, lambda partial: _copy(weights, source, partial))
         elif not (folder / "model.safetensors").is_file():

@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 
 from unveil.errors import OutputError
-from unveil.files import output_errors
+from unveil.files import beside, output_errors, sweep
 
 RUN = "run.json"
 EDITS = "edits.jsonl"  # what a person did to a result
@@ -39,8 +39,11 @@ class ResultFolder:
     def __enter__(self) -> "ResultFolder":
         parent = self.out.parent
         with output_errors(self.out):
+            sweep(self.out)
+            if self.out.exists():  # else one of them may be all that is left of a result
+                sweep(self.out, "old")
             missing = [p for p in (parent, *parent.parents) if not p.exists()]
-            self.path = _free(parent, f".{self.out.name}.partial-{os.getpid()}")
+            self.path = _free(beside(self.out))
             # Also at the end of a program that Ctrl-C reached before the block was entered.
             self._remove = weakref.finalize(self, _remove, self.path, missing)
             parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +59,7 @@ class ResultFolder:
         with output_errors(self.out):
             old = None
             if self.out.exists():
-                old = _free(self.out.parent, f".{self.out.name}.old-{os.getpid()}")
+                old = _free(beside(self.out, "old"))
                 self.out.rename(old)
             try:
                 self.path.rename(self.out)
@@ -130,6 +133,6 @@ def _remove(folder: Path, parents: list[Path]) -> None:
             return
 
 
-def _free(parent: Path, name: str) -> Path:
-    names = (parent / (name if n == 0 else f"{name}-{n}") for n in range(1000))
-    return next(p for p in names if not p.exists())
+def _free(path: Path) -> Path:
+    paths = (path if n == 0 else path.with_name(f"{path.name}-{n}") for n in range(1000))
+    return next(p for p in paths if not p.exists())

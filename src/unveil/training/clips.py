@@ -11,7 +11,7 @@ import torch
 
 from unveil.errors import InputError, TrainingError
 from unveil.training.augment import Augmentation, draw
-from unveil.video import container, images
+from unveil.video.listing import VIDEOS, entries, images_in, is_video
 from unveil.video.source import open_video
 
 log = logging.getLogger(__name__)
@@ -47,13 +47,13 @@ def find_clips(folder: Path) -> list[TrainingClip]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise TrainingError(f"no folder {folder}: give a folder of videos or of frame folders")
-    paths = [p for p in sorted(folder.iterdir()) if _is_clip(p)]
-    if not paths and any(map(_is_image, folder.iterdir())):
+    paths = [p for p in entries(folder) if _is_clip(p)]
+    if not paths and images_in(folder):
         paths = [folder]
     if not paths:
         raise TrainingError(
             f"no videos and no folders of frames in {folder}; a clip ends in one of "
-            f"{', '.join(sorted(container.SUFFIXES))}, or is a folder of images"
+            f"{', '.join(sorted(VIDEOS))}, or is a folder of images"
         )
     clips: dict[str, TrainingClip] = {}
     for path in paths:
@@ -106,22 +106,14 @@ def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES
-
-
 def _is_clip(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    if path.is_dir():
-        return any(map(_is_image, path.iterdir()))
-    return path.suffix.lower() in container.SUFFIXES
+    return bool(images_in(path)) if path.is_dir() else is_video(path)
 
 
 def _digest(path: Path) -> str:
     """SHA-256 of a file, or of the names and bytes of a folder's images."""
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(filter(_is_image, path.iterdir()))
+    files = [path] if path.is_file() else images_in(path)
     for file in files:
         if path.is_dir():
             digest.update(file.name.encode() + b"\0")

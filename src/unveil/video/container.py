@@ -1,4 +1,4 @@
-"""Video files: decode the frames of an mp4, mov, avi, webm, mkv or gif, upright and in order."""
+"""Video files: the frames of an mp4, mov, avi, webm, mkv, ts or gif, upright and in order."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -15,15 +15,14 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
 from unveil.errors import InputError
+from unveil.video import clock, gif, hdr
+from unveil.video.tracks import pick_stream
 
 log = logging.getLogger(__name__)
-SUFFIXES = frozenset(
-    f".{x}" for x in ("mp4", "m4v", "mov", "avi", "webm", "mkv", "gif", "mpg", "mpeg", "ts", "3gp")
-)
 _TICK = 1e-6  # seconds; timestamps are rounded to the container's clock, so compare with slack
-_RATE_SLACK = Fraction(1, 100)  # a nominal and a mean rate that differ by less are the same rate
 _UNEVEN = 1.5  # longest gap between frames over the shortest, above which the rate is variable
 _UNEVEN_SECONDS = 0.002  # … but containers that count milliseconds jitter by one of them
+_GAP = 4  # times the mean gap, above which one between two frames is worth a word
 _FRAMES_SHORT = 2  # containers announce up to so many frames more than they hold
 
 Orient = Callable[[np.ndarray], np.ndarray]
@@ -33,8 +32,10 @@ Orient = Callable[[np.ndarray], np.ndarray]
 class Probe:
     """What a video file says of itself, checked by decoding its first frame.
 
-    height, width: px, after rotation. fps: the nominal rate where the frames keep to it, else
-    their mean rate. announced: frames the file claims to hold, or None. seconds: its length.
+    height, width: px, after rotation. fps: frames a second: the nominal rate where the frames of
+    the range keep to it, else their mean rate, so that playing them takes as long as it took.
+    announced: frames the file claims to hold, or None. seconds: its length. limit: seconds after
+    its first frame at which it certainly has ended, or None.
     """
 
     height: int
@@ -42,20 +43,26 @@ class Probe:
     fps: Fraction
     announced: int | None
     seconds: float | None
+    limit: float | None
 
 
-def probe(path: Path) -> Probe:
-    """Open a video file and decode one frame. Raises InputError where there is none."""
+def probe(path: Path, start: float | int | None = None, end: float | int | None = None) -> Probe:
+    """Open a video file, decode one frame and read the times of those between start and end.
+
+    Raises InputError where there is none.
+    """
     with _opened(path) as container:
-        stream = _video_stream(container, path)
+        stream = pick_stream(container, path)
         frame = next(_decoded(container, stream, []), None)
         if frame is None:
             raise InputError(f"{path} holds no frame that can be decoded: is it empty or damaged?")
         h, w, _ = _upright(frame)(np.empty((frame.height, frame.width, 0))).shape
-        fps = _rate(stream)
-        seconds = _seconds(container)
-        count = stream.frames or (round(seconds * fps) if seconds else None)
-        return Probe(h, w, fps, count, seconds)
+        fps = clock.rate_of(stream, clock.times(path, stream.index, start, end))
+        seconds, limit = clock.length(container, stream)
+        count = stream.frames or None
+        if seconds:  # an edit list may hide frames
+            count = min(count or 1 << 62, max(1, round(seconds * fps)))
+        return Probe(h, w, fps, count, seconds, limit)
 
 
 def decode(
@@ -68,30 +75,32 @@ def decode(
 ) -> Iterator[np.ndarray]:
     """Every stride-th frame stored between start and end, in seconds, as uint8 [H, W, 3] RGB.
 
-    Frames are taken as they are stored, none repeated or dropped to even out a variable rate.
+    Seconds count from the first frame, whatever the file's clock shows there. Frames are taken as
+    they are stored, none repeated or dropped to even out a variable rate; HDR is tone-mapped.
     Damage ends or thins the frames and is told to warn. With seek, frames before start are
     skipped without decoding where the container allows it; the result is the same.
     """
     damage: list[str] = []
-    loss = None
+    loss, again = None, False
     with _opened(path) as container:
-        stream = _video_stream(container, path)
-        fps, origin = _rate(stream), float((stream.start_time or 0) * _tick(stream))
+        stream = pick_stream(container, path, warn)
+        fps, origin = clock.nominal_rate(stream), clock.origin(stream)
         begin = start or 0.0
-        sought = begin > 0 and seek and _seek(container, stream, begin + origin)
+        sought = begin > 0 and seek and _seek(container, stream, begin + (origin or 0))
         orient, size, convert = None, None, VideoReformatter()
-        seen = taken = 0
-        reached, last = 0.0, None
-        gaps: list[float] = []
+        seen = taken = corrupt = 0
+        reached, gaps, last = 0.0, [], None
         for frame in _decoded(container, stream, damage):
-            if sought and seen == 0 and (frame.time is None or frame.time - origin > begin + _TICK):
-                yield from decode(path, start, end, stride, warn, seek=False)  # it went too far
-                return
+            if origin is None:
+                origin = frame.time or 0.0
+            if sought and seen == 0 and not _is_before(frame, begin + origin):
+                again = True  # it went too far
+                break
             time = seen / float(fps) if frame.time is None else frame.time - origin
             seen += 1
             reached = max(reached, time + _shown(frame, fps))
             if last is not None and time > last:
-                gaps = [min([*gaps, time - last]), max([*gaps, time - last])]
+                gaps.append(time - last)
             last = time
             if start and time < start - _TICK:
                 continue
@@ -105,35 +114,90 @@ def decode(
                 )
             size = (frame.height, frame.width)
             orient = orient or _upright(frame)
+            if taken == 0:
+                _tell_colours_and_shape(frame, stream, path, warn)
+            corrupt += bool(frame.is_corrupt)
             if taken % stride == 0:
-                yield orient(convert.reformat(frame, format="rgb24").to_ndarray())
+                yield orient(_rgb(frame, convert))
             taken += 1
         else:
-            if loss := _loss(container, path, None if sought else seen, reached, damage):
+            if sought and not taken:
+                again = True  # it landed behind the last frames, or where none can be decoded
+            elif loss := _loss(container, stream, path, None if sought else seen, reached, damage):
                 warn(loss)
             elif end is not None and end > reached + 1 / fps:
                 warn(f"{path.name} ends at {reached:.2f} s, before the end asked for, {end:g} s")
-    uneven = gaps and gaps[1] > _UNEVEN * gaps[0] and gaps[1] - gaps[0] > _UNEVEN_SECONDS
-    if uneven and not (damage or loss):
+    if again:
+        yield from decode(path, start, end, stride, warn, seek=False)
+        return
+    if corrupt:
         warn(
-            f"{path.name} has a variable frame rate: every stored frame is used, and pictures "
-            f"move at the mean rate, {float(fps):.3f} frames a second"
+            f"{path.name} is damaged: the decoder marks {corrupt} of {taken} frames as corrupt; "
+            "they are used as they came out, so look at the masks there with care"
+        )
+    if not (damage or loss) and (uneven := _unevenness(gaps)):
+        warn(uneven(path.name))
+
+
+def _unevenness(gaps: list[float]) -> Callable[[str], str] | None:
+    """What to say of the seconds between frames where they differ; None where they are even."""
+    if not gaps or max(gaps) <= _UNEVEN * min(gaps) or max(gaps) - min(gaps) <= _UNEVEN_SECONDS:
+        return None
+    mean, longest = sum(gaps) / len(gaps), max(gaps)
+    still = f", and the longest gap between two frames, {longest:.2f} s, is closed up" * (
+        longest > _GAP * mean
+    )
+    return lambda name: (
+        f"{name} has a variable frame rate: every stored frame is used, and pictures move at "
+        f"the mean rate, {1 / mean:.3f} frames a second{still}"
+    )
+
+
+def _is_before(frame: av.VideoFrame, time: float) -> bool:
+    """Whether decoding may go on to a time from here: a whole key frame that is not after it."""
+    sound = frame.time is not None and frame.key_frame and not frame.is_corrupt
+    return bool(sound and frame.time <= time + _TICK)
+
+
+def _rgb(frame: av.VideoFrame, convert: VideoReformatter) -> np.ndarray:
+    if hdr.is_hdr(frame):
+        return hdr.tone_mapped(frame, convert)
+    return convert.reformat(frame, format="rgb24").to_ndarray()
+
+
+def _tell_colours_and_shape(
+    frame: av.VideoFrame, stream: av.VideoStream, path: Path, warn: Callable[[str], None]
+) -> None:
+    if hdr.is_hdr(frame):
+        kind = "PQ" if frame.color_trc == hdr.PQ else "HLG"
+        warn(f"{path.name} is HDR ({kind}): its frames are tone-mapped to the range of a screen")
+    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    if shape and shape != 1:
+        warn(
+            f"{path.name} has pixels of {shape.numerator}:{shape.denominator}: frames and masks "
+            f"are {frame.width}x{frame.height} as stored, a player shows them "
+            f"{round(frame.width * shape)}x{frame.height}"
         )
 
 
 def _loss(
-    container: InputContainer, path: Path, seen: int | None, reached: float, damage: list[str]
+    container: InputContainer,
+    stream: av.VideoStream,
+    path: Path,
+    seen: int | None,
+    reached: float,
+    damage: list[str],
 ) -> str | None:
     """How much of a file was decoded, where that is less than it announced; else None.
 
     seen: frames decoded, None where decoding did not begin at the beginning.
     """
-    stream = container.streams.video[0]
-    fps, seconds, announced = _rate(stream), _seconds(container), stream.frames
+    fps, announced = clock.nominal_rate(stream), stream.frames
+    seconds, _ = clock.length(container, stream)
     signs = [(seconds - reached) * fps > _FRAMES_SHORT] if seconds else []
     if announced and seen is not None:
         signs.append(announced - seen > _FRAMES_SHORT)
-    cut = path.suffix.lower() == ".gif" and not path.read_bytes().rstrip(b"\0").endswith(b";")
+    cut = path.suffix.lower() == ".gif" and not gif.is_complete(path.read_bytes())
     if not (damage or cut or (signs and all(signs))):
         return None
     count = announced or (round(seconds * fps) if seconds else 0)
@@ -158,18 +222,6 @@ def _opened(path: Path) -> Iterator[InputContainer]:
         ) from e
     with container:
         yield container
-
-
-def _video_stream(container: InputContainer, path: Path) -> av.VideoStream:
-    covers = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & covers]
-    if not streams:
-        what = "only sound" if container.streams.audio else "no video stream"
-        raise InputError(f"{path} holds {what}: give a file with pictures in it")
-    if streams[0].codec_context is None:
-        raise InputError(f"{path}: no decoder for its video stream; convert it to H.264 first")
-    streams[0].thread_type = "AUTO"
-    return streams[0]
 
 
 def _decoded(
@@ -199,16 +251,11 @@ def _decoded(
 def _seek(container: InputContainer, stream: av.VideoStream, seconds: float) -> bool:
     """Go to a key frame before a time; stay at the beginning where the file cannot seek."""
     try:
-        container.seek(int(seconds / _tick(stream)), stream=stream)
+        container.seek(int(seconds / clock.tick(stream)), stream=stream)
     except av.FFmpegError as e:
         log.debug("%s cannot seek (%s): decoding from the beginning", container.name, _reason(e))
         return False
     return True
-
-
-def _tick(stream: av.VideoStream) -> Fraction:
-    """Seconds between two steps of the stream's clock."""
-    return stream.time_base or Fraction(1, av.time_base)
 
 
 def _shown(frame: av.VideoFrame, fps: Fraction) -> float:
@@ -216,25 +263,6 @@ def _shown(frame: av.VideoFrame, fps: Fraction) -> float:
     if frame.duration and frame.time_base:
         return float(frame.duration * frame.time_base)
     return float(1 / fps)
-
-
-def _rate(stream: av.VideoStream) -> Fraction:
-    nominal, mean = stream.base_rate, stream.average_rate
-    if nominal and mean and abs(nominal - mean) <= _RATE_SLACK * mean:
-        return Fraction(nominal)
-    return Fraction(mean or nominal or 24)
-
-
-def _seconds(container: InputContainer) -> float | None:
-    stream = container.streams.video[0]
-    if stream.duration:
-        return float(stream.duration * _tick(stream))
-    if tag := stream.metadata.get("DURATION"):  # Matroska keeps a length for each track here
-        hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    if container.duration and not container.streams.audio:  # else it may be the sound's length
-        return container.duration / av.time_base
-    return None
 
 
 def _upright(frame: av.VideoFrame) -> Orient:

@@ -1,16 +1,19 @@
-"""Sequences of image files: a folder, a glob pattern, or one picture, in natural order."""
+"""Sequences of images: a folder, a glob pattern, or one file of one or many pictures."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
 from glob import glob, has_magic
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 
 from unveil.errors import InputError
+from unveil.video.listing import IMAGES, entries, images_in, in_order, is_image
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"))
+_DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits that cameras and scanners give a pixel
 _ORIENTATION = 0x0112  # EXIF tag; values from 5 on swap height and width
 
 
@@ -20,22 +23,22 @@ def find_images(source: Path) -> list[Path] | None:
     source: a folder, a glob pattern, or one image file. Raises InputError where it names none.
     """
     if source.is_dir():
-        files = [p for p in source.iterdir() if _is_image(p)]
+        files = images_in(source)
         if not files:
             raise InputError(f"no images in {source}{_hint(source)}; {_known()}")
     elif source.is_file():
-        if not _is_image(source):
+        if not is_image(source):
             return None
         files = [source]
     elif has_magic(str(source)):
         matches = [Path(p) for p in glob(str(source), recursive=True)]
-        files = [p for p in matches if _is_image(p)]
+        files = [p for p in matches if is_image(p) and p.is_file()]
         if not files:
             what = f"only other files ({matches[0]})" if matches else "nothing"
             raise InputError(f"the pattern {source} matches {what}; {_known()}")
     else:
         return None
-    return sorted(files, key=_natural)
+    return in_order(files)
 
 
 def check_images(files: Sequence[Path]) -> tuple[int, int]:
@@ -64,21 +67,94 @@ def check_images(files: Sequence[Path]) -> tuple[int, int]:
     return first
 
 
-def read_image(path: Path) -> np.ndarray:
-    """One image as uint8 [H, W, 3] RGB, upright by its EXIF tag; transparency is dropped."""
+@dataclass(frozen=True)
+class Pictures:
+    """What one image file holds: how many pictures, and how many of them are shown a second.
+
+    fps: exact; None where the file does not say.
+    """
+
+    count: int
+    fps: Fraction | None
+
+
+def look_into(path: Path) -> Pictures:
+    """How many pictures a file holds: animated WebP and PNG and TIFF with pages hold several."""
+    with _opened(path) as image:
+        count = getattr(image, "n_frames", 1)
+        if count == 1:
+            return Pictures(1, None)
+        shown = [float(page.info.get("duration") or 0) for page in ImageSequence.Iterator(image)]
+    if not all(shown):
+        return Pictures(count, None)
+    milliseconds = Fraction(sum(shown)).limit_denominator(1000)
+    return Pictures(count, 1000 * count / milliseconds)
+
+
+def check_single(files: Sequence[Path]) -> None:
+    """Raise InputError for a file of a sequence that holds several pictures itself."""
+    for path in files:
+        with _opened(path) as image:
+            count = getattr(image, "n_frames", 1)
+        if count > 1:
+            raise InputError(
+                f"{path} holds {count} pictures and is one of {len(files)} files: segment it by "
+                "itself, or take it out of the sequence"
+            )
+
+
+def read_pictures(path: Path, depth: int = 16) -> Iterator[np.ndarray]:
+    """All pictures of one file, as `read_image` reads one."""
+    with _opened(path) as image:
+        for page in ImageSequence.Iterator(image):
+            yield _rgb(ImageOps.exif_transpose(page), path, depth)
+
+
+def read_image(path: Path, depth: int = 16) -> np.ndarray:
+    """One image as uint8 [H, W, 3] RGB, upright by its EXIF tag; transparency is dropped.
+
+    depth: bits that a pixel of more than 8 uses, see `depth_of`; the highest 8 of them are kept.
+    """
+    with _opened(path) as image:
+        return _rgb(ImageOps.exif_transpose(image), path, depth)
+
+
+def depth_of(files: Sequence[Path]) -> int | None:
+    """Bits that the pixels of a sequence use where they have more than 8; None where they have 8.
+
+    A camera of 12 bits stores them in files of 16, which would look black. All images are looked
+    at, so that each is read alike. Raises InputError for negative pixels and floating point ones.
+    """
+    highest = None
+    for path in files:
+        with _opened(path) as image:
+            for page in ImageSequence.Iterator(image):
+                if not page.mode.startswith("I"):
+                    break
+                deep = np.asarray(page)
+                if deep.min() < 0:
+                    raise InputError(f"{path} holds negative pixels: convert it to 8 bits")
+                highest = max(highest or 0, int(deep.max()))
+    if highest is None:
+        return None
+    return next(bits for bits in _DEPTHS if highest < 1 << bits)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            return _rgb(ImageOps.exif_transpose(image), path)
+            yield image
+    except PermissionError as e:
+        raise InputError(f"{path} cannot be read: permission denied") from e
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         raise InputError(f"{path} cannot be read as an image ({e}): replace or remove it") from e
 
 
-def _rgb(image: Image.Image, path: Path) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16 bits a pixel, however the file calls it
-        deep = np.asarray(image)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise InputError(f"{path} holds more than 16 bits a pixel: convert it to 8 bits")
-        grey = (deep >> 8).astype(np.uint8)
+def _rgb(image: Image.Image, path: Path, depth: int) -> np.ndarray:
+    if image.mode.startswith("I"):  # more than 8 bits a pixel, however the file calls it
+        deep = np.asarray(image).astype(np.int64)
+        grey = (deep << 8 >> depth).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode == "F":
         raise InputError(f"{path} holds floating point pixels: convert it to 8 bits a channel")
@@ -88,31 +164,18 @@ def _rgb(image: Image.Image, path: Path) -> np.ndarray:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            w, h = image.size
-            return (w, h) if image.getexif().get(_ORIENTATION, 1) >= 5 else (h, w)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise InputError(f"{path} cannot be read as an image ({e}): replace or remove it") from e
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    """A key that sorts frame2 before frame10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(p)) if p.isdecimal() else (1, p.lower()) for p in parts] + [(1, str(path))]
+    with _opened(path) as image:
+        w, h = image.size
+        return (w, h) if image.getexif().get(_ORIENTATION, 1) >= 5 else (h, w)
 
 
 def _hint(folder: Path) -> str:
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and any(_is_image(p) for p in child.iterdir()):
+    for child in entries(folder):
+        if child.is_dir() and images_in(child):
             return f", but there are in {child}"
-    others = sorted(p.name for p in folder.iterdir())
+    others = [p.name for p in entries(folder)]
     return f", only {others[0]}{' …' if len(others) > 1 else ''}" if others else ": it is empty"
 
 
 def _known() -> str:
-    return f"images end in {', '.join(sorted(SUFFIXES))}"
+    return f"images end in {', '.join(sorted(IMAGES))}"

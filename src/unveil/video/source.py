@@ -170,9 +170,9 @@ def _check_range(start: Seconds, end: Seconds, stride: int) -> None:
 
 
 def _of_file(path: Path, start: Seconds, end: Seconds, stride: int) -> Video:
-    info = container.probe(path)
+    info = container.probe(path, start, end)
     length = "" if info.seconds is None else f", which is {info.seconds:.2f} s long"
-    if info.seconds is not None and (start or 0) >= info.seconds:
+    if info.limit is not None and (start or 0) >= info.limit:
         raise InputError(f"start, {start:g} s, lies beyond the end of {path}{length}")
     estimate = info.announced
     if estimate is not None:
@@ -190,20 +190,50 @@ def _of_file(path: Path, start: Seconds, end: Seconds, stride: int) -> Video:
 
 
 def _of_images(path: Path, files: list[Path], start: Seconds, end: Seconds, stride: int) -> Video:
+    if len(files) == 1 and (inside := images.look_into(files[0])).count > 1:
+        return _of_pages(files[0], inside, start, end, stride)
     chosen = _select(len(files), IMAGE_FPS, start, end, stride, str(path))
     files = [files[i] for i in chosen]
     h, w = images.check_images(files)
-    single = path.is_file()
+    images.check_single(files)
+    depth = images.depth_of(files)
     folder = path if path.is_dir() else files[0].parent
+
+    def read(warn: Warn) -> Iterator[np.ndarray]:
+        _tell_depth(path, depth, warn)
+        return (images.read_image(file, depth or 16) for file in files)
+
     return Video(
-        lambda warn: map(images.read_image, files),
-        name=path.stem if single else folder.resolve().name or "video",
+        read,
+        name=path.stem if path.is_file() else folder.resolve().name or "video",
         fps=IMAGE_FPS / stride,
         height=h,
         width=w,
         estimate=len(files),
         frame_names=tuple(p.stem for p in files),
     )
+
+
+def _of_pages(
+    path: Path, inside: images.Pictures, start: Seconds, end: Seconds, stride: int
+) -> Video:
+    """One file of many pictures: an animation, or pages."""
+    fps = inside.fps or IMAGE_FPS
+    chosen = _select(inside.count, fps, start, end, stride, str(path))
+    h, w = images.check_images([path])
+    depth = images.depth_of([path])
+
+    def read(warn: Warn) -> Iterator[np.ndarray]:
+        _tell_depth(path, depth, warn)
+        pages = enumerate(images.read_pictures(path, depth or 16))
+        return (page for i, page in pages if i in chosen)
+
+    return Video(read, name=path.stem, fps=fps / stride, height=h, width=w, estimate=len(chosen))
+
+
+def _tell_depth(path: Path, depth: int | None, warn: Warn) -> None:
+    if depth is not None and depth not in (8, 16):
+        warn(f"{path} holds pixels of {depth} bits; the highest 8 of them are used")
 
 
 def _of_frames(
