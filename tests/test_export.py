@@ -100,7 +100,7 @@ def test_objects_json(tmp_path):
     content = json.loads((s.save(tmp_path / "cat") / "objects.json").read_text())
     (video,) = content["videos"]
     assert (video["width"], video["height"], video["length"]) == (53, 37, 5)
-    assert video["file_names"][4] == "cat/00004.jpg"
+    assert all((tmp_path / "cat" / name).is_file() for name in video["file_names"])
     assert [a["id"] for a in content["annotations"]] == [1, 7]
     for record, score in zip(content["annotations"], (0.9, 0.25), strict=True):
         assert record["score"] == score and record["video_id"] == video["id"]

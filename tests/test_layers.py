@@ -19,6 +19,7 @@ ROOMS = [
     {"paper", "fast"},
     {"results"},
     {"editing"},
+    {"exports"},
     {"segmentation"},
     {"view"},
     {"training"},

@@ -18,6 +18,7 @@ import tyro
 import unveil
 from unveil.cli.data import Data
 from unveil.cli.evaluate import Evaluate
+from unveil.cli.export import Export
 from unveil.cli.options import REGISTRY, mistyped
 from unveil.cli.recut import Recut
 from unveil.cli.segment import Demo, Segment
@@ -31,6 +32,7 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Recut, tyro.conf.subcommand("recut")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Data, tyro.conf.subcommand("data")]

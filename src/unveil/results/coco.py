@@ -76,7 +76,8 @@ def youtube_vis(
 
     masks: id → frame index → mask; a frame where an object is absent becomes null. scores: id →
     0 … 1. An object without a pixel is left out. about: names, classes and colours given by hand;
-    objects without a class are of the category `object`.
+    objects without a class are of the category `object`. The files that it names are the masks
+    beside it: a video has no others.
     """
     about = about or {}
     classes = sorted({a.class_ for id, a in about.items() if id in masks} - {"", _OBJECT})
@@ -87,7 +88,7 @@ def youtube_vis(
         "id": 1,
         "name": name,
         "fps": str(fps),
-        "file_names": [f"{name}/{frame}.jpg" for frame in frame_names],
+        "file_names": [f"masks/{frame}.png" for frame in frame_names],
         **size,
     }
     annotations = []

@@ -156,7 +156,7 @@ class Writer:
     def _write(self, frames: np.ndarray | None, labels: np.ndarray, first: int) -> None:
         with output_errors(self._folder.out):
             for i, image in enumerate(labels):
-                _write_mask(self.path / "masks" / f"{self._names[first + i]}.png", image)
+                write_mask(self.path / "masks" / f"{self._names[first + i]}.png", image)
                 for id, mask in objects.encode(image).items():
                     self._masks[id][first + i] = mask
                 if frames is not None:
@@ -247,9 +247,13 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _write_mask(path: Path, labels: np.ndarray) -> None:
-    if labels.dtype == np.uint16 and labels.max() > _PALETTE_IDS:
-        image = Image.fromarray(labels)
+def write_mask(path: Path, labels: np.ndarray, deep: bool = False) -> None:
+    """Write ids [H, W] as a DAVIS palette PNG, or as a grey one of 16 bits.
+
+    deep: 16 bits also where this frame's ids fit a palette, because those of another do not.
+    """
+    if deep or (labels.dtype == np.uint16 and labels.max() > _PALETTE_IDS):
+        image = Image.fromarray(labels.astype(np.uint16, copy=False))
     else:
         image = Image.fromarray(labels.astype(np.uint8, copy=False))
         image.putpalette(davis_palette().tobytes())

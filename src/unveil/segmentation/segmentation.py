@@ -1,7 +1,7 @@
 """The objects of a video, one label a pixel: what the main job returns."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from unveil.errors import InputError
+from unveil.exports.formats import export
+from unveil.exports.result import Result, Thing, with_video
 from unveil.fast.evidence import Evidence
 from unveil.fast.state import State
 from unveil.results.overlay import overlay
@@ -85,6 +87,51 @@ class Segmentation:
     def save(self, out: str | Path) -> Path:
         """Write masks, pictures, objects.json, state.npz and run.json; return the folder."""
         return _save(self, out)
+
+    def export(
+        self,
+        path: str | Path,
+        format: str,
+        *,
+        objects: Sequence[int] | None = None,
+        every: int = 1,
+        names: Mapping[int, str] | None = None,
+        again: bool = False,
+        **options: Any,
+    ) -> Path:
+        """Write the objects in the form of another tool; return where they lie.
+
+        Args:
+            path: the file or folder that the export becomes.
+            format: a name of `unveil.exports.formats.FORMATS`: coco, yolo, csv, alpha-mov, …
+            objects: only these ids.
+            every: every so many frames one.
+            names: id → name, which becomes the class.
+            again: replace what an earlier export wrote there.
+            options: what can be chosen about the form, as its function says.
+
+        Raises InputError for a format, an id or an option that is not there, OutputError where
+        the path cannot be written or a library is missing.
+        """
+        result = self.as_result().select(objects, every, names)
+        return export(result, path, format, again=again, **options)
+
+    def as_result(self) -> Result:
+        """The same as exports read it, frame by frame."""
+        _, h, w = self.labels.shape
+        result = Result(
+            name=self.name,
+            fps=self.fps,
+            height=h,
+            width=w,
+            frame_names=self.frame_names,
+            things=tuple(Thing(id, self.scores[id]) for id in self.ids),
+            read=self.labels.__getitem__,
+            chosen=range(len(self.labels)),
+        )
+        result = with_video(result, self.run.get("video") or {})
+        frames = self.frames
+        return result if frames is None else replace(result, open_frames=lambda: iter(frames))
 
     def recut(
         self,

@@ -198,10 +198,11 @@ def _corner(
             top = y[at] - h / 2 + 0.4 * h * np.sin(angle)
             left = x[at] - w / 2 + 0.4 * w * np.cos(angle)
         else:
-            top, left = rng.uniform(0, height - h), rng.uniform(0, width - w)
+            top, left = _between(0, height - h, rng), _between(0, width - w, rng)
     else:
-        top = rng.uniform(-0.15 * h, height - 0.85 * h)
-        left = rng.uniform(-0.15 * w, width - 0.85 * w)
+        # What is larger than the frame hangs over it on both sides.
+        top = _between(-0.15 * h, height - 0.85 * h, rng)
+        left = _between(-0.15 * w, width - 0.85 * w, rng)
     if sides[2]:
         top = height - h
     elif sides[0]:
@@ -249,3 +250,7 @@ def _coloured(
         * (1 + 0.3 * settings.jitter * rng.uniform(-1, 1, 3))
     )
     return np.clip(pixels * gains, 0, 255).astype(np.float32)
+
+
+def _between(a: float, b: float, rng: np.random.Generator) -> float:
+    return float(rng.uniform(min(a, b), max(a, b)))

@@ -1,0 +1,39 @@
+"""DAVIS-2017 Unsupervised in its official folders.
+
+    Annotations_unsupervised/480p/<video>/00000.png   ids as palette PNGs
+    JPEGImages/480p/<video>/00000.jpg
+    ImageSets/2017/val.txt
+
+Source: https://davischallenge.org
+"""
+
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+
+from unveil.exports.pictures import write_picture
+from unveil.exports.result import Result
+from unveil.progress import Progress
+from unveil.results.writer import write_mask
+
+
+def write_davis(result: Result, out: Path, report: Progress, images: bool = True) -> None:
+    """The folders of DAVIS with one video. images: False writes no pictures.
+
+    From 256 on, ids need 16 bits a pixel: grey PNGs then, which the official tools do not read.
+    """
+    masks = out / "Annotations_unsupervised" / "480p" / result.file_name
+    pictures = out / "JPEGImages" / "480p" / result.file_name
+    masks.mkdir(parents=True)
+    if images:
+        pictures.mkdir(parents=True)
+    frames = result.frames() if images else repeat(None)
+    every = zip(result.names(), result.labels(), frames, strict=images)
+    for i, (name, labels, frame) in enumerate(every):
+        write_mask(masks / f"{name}.png", labels, deep=result.dtype == np.uint16)
+        if frame is not None:
+            write_picture(frame, pictures / f"{name}.jpg")
+        report("davis", i + 1, len(result))
+    (out / "ImageSets" / "2017").mkdir(parents=True)
+    (out / "ImageSets" / "2017" / "val.txt").write_text(f"{result.file_name}\n", encoding="utf-8")
