@@ -231,7 +231,7 @@ def test_heights_tell_parts_from_objects_and_objects_from_background():
     owner = np.array([0, 0, 0, 1, 1, 2, -1, -1, -1])
     d = cluster_parts.distances(p, owner)
     same, ground = owner[:, None] == owner, (owner[:, None] < 0) | (owner < 0)
-    assert d[same].max() < 1 <= d[~same & ~ground].min() <= d[~same & ~ground].max() < 2
+    assert d[same].max() < 1 < d[~same & ~ground].min() <= d[~same & ~ground].max() < 2
     assert (d[~same & ground] == 3).all() and np.allclose(d, d.T)
     links = tree.link(d, np.ones(9))
     front = owner >= 0
@@ -244,3 +244,38 @@ def test_groups_outside_go_to_the_part_they_hold_to_most():
         touching[a, b] = touching[b, a] = w
     part = np.array([0, 1, -1, -1, -1])
     assert cluster_parts.spread(part, sp.csr_array(touching)).tolist() == [0, 1, 1, 0, -1]
+
+
+def seen_in(frames: np.ndarray) -> int:
+    """How many objects there are in frames that all have features of something salient."""
+    labels = np.zeros((len(frames), 9, 13), int)
+    labels[:, 3:6, 4:8] = 1
+    grouper = Grouper()
+    grouper.add(scene(labels), frames)
+    state = describe(grouper.finish())
+    assert find(state, keep_background=True).scores
+    return len(find(state).scores)
+
+
+def test_a_video_that_shows_nothing_has_no_object():
+    t, height, width = 11, 93, 131
+    for level in (0, 77, 255):
+        assert seen_in(np.full((t, height, width, 3), level, np.uint8)) == 0
+    y, x = np.mgrid[:height, :width]
+    for slope in (0.2, 1.0, 1.9):
+        ramp = np.clip(slope * x[..., None] + 0.3 * y[..., None], 0, 255)
+        ramp = np.repeat(ramp[None] if slope < 1.5 else ramp[None] * 0.5, t, 0)
+        assert seen_in(np.broadcast_to(ramp, (t, height, width, 3)).astype(np.uint8)) == 0
+    vignette = 200 - 0.02 * ((x - 60) ** 2 + (y - 40) ** 2)
+    assert seen_in(np.tile(vignette[None, ..., None], (t, 1, 1, 3)).astype(np.uint8)) == 0
+
+
+def test_a_video_that_shows_anything_has_its_object():
+    frames = np.full((11, 93, 131, 3), (200, 40, 40), np.uint8)
+    frames[:, 31:62, 40:80] = (40, 200, 40)  # as bright, in another colour
+    assert seen_in(frames) == 1
+    faint = np.full((11, 93, 131, 3), 12, np.uint8)
+    faint[:, 31:62, 40:80] = 20
+    assert seen_in(faint) == 1
+    faint[:4] = 0  # after a fade-in
+    assert seen_in(faint) == 1

@@ -12,10 +12,19 @@ import torch
 from test_cluster_fast import KINDS, group, iou, scene
 from unveil.fast import foreground as objectness
 from unveil.fast import prototypes
-from unveil.fast.contacts import STRANGE, contacts
+from unveil.fast.contacts import STRANGE, contacts, scaled_keys
 from unveil.fast.describe import describe, find
 from unveil.fast.groups import Groups
-from unveil.fast.instances import APART, contract, evidence, instances, tracks
+from unveil.fast.instances import (
+    APART,
+    FOREIGN,
+    TOGETHER,
+    contract,
+    evidence,
+    instances,
+    reunite,
+    tracks,
+)
 
 
 def graph(labels: np.ndarray, kinds: list[int] | None = None, block: int = 1) -> Groups:
@@ -187,6 +196,66 @@ def test_objects_of_one_look_get_their_own_ids_from_features():
         apart = labels[:12]
         id = np.bincount(found.ids[:12][apart == k]).argmax()
         assert iou(found.ids[:12] == id, apart == k) > 0.85
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.08])
+@pytest.mark.parametrize("seed", range(4))
+def test_two_of_one_prototype_keep_their_own_ids(noise, seed):
+    """Each of the two is one part of the same prototype: the least that two objects can differ."""
+    labels = np.zeros((16, 12, 20), int)
+    labels[:, 3:8, 2:7], labels[:, 3:8, 12:17] = 1, 2
+    noisy = scene(np.minimum(labels, 1), seed)
+    exact = KINDS[torch.from_numpy(np.minimum(labels, 1))]
+    keys = exact + noise * (noisy.keys - exact) / 0.08
+    found = find(describe(group(replace(noisy, keys=keys), 8), prototypes=2, seed=seed))
+    one, two = (np.bincount(found.ids[labels == k]).argmax() for k in (1, 2))
+    assert {one, two} == {1, 2}
+
+
+def slow_reunite(groups: Groups, label: np.ndarray) -> np.ndarray:
+    """All pairs looked at again for every two that become one."""
+    names = np.unique(label[label >= 0])
+    label = np.where(label >= 0, np.searchsorted(names, label), -1)
+    keys, counts = scaled_keys(groups), groups.counts.numpy()
+    while True:
+        look, seen = {}, {}
+        for k in np.unique(label[label >= 0]):
+            look[k] = np.average(keys[label == k], axis=0, weights=counts[label == k])
+            seen[k] = (label[groups.ids] == k).sum((1, 2))
+        best, pair = FOREIGN, None
+        for b, a in itertools.combinations(look, 2):
+            together = np.minimum(seen[a], seen[b]).sum()
+            alike = np.exp(-np.square(look[a] - look[b]).sum())
+            if together < TOGETHER * min(seen[a].sum(), seen[b].sum()) and alike > best:
+                best, pair = alike, (a, b)
+        if pair is None:
+            return label
+        label = np.where(label == pair[0], pair[1], label)
+
+
+def coming_and_going(objects: int, frames: int, looks: int, seed: int = 0) -> tuple:
+    """Groups of things that are there for some blocks each, and what each group is of."""
+    rng = np.random.default_rng(seed)
+    ids, names, keys = np.zeros((frames, 6, objects), np.int32), [-1], [np.zeros(11)]
+    kinds = rng.normal(size=(looks, 11))
+    for k in range(objects):
+        start = rng.integers(0, frames)
+        stop = start + rng.integers(1, 9)
+        ids[start:stop, 1 : rng.integers(2, 6), k] = len(names)
+        names.append(k)
+        keys.append(kinds[k % looks] + 0.15 * rng.normal(size=11))
+    counts = torch.from_numpy(np.bincount(ids.ravel(), minlength=len(names))).float()
+    ones = torch.ones(len(names))
+    keys = torch.from_numpy(np.array(keys)).float()
+    return Groups(ids, keys, counts, ones, ones, ones, ones, ones.long()), np.array(names)
+
+
+@pytest.mark.parametrize("seed", range(7))
+def test_reuniting_equals_the_slow_one(seed):
+    groups, label = coming_and_going(23, 31, 3 + seed % 3, seed)
+    got = reunite(groups, label)
+    assert np.array_equal(got, slow_reunite(groups, label))
+    assert 1 < len(np.unique(got[got >= 0])) < 23
 
 
 def test_no_foreground_at_all_is_no_object():

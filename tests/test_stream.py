@@ -13,6 +13,7 @@ def play(stream: Stream, labels: np.ndarray, chunk: int) -> tuple[np.ndarray, in
     features = scene(labels)
     frames = np.zeros((len(labels), 4, 4, 3), np.uint8)
     frames[:] = np.arange(len(labels))[:, None, None, None] % 256
+    frames[:, 1, 1] ^= 128  # frames of one colour would show nothing
     out, shown, longest = [], [], 0
     for i in range(0, len(labels), chunk):
         part = slice(i, i + chunk)

@@ -52,6 +52,8 @@ def describe(
     seen = partial(attend, groups.keys, **how)
     score = objectness(groups, seen, summary.member)
     share = foreground(score, counts, touching.all)
+    if not groups.saliency.any():
+        share = np.zeros_like(share)  # no frame shows anything
     member = summary.member.cpu().numpy()
     object_ = instances(groups, share > INSIDE, touching)
     share[(share > INSIDE) & (object_ < 0)] = 0.0  # too small to be an object

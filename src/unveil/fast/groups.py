@@ -9,7 +9,7 @@ Blocks are counted from the first frame, whatever chunks the frames came in: the
 depend on the chunk size at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from unveil.errors import InputError
 from unveil.fast import motion
+from unveil.fast.blank import blank
 from unveil.fast.kmeans import lloyd
 from unveil.types import Features
 
@@ -78,12 +79,17 @@ class Grouper:
         """Take the features of the next frames; they are let go of before this returns.
 
         frames: the frames themselves, for what moves in them; without them motion is no cue.
+        Nothing is salient in a frame that shows nothing (`fast.blank`).
         """
         t, h, w, _ = features.keys.shape
         saliency = features.saliency
         if saliency is None:
             saliency = features.keys.new_ones(t, h, w)
-        grey = [None] * t if frames is None else motion.shrink(frames, h, w)
+        grey: Iterable[Tensor | None] = [None] * t
+        if frames is not None:
+            small = motion.samples(frames, h, w)
+            grey = motion.grey(small)
+            saliency = saliency.masked_fill(blank(small).to(saliency.device)[:, None, None], 0.0)
         self._waiting.extend(zip(features.keys, saliency, grey, strict=True))
         while len(self._waiting) >= self.block:
             ready, self._waiting = self._waiting[: self.block], self._waiting[self.block :]

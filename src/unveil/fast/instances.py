@@ -146,36 +146,105 @@ def contract(edges: Mapping[tuple[int, int], float]) -> dict[int, int]:
 def reunite(groups: Groups, label: Integer[np.ndarray, " g"]) -> Integer[np.ndarray, " g"]:
     """Labels in which objects that look alike and are never there together are one.
 
-    label: any numbers from 0, -1 outside the foreground. The most alike pair goes first.
+    label: any numbers from 0, -1 outside the foreground. The most alike pair goes first. Cost: K
+    objects compare K·C numbers for each that is made one with another; no table of all pairs.
     """
     names, label = np.unique(np.append(label, -1), return_inverse=True)
     label = label[:-1] - 1  # now 0 … K-1, and -1
     k = len(names) - 1
     if k < 2:
         return label
-    seen = _seen(groups.ids, label, k)
-    mass = seen.sum(1).astype(float)
-    total = np.zeros((k, groups.keys.shape[1]))
-    inside = label >= 0
-    counts = groups.counts.cpu().numpy()[inside, None]
-    np.add.at(total, label[inside], scaled_keys(groups)[inside] * counts)
-    while True:
-        look = total / np.maximum(mass, 1)[:, None]
-        alike = np.exp(-np.square(look[:, None] - look).sum(2))
-        together = np.stack([np.minimum(row, seen).sum(1) for row in seen])
-        apart = together < TOGETHER * np.minimum(mass[:, None], mass)
-        alike = np.where(apart & np.tri(k, k=-1, dtype=bool), alike, 0)
-        a, b = divmod(int(alike.argmax()), k)
-        if alike[a, b] < FOREIGN:
-            return label
-        for sums in (total, seen, mass):
-            sums[b] += sums[a]
-            sums[a] = 0
-        label[label == a] = b
+    into = _Reunion(groups, label, k).run()
+    return np.where(label >= 0, into[label], -1)
+
+
+class _Reunion:
+    """Objects that become one, the most alike pair first; each knows its best partner.
+
+    A partner is a lower number (so every pair is known once). When two have become one, those are
+    asked again whose best partner it was, and all others look at the new one only.
+    """
+
+    def __init__(self, groups: Groups, label: np.ndarray, k: int) -> None:
+        self.owner, self.frame, self.patches = _seen(groups.ids, label)
+        self.mass = np.bincount(self.owner, self.patches, minlength=k)
+        self.total = np.zeros((k, groups.keys.shape[1]))
+        inside = label >= 0
+        counts = groups.counts.cpu().numpy()[inside, None]
+        np.add.at(self.total, label[inside], scaled_keys(groups)[inside] * counts)
+        self.look = self.total / np.maximum(self.mass, 1)[:, None]
+        self.alive = np.ones(k, bool)
+        self.alike, self.partner = np.zeros(k), np.zeros(k, int)
+        self.frames = len(groups.ids)
+
+    def run(self) -> np.ndarray:
+        """The object that each of the K has become: int [K]."""
+        into = np.arange(len(self.mass))
+        for a in range(len(into)):
+            self._ask(a)
+        while True:
+            a = int(self.alike.argmax())
+            b = int(self.partner[a])
+            if self.alike[a] < FOREIGN:
+                return into
+            self._join(a, b)
+            into[into == a] = b
+
+    def _ask(self, a: int) -> None:
+        if a > 0:
+            alike = self._alike_to(a, self.alive & (np.arange(len(self.alive)) < a))
+            self.partner[a] = alike.argmax()
+            self.alike[a] = alike[self.partner[a]]
+
+    def _alike_to(self, a: int, others: np.ndarray) -> np.ndarray:
+        """How alike some are to one, 0 where they are there together; the others are 0."""
+        alike = np.zeros(len(others))
+        alike[others] = np.exp(-np.square(self.look[others] - self.look[a]).sum(1))
+        shown = np.zeros(self.frames)
+        own = self.owner == a
+        shown[self.frame[own]] = self.patches[own]
+        common = np.minimum(self.patches, shown[self.frame])
+        together = np.bincount(self.owner, common, minlength=len(alike))
+        apart = together < TOGETHER * np.minimum(self.mass, self.mass[a])
+        return np.where(apart, alike, 0)
+
+    def _join(self, a: int, b: int) -> None:
+        """Object a becomes b."""
+        at = np.full(self.frames, -1)
+        theirs = np.flatnonzero(self.owner == b)
+        at[self.frame[theirs]] = theirs
+        mine = np.flatnonzero(self.owner == a)
+        meet = at[self.frame[mine]]
+        both = meet >= 0
+        self.patches[meet[both]] += self.patches[mine[both]]
+        self.owner[mine] = b
+        kept = np.ones(len(self.owner), bool)
+        kept[mine[both]] = False  # one entry an object and frame
+        self.owner, self.frame, self.patches = (
+            x[kept] for x in (self.owner, self.frame, self.patches)
+        )
+        self.total[b] += self.total[a]
+        self.mass[b] += self.mass[a]
+        self.look[b] = self.total[b] / max(self.mass[b], 1)
+        self.alive[a], self.alike[a] = False, 0
+        asked = self.alive & np.isin(self.partner, (a, b)) & (self.alike > 0)
+        asked[b] = True
+        alike = self._alike_to(b, self.alive & ~asked & (np.arange(len(asked)) > b))
+        better = (alike > self.alike) | ((alike == self.alike) & (alike > 0) & (self.partner > b))
+        self.alike[better], self.partner[better] = alike[better], b
+        for i in np.flatnonzero(asked).tolist():
+            self._ask(i)
 
 
 def _seen(
-    ids: Integer[np.ndarray, "t h w"], label: np.ndarray, k: int
-) -> Integer[np.ndarray, "k t"]:
-    """Patches of every label in every frame."""
-    return np.stack([np.bincount(label[x].ravel() + 1, minlength=k + 1)[1:] for x in ids], 1)
+    ids: Integer[np.ndarray, "t h w"], label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every label in every frame that shows it: the label, the frame, its patches there."""
+    found = []
+    for start in range(0, len(ids), _STRETCH):
+        names = label[ids[start : start + _STRETCH]]
+        frame = np.arange(start, start + len(names))[:, None, None]
+        pair = (names.astype(np.int64) * len(ids) + frame)[names >= 0]
+        found.append(np.unique(pair, return_counts=True))
+    pair, patches = (np.concatenate(x) for x in zip(*found, strict=True))
+    return pair // len(ids), pair % len(ids), patches.astype(float)

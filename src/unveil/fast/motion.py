@@ -39,9 +39,18 @@ _WINDOW = 7  # samples over which errors are averaged: not quite two patches
 
 def shrink(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> Float[Tensor, "t H1 W1"]:
     """Grey frames at four samples a patch: all that is kept of a frame for its motion."""
+    return grey(samples(frames, h, w))
+
+
+def grey(small: UInt8[Tensor, "t 3 H1 W1"]) -> Float[Tensor, "t H1 W1"]:
+    """The mean of the colours."""
+    return small.float().mean(1)
+
+
+def samples(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> UInt8[Tensor, "t 3 H1 W1"]:
+    """Frames at four samples a patch along each side."""
     x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    size = (h * FINER, w * FINER)
-    return F.interpolate(x, size, mode="bilinear", antialias=True).float().mean(1)
+    return F.interpolate(x, (h * FINER, w * FINER), mode="bilinear", antialias=True)
 
 
 @torch.inference_mode()

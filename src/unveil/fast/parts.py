@@ -16,6 +16,8 @@ GROUND = 3.0
 """Height at which objects and background merge."""
 MAX_PARTS = 256
 """Parts of objects that can be told apart, the largest ones."""
+_CLEAR = 1e-6
+"""Of a band of heights, kept free at either end, so that no height lies on the border of two."""
 
 
 def parts(
@@ -49,7 +51,8 @@ def distances(
     """Symmetric KL of the parts' rows, on the scale that `fast.State` gives the heights.
 
     owner: the object of every part, -1 for the background's. Distances within objects, within the
-    background and between objects are each a share of the largest of their kind.
+    background and between objects are each a share of the largest of their kind. Those between
+    objects lie above `WHOLE` even where two objects look exactly alike.
     """
     d = symmetric_kl(rows, rows).double().clamp_min(0).cpu().numpy()
     ground = owner < 0
@@ -58,10 +61,10 @@ def distances(
     kinds = (
         (same & ~ground, 0.0),
         (same & ground, 0.0),
-        (~same & ~ground & ~ground[:, None], WHOLE),
+        (~same & ~ground & ~ground[:, None], WHOLE + _CLEAR),
     )
     for kind, base in kinds:
-        top = max(d[kind].max(initial=0.0), 1e-12) * (1 + 1e-6)
+        top = max(d[kind].max(initial=0.0), 1e-12) * (1 + 2 * _CLEAR)
         scaled[kind] = base + d[kind] / top
     return scaled
 
