@@ -499,3 +499,19 @@ def test_results_of_before_there_was_evidence_still_open(copy):
     write_log(copy, SPLIT)
     with pytest.raises(InputError, match="no evidence"):
         recut(copy)
+
+
+def test_the_recorded_corrections_read_and_are_of_few_clicks():
+    import sys
+    from pathlib import Path
+
+    folder = Path(__file__).parent.parent / "benchmarks"
+    sys.path.insert(0, str(folder))
+    try:
+        import corrections
+    finally:
+        sys.path.remove(str(folder))
+    logs = sorted(corrections.LOGS.glob("*.jsonl"))
+    assert {log.stem for log in logs} == set(corrections.CLIPS)
+    for log in logs:
+        assert read(log).edits and corrections.clicks(log) <= 20
