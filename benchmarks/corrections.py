@@ -2,9 +2,9 @@
 
 python benchmarks/corrections.py ../shared/data [--results folder]
 
-Each log of `benchmarks/corrections` has at most twenty clicks, chosen with the truth at hand. Clips are
-segmented with default settings (or taken from --results), the log is done by `recut`, and both are
-scored by `unveil evaluate`, standard DAVIS-2017 protocol.
+Each log of `benchmarks/corrections` has at most twenty clicks, chosen with the truth at hand. The
+clips are segmented with default settings (or taken from --results), the log is done by `recut`, and
+both are scored by `unveil evaluate`, standard DAVIS-2017 protocol.
 """
 
 import argparse
