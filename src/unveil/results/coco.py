@@ -71,13 +71,14 @@ def youtube_vis(
     width: int,
     frame_names: Sequence[str],
     about: Mapping[int, About] | None = None,
+    pictures: str = "masks/{}.png",
 ) -> dict[str, Any]:
     """All objects of one video in the layout of a YouTube-VIS annotation file.
 
     masks: id → frame index → mask; a frame where an object is absent becomes null. scores: id →
     0 … 1. An object without a pixel is left out. about: names, classes and colours given by hand;
-    objects without a class are of the category `object`. The files that it names are the masks
-    beside it: a video has no others.
+    objects without a class are of the category `object`. pictures: the file of a frame by its name;
+    those of a result are its masks, for a video has no others.
     """
     about = about or {}
     classes = sorted({a.class_ for id, a in about.items() if id in masks} - {"", _OBJECT})
@@ -88,7 +89,7 @@ def youtube_vis(
         "id": 1,
         "name": name,
         "fps": str(fps),
-        "file_names": [f"masks/{frame}.png" for frame in frame_names],
+        "file_names": [pictures.format(frame) for frame in frame_names],
         **size,
     }
     annotations = []

@@ -71,6 +71,7 @@ def _ytvis(out: Path, clips: Iterable[Annotated]) -> None:
             height=h,
             width=w,
             frame_names=[f"{i:05d}" for i in range(t)],
+            pictures=clip.name + "/{}.jpg",
         )
         videos += [{**video, "id": number} for video in record["videos"]]
         for annotation in record["annotations"]:
