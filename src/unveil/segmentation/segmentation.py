@@ -1,5 +1,8 @@
 """The objects of a video, one label a pixel: what the main job returns."""
 
+import base64
+import html
+import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +17,7 @@ from unveil.exports.formats import export
 from unveil.exports.result import Result, Thing, with_video
 from unveil.fast.evidence import Evidence
 from unveil.fast.state import State
+from unveil.results.contact import ContactSheet
 from unveil.results.overlay import overlay
 from unveil.results.writer import Writer
 from unveil.segmentation import refine
@@ -22,9 +26,10 @@ from unveil.settings import cut_wishes
 from unveil.types import require
 
 log = logging.getLogger(__name__)
+_ROWS = 10  # objects that a repr lists
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Object:
     """One object of a segmentation: its id, its score in 0 … 1, its masks bool [T, H, W]."""
 
@@ -32,8 +37,13 @@ class Object:
     score: float
     masks: np.ndarray
 
+    def __repr__(self) -> str:
+        seen = np.flatnonzero(self.masks.any((1, 2)))
+        where = f"frames {seen[0]} … {seen[-1]}" if len(seen) else "no frame"
+        return f"Object {self.id}: score {self.score:.2f}, in {where}"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Segmentation:
     """The objects of a video, one label a pixel.
 
@@ -74,6 +84,29 @@ class Segmentation:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __repr__(self) -> str:
+        t, h, w = self.labels.shape
+        objects, frames = _count(len(self), "object"), _count(t, "frame")
+        kept = "" if self.frames is None else ", frames kept"
+        head = f"Segmentation of {self.name}: {objects} in {frames} of {w}x{h}{kept}"
+        rows = [f"  {i:>3}  score {self.scores[i]:.2f}" for i in self.ids[:_ROWS]]
+        more = [f"  … and {len(self) - _ROWS} more"] if len(self) > _ROWS else []
+        return "\n".join([head, *rows, *more])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: frames over their objects, or words where none are kept."""
+        words = f"<pre>{html.escape(repr(self))}</pre>"
+        if self.frames is None:
+            return words
+        sheet = ContactSheet(self.name)
+        for frame, labels in zip(self.frames, self.labels, strict=True):
+            sheet.add(frame, labels)
+        data = io.BytesIO()
+        sheet.draw(self.scores).save(data, "JPEG", quality=85)
+        picture = base64.b64encode(data.getvalue()).decode()
+        alt = html.escape(repr(self), quote=True)
+        return f'<img style="max-width:100%" alt="{alt}" src="data:image/jpeg;base64,{picture}">'
 
     def __iter__(self) -> Iterator[Object]:
         return (Object(i, self.scores[i], self.masks(i)) for i in self.ids)
@@ -151,6 +184,10 @@ class Segmentation:
         if self.frames is None:
             raise InputError("this segmentation kept no frames to paint on")
         return overlay(self.frames, self.labels, alpha)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 _CHUNK = 16  # frames at a time when a whole segmentation is saved
