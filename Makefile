@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 READY := .venv/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-fast lint docs wheel clean
 
 demo: $(READY)  ## segment a real clip and say where the pictures are
 	.venv/bin/unveil demo
@@ -10,9 +10,19 @@ demo: $(READY)  ## segment a real clip and say where the pictures are
 test: $(READY) lint  ## the whole suite, on two processes
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --durations=10
 
+test-fast: $(READY)  ## what two minutes can tell
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m "not slow"
+
+docs: $(READY)  ## the pages, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+wheel: $(READY)  ## the wheel, in a fresh environment, does README's first example
+	.ci/check-wheel
+
 lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/codespell
 	.venv/bin/mypy
 	.ci/check-page
 
@@ -22,4 +32,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv out site

@@ -13,6 +13,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What reads the real weights is slow: two seconds a frame on an old processor."""
+    for item in items:
+        if "default_backbone" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real sequences and oracles beside a checkout; it never travels with it."""

@@ -190,6 +190,7 @@ def test_what_is_scored_is_not_scored_again_until_something_changes(
     assert count == 1 and changed[0]["mIoU"] > first[0]["mIoU"]
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_as_one(made, perfect, tmp_path):
     dataset, masks = open_dataset("movi", made["movi"]), perfect("movi", 2)
     records = [
@@ -221,6 +222,7 @@ class Deadly:
         os._exit(3)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_takes_only_its_own_sequence_with_it(made, perfect, tmp_path):
     masks = perfect("folder")
     dataset = open_dataset("folder", made["folder"])

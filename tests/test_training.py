@@ -137,6 +137,7 @@ def test_a_run_killed_at_any_moment_ends_at_the_same_weights(videos, recipe, cac
     assert told[0] == told[1]
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_same_batch(videos, recipe, cache, run, tmp_path):
     out = tmp_path / "two"
     # A cache of their own: both want the same features at the same time.
