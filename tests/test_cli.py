@@ -148,6 +148,7 @@ def test_what_a_dead_process_left_is_swept(tmp_path):
         assert living.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ending_it_leaves_nothing_broken(tmp_path, options, how):
     folder = image_folder(tmp_path / "in", t=40, height=200, width=300)

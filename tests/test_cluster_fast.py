@@ -184,7 +184,7 @@ def test_an_occluded_object_of_the_synthetic_benchmark_keeps_its_id(default_back
     grouper, backbone = Grouper(), Backbone(default_backbone)
     for i in range(0, 24, 7):
         part = clip.frames[i : i + 7]
-        grouper.add(backbone.encode(part), part)
+        grouper.add(backbone.encode(part, 224), part)
     found = find(describe(grouper.finish()))
     labels = nearest(found.ids, *clip.labels.shape[1:])
     assert iou(labels > 0, clip.labels > 0) > 0.85

@@ -416,6 +416,7 @@ def test_a_process_that_only_scores_does_without_torch():
     assert done.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_the_page_of_results_is_made_by_one_command(tiny_backbone, tmp_path, monkeypatch):
     import importlib.util
     import sys

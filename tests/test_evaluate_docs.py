@@ -6,6 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from unveil.cli import main
 from unveil.evaluate import predictions
 from unveil.metrics import PROTOCOLS
@@ -13,6 +15,7 @@ from unveil.metrics import PROTOCOLS
 PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
 
 
+@pytest.mark.slow
 def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, tiny_backbone, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)

@@ -274,6 +274,7 @@ def test_a_read_only_disk(tmp_path):
         writer("/proc/cat").__enter__()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [600, 6_000, 30_000])
 def test_a_full_disk(tmp_path, limit):
     """A limit on the size of files fails just as a full disk does: in masks, movie or JSON."""
@@ -308,6 +309,7 @@ def test_a_full_disk(tmp_path, limit):
     assert entries(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(tmp_path):
     code = """
         import itertools, sys

@@ -518,6 +518,7 @@ def test_a_failed_rename_keeps_the_earlier_export(dog, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["coco"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["coco", "csv", "ytvis", "davis"])
 def test_a_full_disk(name, dog, tmp_path):
     """A limit on the size of files fails just as a full disk does."""

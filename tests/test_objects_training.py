@@ -85,6 +85,7 @@ def weights(file: Path, recipe: ObjectsRecipe) -> dict[str, torch.Tensor]:
     return load_head(file, recipe.backbone, 16).state_dict()
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_head_a_log_and_a_report(videos, file, recipe, cache, tmp_path):
     out = tmp_path / "run"
     line = [str(videos), "--recipe", str(file), "--cache", str(cache.folder), "--out", str(out)]

@@ -43,6 +43,7 @@ def place(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_run_one_after_the_other(place, tiny_backbone, capsys):
     small = ["--backbone", tiny_backbone, "--size", "32"]
     of = {

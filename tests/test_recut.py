@@ -105,6 +105,7 @@ def test_the_command_says_where_the_pictures_are(result, capsys):
     assert set(np.unique(masks)) == {1, 2}
 
 
+@pytest.mark.slow
 def test_no_model_is_loaded(result):
     code = (
         "import sys; from unveil.cli import main; "

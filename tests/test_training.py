@@ -113,6 +113,7 @@ def test_weights_move_and_snapshots_differ(run):
     assert not torch.equal(first, early) and not torch.equal(early, late)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_at_the_same_weights(videos, recipe, cache, run, tmp_path):
     """SIGKILL when the third step is logged; then the same command again: bitwise the same."""
     out = tmp_path / "killed"

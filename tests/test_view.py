@@ -309,6 +309,7 @@ def test_without_the_extra_it_says_what_to_install(copy):
     assert done.returncode == 2 and "pip install 'unveil[view]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_address_and_ends_with_ctrl_c(copy):
     import signal
 

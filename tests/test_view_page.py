@@ -24,9 +24,12 @@ pytest.importorskip("uvicorn", reason="the viewer's server is not installed")
 from viewing import Viewer, viewer  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"
+    ),
+]
 T, H, W = 20, 72, 128
 LEFT, RIGHT, STILL, AIR = (0.22, 0.5), (0.4, 0.5), (0.85, 0.8), (0.9, 0.1)
 QUIET = ("net::ERR_ABORTED",)
