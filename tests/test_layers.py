@@ -18,6 +18,7 @@ ROOMS = [
     {"attention"},
     {"paper", "fast"},
     {"results"},
+    {"figures"},
     {"editing"},
     {"exports"},
     {"segmentation"},

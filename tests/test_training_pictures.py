@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from unveil.results.heat import heat
 from unveil.training.chart import Line, draw_chart
-from unveil.training.panels import heat
 from unveil.training.report import draw_report
 
 BLUE = np.array((0x20, 0x60, 0xC8))

@@ -7,6 +7,7 @@ tokens over all keys never exists.
 Source: Ding et al., "Betrayed by Attention", arXiv 2311.17893, sections 3.2 and 3.4.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -102,3 +103,17 @@ class Block(nn.Module):
         )
         x = x + self.dropout(self.attention.proj(mixed.transpose(1, 2).flatten(2)))
         return x + self.mlp(self.norm2(x))
+
+
+def random_block(
+    channels: int,
+    heads: int = HEADS,
+    dropout: float = 0.1,
+    attention_dropout: float = 0.4,
+    centred: bool = False,
+    seed: int = 0,
+) -> Block:
+    """A block as published before its first step, its weights drawn from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Block(channels, heads, dropout, attention_dropout, centred)

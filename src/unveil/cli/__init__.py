@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_args
 import tyro
 
 import unveil
+from unveil.cli.attention import Attention
 from unveil.cli.data import Data
 from unveil.cli.evaluate import Evaluate
 from unveil.cli.export import Export
@@ -33,6 +34,7 @@ Command = (
     | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Recut, tyro.conf.subcommand("recut")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Attention, tyro.conf.subcommand("attention")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Data, tyro.conf.subcommand("data")]

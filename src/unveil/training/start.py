@@ -8,7 +8,7 @@ soft similarity of the frozen features, and training begins there. Both are free
 
 import torch
 
-from unveil.attention.block import Block
+from unveil.attention.block import Block, random_block
 from unveil.training.features import ClipFeatures
 from unveil.training.recipe import Recipe
 
@@ -17,10 +17,8 @@ from unveil.training.recipe import Recipe
 def new_block(recipe: Recipe, clip: ClipFeatures) -> Block:
     """A block before its first step, its channels those of a clip's features."""
     channels = clip.window(0).shape[-1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        dropout = recipe.dropout, recipe.attention_dropout
-        block = Block(channels, recipe.heads, *dropout, recipe.centred)
+    dropout = recipe.dropout, recipe.attention_dropout
+    block = random_block(channels, recipe.heads, *dropout, recipe.centred, recipe.seed)
     if recipe.start == "tied":
         queries, keys, _ = block.attention.qkv.weight.chunk(3)
         queries *= recipe.sharpness
