@@ -134,6 +134,18 @@ def test_features_are_computed_once(videos, recipe, cache, tmp_path, monkeypatch
     train_head(videos, recipe, tmp_path / "second", CPU, cache, HeadWatcher())
 
 
+def test_names_and_order_of_the_files_change_nothing(videos, recipe, cache, tmp_path):
+    renamed = tmp_path / "videos"
+    renamed.mkdir()
+    for i, clip in enumerate(sorted(videos.iterdir(), reverse=True)):
+        (renamed / f"{i}").symlink_to(clip)
+    a, b = (
+        weights(train_head(folder, recipe, tmp_path / out, CPU, cache, HeadWatcher()), recipe)
+        for folder, out in ((videos, "a"), (renamed, "b"))
+    )
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
 def test_a_composite_follows_its_number_and_its_keys_are_those_of_its_frames(
     videos, recipe, cache, tmp_path
 ):

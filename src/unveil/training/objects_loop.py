@@ -159,7 +159,8 @@ def _sources(
         raise TrainingError(
             f"none of the {len(clips)} clips in {folder} can be used; the first: {reasons[0]}"
         )
-    return sources
+    # By content: a file under another name, or a folder listed in another order, changes nothing.
+    return sorted(sources, key=lambda s: s.clip.digest)
 
 
 @torch.no_grad()

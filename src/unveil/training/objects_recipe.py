@@ -24,12 +24,12 @@ class ObjectsRecipe:
     """Frames from one of them to the next; less in clips too short for it."""
     place: float = 0.4
     """Where in a clip they begin, as a share of its length."""
-    composites: int = 300
+    composites: int = 160
     """Composites, over all rounds together, those held out among them."""
     sizes: tuple[int, ...] = (336, 336, 252, 224)
     """Short sides of composites in px, drawn evenly: smaller ones cost less and show things at
     other scales."""
-    moving: int = 1
+    moving: int = 2
     """Frames a composite."""
     seed: int = 0
     """Of everything that is drawn."""
@@ -43,9 +43,9 @@ class ObjectsRecipe:
     """Of the head's layers."""
     pairs: int = 160
     """Patches drawn from a composite whose pairs are compared."""
-    batch: int = 4
+    batch: int = 2
     """Composites a step."""
-    steps: int = 400
+    steps: int = 500
     """Steps of the optimiser."""
     lr: float = 1e-3
     """Learning rate after the warm-up."""
@@ -55,7 +55,7 @@ class ObjectsRecipe:
     """Never on biases and norms."""
     checkpoint_every: int = 50
     """Steps between checkpoints."""
-    validation: int = 12
+    validation: int = 10
     """Composites held out to watch the training; never trained on."""
     scenes: SceneSettings = field(default_factory=SceneSettings)
     """How composites are drawn."""
