@@ -2,13 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from unveil.attention.objects_file import head_metadata, load_head, save_head, shipped_head
 from unveil.attention.objects_head import ObjectsHead, look, places
 from unveil.errors import WeightsError
+from unveil.features.backbone import Backbone
+from unveil.features.weights import DEFAULT
 from unveil.training.objects_loss import composite_losses, objectness_loss, sameness_loss
+from unveil.training.objects_recipe import ObjectsRecipe
+from unveil.training.scenes import SceneSettings
 
 TINY = {"channels": 11, "width": 12, "heads": 2, "embedding": 5}
 
@@ -105,6 +111,8 @@ def test_losses_equal_slow_loops(head):
                 other.append(-math.log(1 - p))
     slow = 0.5 * sum(same) / len(same) + 0.5 * sum(other) / len(other)
     assert sameness_loss(head, embedding, thing).item() == pytest.approx(slow, rel=1e-4)
+    for alone in (torch.zeros(7, dtype=torch.long), torch.arange(7)):
+        assert sameness_loss(head, embedding, alone).item() == 0, "pairs of one kind teach nothing"
 
 
 def test_what_is_not_known_or_not_sure_changes_no_loss(head):
@@ -158,3 +166,33 @@ def test_cost_is_under_a_twentieth_of_the_default_backbone():
     assert total < 0.05 * backbone
     counted = sum(p.numel() for p in head.parameters())
     assert counted < 1_500_000, "fp16, under 3 MB"
+
+
+def test_the_shipped_head_fits_the_default_backbone_and_is_small():
+    file = shipped_head(DEFAULT)
+    head, about = load_head(None, DEFAULT, 384), head_metadata(file)
+    assert file.stat().st_size < 3_000_000
+    assert about["steps"] == ObjectsRecipe().steps and about["clips"] > 50
+    recipe = {k: tuple(v) if isinstance(v, list) else v for k, v in about["recipe"].items()}
+    recipe["scenes"] = SceneSettings(**recipe["scenes"])
+    assert ObjectsRecipe(**recipe) == ObjectsRecipe(), "its recipe is the default one"
+    assert all(torch.isfinite(x).all() for x in head.state_dict().values())
+
+
+def test_the_shipped_head_finds_an_object_it_never_saw(shared, default_backbone):
+    """The dog of DAVIS, one frame: nearly all of its patches before all of the rest."""
+    root = shared / "davis"
+    frame = np.array(Image.open(root / "JPEGImages/480p/dog/00010.jpg"))
+    mask = np.array(Image.open(root / "Annotations/480p/dog/00010.png").convert("L")) > 127
+    logits, embedding = look(
+        load_head(None, default_backbone, 384), Backbone(default_backbone).encode(frame[None]).keys
+    )
+    share = torch.nn.functional.adaptive_avg_pool2d(
+        torch.from_numpy(mask).float()[None, None], logits.shape[1:]
+    )[0, 0]
+    inside, outside = logits[0][share > 0.5], logits[0][share < 0.05]
+    assert (inside[:, None] > outside[None]).float().mean() > 0.97
+    assert (inside > 0).float().mean() > 0.7 and (outside > 0).float().mean() < 0.1
+    head = load_head(None, default_backbone, 384)
+    own = embedding[0][share > 0.9]
+    assert (head.affinity(own[:, None], own[None]) > 0).float().mean() > 0.6, "it is one dog"

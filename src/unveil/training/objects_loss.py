@@ -74,14 +74,14 @@ def sameness_loss(
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of all pairs, those of one thing and those of two weighing alike.
 
-    0 where there are no pairs; where there are pairs of one kind only, their mean, halved.
+    0 where there are not both kinds: what shows one thing alone would only teach that all is one.
     """
     square = (embedding[:, None] - embedding[None]).square().sum(-1)
     logits = head.offset - square
     same = thing[:, None] == thing[None]
     other = ~torch.eye(len(thing), dtype=torch.bool, device=same.device)
+    kinds = same & other, ~same
+    if not all(kind.any() for kind in kinds):
+        return embedding.sum() * 0
     each = F.binary_cross_entropy_with_logits(logits, same.to(logits), reduction="none")
-    total = embedding.sum() * 0
-    for kind in (same & other, ~same):
-        total = total + 0.5 * (each * kind).sum() / kind.sum().clamp_min(1)
-    return total
+    return sum((0.5 * each[kind].mean() for kind in kinds), embedding.sum() * 0)
