@@ -120,7 +120,9 @@ class ObjectsHead(nn.Module):
         x = self.norm(x)
         return self.objectness(x)[..., 0], self.embed(x)
 
-    def affinity(self, a: Float[Tensor, "*#n e"], b: Float[Tensor, "*#n e"]) -> Float[Tensor, "*n_"]:
+    def affinity(
+        self, a: Float[Tensor, "*#n e"], b: Float[Tensor, "*#n e"]
+    ) -> Float[Tensor, "*both"]:
         """Log-odds that patches of embeddings a and b are of one object: offset - |a - b|²."""
         return self.offset - (a - b).square().sum(-1)
 
