@@ -1,6 +1,5 @@
 """A trained block as a file: written, read, and the tau that goes with it."""
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import torch
 
 from unveil.attention.block import Block
+from unveil.attention.tensor_file import fill_module, read_about, write_module
 from unveil.errors import WeightsError
-from unveil.files import written_whole
 
 TAU_SHARE = 0.15
 """Calibrated tau as a share of the block's scale, the median symmetric KL of the rows of random
@@ -25,13 +24,8 @@ def save_block(
     dtype: of the file. fp16 halves it and changes rows by less than a thousandth; loading gives
     fp32.
     """
-    from safetensors.torch import save_file
-
     own = {"channels": block.channels, "heads": block.heads, "centred": block.centred}
-    about = {**metadata, "format": _FORMAT, **own}
-    state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in block.state_dict().items()}
-    with written_whole(path) as partial:
-        save_file(state, partial, metadata={"unveil": json.dumps(about, sort_keys=True)})
+    write_module(block, path, dtype, {**metadata, "format": _FORMAT, **own})
 
 
 def load_block(path: Path | None, backbone: str, channels: int) -> Block:
@@ -40,28 +34,16 @@ def load_block(path: Path | None, backbone: str, channels: int) -> Block:
     Raises WeightsError when there is none, when it was trained for another backbone, or when a
     tensor is missing, surplus or of another shape.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = shipped_block(backbone) if path is None else Path(path)
     about = block_metadata(path)
-    try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a block that Unveil wrote: {error}") from error
     if about.get("backbone") != backbone:
         raise WeightsError(
             f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; train "
             "one for it with 'unveil train', or use '--attention cosine', which needs none"
         )
     block = Block(channels, about["heads"], centred=about.get("centred", False))
-    try:
-        block.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{path} does not fit a block of {channels} channels: {error}"
-        ) from error
-    return block.eval().requires_grad_(False)
+    fill_module(block, path, "block", f"block of {channels} channels")
+    return block
 
 
 def block_metadata(path: Path) -> dict[str, Any]:
@@ -70,18 +52,9 @@ def block_metadata(path: Path) -> dict[str, Any]:
 
     Raises WeightsError when there is no such file, or it is not a block of this version.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not Path(path).is_file():
         raise WeightsError(f"no block file {path}; train one with 'unveil train'")
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("unveil", "{}"))
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{path} is not a block that Unveil wrote: {error}") from error
-    if about.get("format") != _FORMAT:
-        raise WeightsError(f"{path} is not a block of this version of Unveil (no {_FORMAT} header)")
-    return about
+    return read_about(path, "block", _FORMAT)
 
 
 def calibrated_tau(path: Path) -> float:

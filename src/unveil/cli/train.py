@@ -2,9 +2,11 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import tyro
 
@@ -13,14 +15,18 @@ from unveil.errors import TrainingError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from unveil.cli.progress import Show
+    from unveil.training.monitor import Monitor
+    from unveil.training.objects_monitor import HeadMonitor
     from unveil.training.recipe import Recipe
+
+    Watching = TypeVar("Watching", Monitor, HeadMonitor)
 
 
 @dataclass(frozen=True)
 class Train:
     """Train the block, or the objects' head, on a folder of videos, without labels. The same
-    command
-    goes on with a run that was interrupted, from its last checkpoint.
+    command goes on with a run that was interrupted, from its last checkpoint.
     """
 
     folder: tyro.conf.Positional[Path]
@@ -57,7 +63,6 @@ class Train:
 
     def run(self) -> int:
         """Train, or go on; prints where the block and the report are."""
-        from unveil.cli.progress import progress
         from unveil.training.features import Cache, default_cache
         from unveil.training.loop import Watcher, train
         from unveil.training.monitor import Monitor
@@ -71,20 +76,9 @@ class Train:
         if not fabric.is_global_zero:
             train(self.folder, recipe, self.out, fabric, cache, Watcher())
             return 0
-        with progress(self.out.name) as show:
-            monitor = Monitor(self.out, recipe, show)
-            try:
-                block = train(self.folder, recipe, self.out, fabric, cache, monitor)
-                report = monitor.report()
-            except OSError as error:
-                raise TrainingError(
-                    f"the run in {self.out} stopped: {error}; its last checkpoint is kept, the "
-                    "same command goes on from there"
-                ) from error
-            finally:
-                monitor.close()
-        for name, reason in monitor.skipped_clips.items():
-            print(f"unveil: skipped {name}: {reason}", file=sys.stderr)
+        with self._watched(lambda show: Monitor(self.out, recipe, show)) as monitor:
+            block = train(self.folder, recipe, self.out, fabric, cache, monitor)
+            report = monitor.report()
         print(f"block   {block}")
         print(f"        unveil segment VIDEO --out out --block {block}")
         print(f"report  {report}")
@@ -92,7 +86,6 @@ class Train:
 
     def _train_head(self, recipe_file: Path) -> int:
         """Train the objects' head, as its recipe says; prints where it is."""
-        from unveil.cli.progress import progress
         from unveil.training.features import Cache, default_cache
         from unveil.training.objects_loop import train_head
         from unveil.training.objects_monitor import HeadMonitor
@@ -105,11 +98,22 @@ class Train:
         recipe = dataclasses.replace(read_objects_recipe(recipe_file), **self._given())
         device = self._fabric(recipe.batch).device
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
+        with self._watched(lambda show: HeadMonitor(self.out, recipe, show)) as monitor:
+            head = train_head(self.folder, recipe, self.out, device, cache, monitor)
+            report = monitor.report()
+        print(f"head    {head}")
+        print(f"report  {report}")
+        return 0
+
+    @contextmanager
+    def _watched(self, make: "Callable[[Show], Watching]") -> "Iterator[Watching]":
+        """A run under a monitor, closed however it ends; then what it left out is said."""
+        from unveil.cli.progress import progress
+
         with progress(self.out.name) as show:
-            monitor = HeadMonitor(self.out, recipe, show)
+            monitor = make(show)
             try:
-                head = train_head(self.folder, recipe, self.out, device, cache, monitor)
-                report = monitor.report()
+                yield monitor
             except OSError as error:
                 raise TrainingError(
                     f"the run in {self.out} stopped: {error}; its last checkpoint is kept, the "
@@ -119,9 +123,6 @@ class Train:
                 monitor.close()
         for name, reason in monitor.skipped_clips.items():
             print(f"unveil: skipped {name}: {reason}", file=sys.stderr)
-        print(f"head    {head}")
-        print(f"report  {report}")
-        return 0
 
     def _given(self) -> dict[str, Any]:
         """What was given instead of the recipe's."""

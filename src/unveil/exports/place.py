@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unveil.errors import OutputError
-from unveil.files import output_errors
+from unveil.files import beside, output_errors, sweep
 
 MARK = "unveil.json"
 """The file by which a folder is known as an export, and may be replaced by another."""
@@ -24,7 +24,8 @@ def whole(out: Path, again: bool = False) -> Iterator[Path]:
     """
     out = Path(out).expanduser().absolute()
     check_place(out, again)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    partial = beside(out)
+    sweep(out)
     missing = [p for p in out.parents if not p.exists()]
     try:
         with output_errors(out):
@@ -75,7 +76,7 @@ def _put(partial: Path, out: Path) -> None:
     if not out.is_dir():
         partial.replace(out)
         return
-    old = out.with_name(f".{out.name}.old-{os.getpid()}")
+    old = beside(out, "old")
     out.rename(old)
     try:
         partial.rename(out)

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from unveil.errors import DataError
+from unveil.fast.arrays import load_arrays, save_arrays
 from unveil.fast.contacts import scaled_keys
 from unveil.fast.groups import Groups
-from unveil.files import written_whole
 
 DIRECTIONS = 32
 _FORMAT = 1
@@ -28,23 +27,12 @@ class Evidence:
 
     def save(self, path: Path) -> None:
         """Write as one compressed .npz, under a temporary name first."""
-        with written_whole(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, format=_FORMAT, looks=self.looks)
+        save_arrays(path, _FORMAT, {"looks": self.looks})
 
     @classmethod
     def load(cls, path: Path) -> "Evidence":
         """Read what `save` wrote. Raises DataError for anything else."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                if int(file["format"]) != _FORMAT:
-                    raise DataError(f"{path} was written by another version; segment anew")
-                return cls(file["looks"])
-        except DataError:
-            raise
-        except FileNotFoundError:
-            raise DataError(f"no {path}; it is written by 'unveil segment --mode fast'") from None
-        except Exception as error:
-            raise DataError(f"{path} is no evidence that Unveil wrote: {error}") from error
+        return cls(**load_arrays(path, _FORMAT, ("looks",), "no evidence"))
 
 
 def evidence(groups: Groups) -> Evidence:

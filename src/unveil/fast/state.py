@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer
 
-from unveil.errors import DataError
-from unveil.files import written_whole
+from unveil.fast.arrays import load_arrays, save_arrays
 
 INSIDE = 0.5
 """A patch is of an object from this probability on."""
@@ -37,24 +36,14 @@ class State:
     def save(self, path: Path) -> None:
         """Write as one compressed .npz, under a temporary name first."""
         arrays = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        with written_whole(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, format=_FORMAT, **arrays)
+        save_arrays(path, _FORMAT, arrays)
 
     @classmethod
     def load(cls, path: Path) -> "State":
         """Read what `save` wrote. Raises DataError for anything else."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                if int(file["format"]) != _FORMAT:
-                    raise DataError(f"{path} was written by another version; segment anew")
-                arrays = {name: file[name] for name in cls.__dataclass_fields__}
-        except DataError:
-            raise
-        except FileNotFoundError:
-            raise DataError(f"no {path}; it is written by 'unveil segment --mode fast'") from None
-        except Exception as error:
-            raise DataError(f"{path} is not a state that Unveil wrote: {error}") from error
-        return cls(**arrays | {"objects": int(arrays["objects"])})
+        arrays = load_arrays(path, _FORMAT, cls.__dataclass_fields__, "not a state")
+        objects = int(arrays.pop("objects"))
+        return cls(**arrays, objects=objects)
 
 
 @dataclass(frozen=True)

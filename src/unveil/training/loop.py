@@ -26,6 +26,7 @@ from unveil.features.backbone import Backbone, pick_dtype
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import find_clips
 from unveil.training.features import Cache, ClipFeatures
+from unveil.training.optimiser import make_optimiser
 from unveil.training.recipe import Recipe
 from unveil.training.sampling import Sample, cosine, draw_batch, hold_out
 from unveil.training.start import new_block
@@ -98,7 +99,7 @@ def train(
     checkpoint = load_checkpoint(out)
     data = prepare(folder, recipe, fabric, cache, watcher)
     block = new_block(recipe, data.train[0]).to(fabric.device)
-    optimiser = make_optimiser(block, recipe)
+    optimiser = make_optimiser(block, recipe.lr, recipe.weight_decay)
     digests = [c.clip.digest for c in data.train]
     first = 0
     if checkpoint is not None:
@@ -166,14 +167,6 @@ def prepare(folder: Path, recipe: Recipe, fabric: Fabric, cache: Cache, watcher:
     if fabric.is_global_zero:
         cache.evict(features)
     return Data(*hold_out(features, recipe.validation, recipe.seed), skipped)
-
-
-def make_optimiser(block: Block, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with no weight decay on biases and norms."""
-    plain = [p for p in block.parameters() if p.ndim > 1]
-    bare = [p for p in block.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": plain}, {"params": bare, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
 def take_step(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from unveil.training.composite_data import CompositeFeatures, composite_features
 from unveil.training.features import Cache, Store
 from unveil.training.objects_loss import HeadLosses, composite_losses
 from unveil.training.objects_recipe import ObjectsRecipe
+from unveil.training.optimiser import make_optimiser
 from unveil.training.sampling import generator
 from unveil.training.sources import Source, read_source
 
@@ -83,7 +83,7 @@ def train_head(
     sources, data = prepare_composites(folder, recipe, device, cache, watcher)
     held, data = data[: recipe.validation], data[recipe.validation :]
     head = new_head(recipe, data).to(device)
-    optimiser = make_head_optimiser(head, recipe)
+    optimiser = make_optimiser(head, recipe.lr, recipe.weight_decay)
     digests = [s.clip.digest for s in sources]
     first = 0
     if checkpoint is not None:
@@ -179,14 +179,6 @@ def new_head(recipe: ObjectsRecipe, data: Sequence[CompositeFeatures]) -> Object
     head.mean.copy_(keys.mean(0))
     head.scale.copy_(keys.std(0).clamp_min(1e-6))
     return head
-
-
-def make_head_optimiser(head: ObjectsHead, recipe: ObjectsRecipe) -> torch.optim.AdamW:
-    """AdamW with no weight decay on biases and norms."""
-    plain = [p for p in head.parameters() if p.ndim > 1]
-    bare = [p for p in head.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": plain}, {"params": bare, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
 def take_head_step(
