@@ -2,8 +2,10 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +29,14 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"no shared data at {path} (set UNVEIL_SHARED to the folder that holds data/)")
     return path
+
+
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """Functions take what they are given, as outside the tests, where no types are checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 TINY = {

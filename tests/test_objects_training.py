@@ -194,7 +194,7 @@ def test_another_recipe_does_not_go_on_with_a_run(videos, recipe, cache, tmp_pat
         train_head(videos, other, tmp_path, CPU, cache, HeadWatcher())
 
 
-def test_recipes_are_read_and_wrong_ones_refused(tmp_path):
+def test_recipes_are_read_and_wrong_ones_refused(untyped, tmp_path):
     assert trains_head(CONFIGS / "objects.toml") and not trains_head(CONFIGS / "default.toml")
     shipped = read_objects_recipe(CONFIGS / "objects.toml")
     assert shipped == ObjectsRecipe(), "the recipe's defaults are those of the shipped head"
@@ -205,7 +205,7 @@ def test_recipes_are_read_and_wrong_ones_refused(tmp_path):
         ('trains = "objects"\n[scenes]\nmoon = 3', r"\[scenes\]: no such entry 'moon'"),
         ('trains = "objects"\nsteps = 0', "steps must be positive"),
         ('trains = "objects"\nvalidation = 900', "must leave some"),
-        ('trains = "objects"\nsteps = "many"', "wrong type"),
+        ('trains = "objects"\nsteps = "many"', "steps: expected a whole number, got 'many'"),
     ):
         bad.write_text(text)
         with pytest.raises(TrainingError, match=message):

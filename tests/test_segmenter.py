@@ -164,6 +164,19 @@ def test_a_stream_labels_every_frame_in_time_however_it_comes(segmenters):
     np.testing.assert_array_equal(labels, other)
 
 
+def test_a_camera_may_use_its_buffer_again(segmenters):
+    video = clip(19)
+
+    def camera():
+        buffer = np.empty_like(video[0])
+        for frame in video:
+            buffer[:] = frame
+            yield buffer
+
+    shown = [frames for frames, _ in segmenters["fast"].stream(camera())]
+    np.testing.assert_array_equal(np.concatenate(shown), video)
+
+
 def test_objects_of_a_synthetic_stream_keep_their_ids(default_backbone):
     clip = render(seed=0, frames=40, objects=2)
     segmenter = Segmenter(backbone=default_backbone, size=168)
@@ -191,10 +204,13 @@ def test_a_stream_goes_on_for_ever(segmenters):
     [
         ([np.zeros((4, 5), np.uint8)], "expected uint8"),
         ([np.zeros((4, 5, 3))], "expected uint8"),
+        ([np.zeros((0, 0, 3), np.uint8)], r"of at least one pixel, got uint8 \[0, 0, 3\]"),
+        ([np.zeros((4, 5, 4), np.uint8)], r"expected uint8 \[H, W, 3\] .*, got uint8 \[4, 5, 4\]"),
+        (["frame.png"], "expected uint8 .*, got str"),
         ([*clip(8), clip(1, 18)[0]], r"expected \[17, 23, 3\], got \[18, 23, 3\]"),
     ],
 )
-def test_a_stream_of_something_else(segmenters, feed, said):
+def test_a_stream_of_something_else(untyped, segmenters, feed, said):
     with pytest.raises(InputError, match=said):
         list(segmenters["fast"].stream(feed))
 
@@ -252,11 +268,6 @@ def test_a_calibrated_tau_is_that_of_the_block_in_use(options, default_backbone,
     save_block(Block(16, 2), tmp_path / "b", backbone=options["backbone"])
     with pytest.raises(WeightsError, match="no scale of its rows; give tau yourself"):
         Segmenter(**own, tau="calibrated")
-
-
-def test_what_cannot_be_set_is_said():
-    with pytest.raises(InputError, match="no such setting: 'colour'"):
-        Segmenter(colour=3)
 
 
 def test_a_segmentation_says_in_a_few_lines_what_it_is():

@@ -301,9 +301,14 @@ def test_a_recipe_changes_only_what_it_names(tmp_path):
         ('start = "warm"', "random or tied"),
         ("[losses]\nquery = 1", "no such entry 'query'"),
         ("steps = ", "not TOML"),
+        ("heads = 2.5", r"r.toml: recipe: heads: expected a whole number, got 2.5"),
+        ("centred = 1", "centred: expected True or False, got 1"),
+        ("keep = [1, 'x']", "keep: expected any number of a whole number, got"),
+        ("losses = 3", r"\[losses\]: expected a table, got 3"),
+        ("[losses]\nqueries = 'x'", r"\[losses\]: queries: expected a whole number"),
     ],
 )
-def test_a_recipe_that_is_wrong_is_an_error(text, message, tmp_path):
+def test_a_recipe_that_is_wrong_is_an_error(untyped, text, message, tmp_path):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(TrainingError, match=message):
         read_recipe(tmp_path / "r.toml")

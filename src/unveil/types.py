@@ -6,18 +6,15 @@ prototypes, c channels, k clusters. Capital H W are pixels, small h w are patche
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unveil.errors import InputError
+from unveil.checks import Within, check, require
 
-
-def require(condition: bool, what: str, expected: str, got: object) -> None:
-    """Raise InputError, saying what was expected and what came, unless the condition holds."""
-    if not condition:
-        raise InputError(f"{what}: expected {expected}, got {got}")
+_FINEST = 1001  # denominator of a rate given as a float: 29.97 and 23.976 mean what they say
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,11 @@ class Clip:
             "uint8 [T, H, W, 3]",
             shape,
         )
-        require(len(f) > 0, "frames", "at least one frame", shape)
-        require(self.fps > 0, "fps", "a positive number", self.fps)
+        require(f.size > 0, "frames", "at least one frame and one pixel", shape)
+        if not isinstance(self.fps, Fraction):
+            fps = check("fps", self.fps, Annotated[float, Within(0, above=True)])
+            object.__setattr__(self, "fps", Fraction(fps).limit_denominator(_FINEST))
+        require(self.fps > 0, "fps", "a number of more than 0", self.fps)
         if not self.frame_names:
             object.__setattr__(self, "frame_names", tuple(f"{i:05d}" for i in range(len(f))))
         require(len(self.frame_names) == len(f), "frame_names", f"{len(f)} names", self.frame_names)

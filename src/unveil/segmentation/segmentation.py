@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from unveil.checks import require
 from unveil.errors import InputError
 from unveil.exports.formats import export
 from unveil.exports.result import Result, Thing, with_video
@@ -23,7 +24,6 @@ from unveil.results.writer import Writer
 from unveil.segmentation import refine
 from unveil.segmentation.first_pass import cut
 from unveil.settings import cut_wishes
-from unveil.types import require
 
 log = logging.getLogger(__name__)
 _ROWS = 10  # objects that a repr lists

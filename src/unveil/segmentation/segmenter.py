@@ -9,7 +9,7 @@ it, once to paint what was found at full resolution.
 
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from unveil.attention.block_file import calibrated_tau, load_block, shipped_block
+from unveil.checks import check
 from unveil.errors import InputError
 from unveil.features.backbone import Backbone
 from unveil.progress import Progress, silent
@@ -44,11 +45,10 @@ class Segmenter:
     """
 
     def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
-        try:
-            self.settings = replace(settings or Settings(), **changes)
-        except TypeError as error:
-            raise InputError(f"no such setting: {str(error).split()[-1]}") from None
-        s = self.settings
+        settings = check("settings", settings or Settings(), Settings)
+        if unknown := sorted(set(changes) - {field.name for field in fields(Settings)}):
+            raise InputError(f"no such setting: {unknown[0]!r}")
+        s = self.settings = replace(settings, **changes)
         dtype = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}[s.precision]
         self.backbone = Backbone(s.backbone, s.device, dtype)
         self._block = None

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.attention.block import Block
+from unveil.checks import require
 from unveil.errors import InputError
 from unveil.fast.describe import describe, find
 from unveil.fast.groups import BLOCK, Grouper, Groups, join
@@ -157,24 +158,36 @@ class Stream:
 def in_blocks(frames: Iterable[np.ndarray]) -> Iterator[UInt8[np.ndarray, "t H W 3"]]:
     """Single frames [H, W, 3], or chunks of them [t, H, W, 3], as chunks of one block.
 
-    The last may be shorter. Raises InputError for what is not uint8 RGB of one size.
+    The last may be shorter. Every chunk is an array of its own: whoever gave the frames may use
+    their memory again at once, as cameras do. Raises InputError for what is not uint8 RGB of one
+    size.
     """
-    waiting: list[np.ndarray] = []
-    expected = None
+    expected: tuple[int, ...] = ()
+    waiting = 0
     for some in frames:
-        if not isinstance(some, np.ndarray) or some.dtype != np.uint8 or some.ndim not in (3, 4):
-            got = f"{some.dtype} {list(some.shape)}" if hasattr(some, "shape") else type(some)
-            raise InputError(f"frames: expected uint8 [H, W, 3] or [t, H, W, 3], got {got}")
-        for frame in some if some.ndim == 4 else some[None]:
-            expected = expected or (*frame.shape[:2], 3)
-            if frame.shape != expected:
-                raise InputError(f"frames: expected {list(expected)}, got {list(frame.shape)}")
-            waiting.append(frame)
-            if len(waiting) == BLOCK:
-                yield np.stack(waiting)
-                waiting = []
+        for frame in _single(some):
+            expected = expected or frame.shape
+            require(frame.shape == expected, "frames", str(list(expected)), list(frame.shape))
+            if not waiting:
+                block = np.empty((BLOCK, *expected), np.uint8)
+            block[waiting] = frame
+            waiting += 1
+            if waiting == BLOCK:
+                yield block
+                waiting = 0
     if waiting:
-        yield np.stack(waiting)
+        yield block[:waiting]
+
+
+def _single(frames: object) -> UInt8[np.ndarray, "t H W 3"]:
+    """A frame, or a chunk of them, as a chunk. Raises InputError for anything else."""
+    form = "uint8 [H, W, 3] or [t, H, W, 3] of at least one pixel"
+    if not isinstance(frames, np.ndarray):
+        raise InputError(f"frames: expected {form}, got {type(frames).__name__}")
+    is_rgb = frames.dtype == np.uint8 and frames.ndim in (3, 4) and frames.shape[-1] == 3
+    has_pixels = 0 not in frames.shape[-3:]
+    require(is_rgb and has_pixels, "frames", form, f"{frames.dtype} {list(frames.shape)}")
+    return frames if frames.ndim == 4 else frames[None]
 
 
 def _looks(found: Objects, groups: Groups) -> Tensor:

@@ -15,6 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from unveil.checks import check_fields
+from unveil.errors import TrainingError
+
 REFERENCE_PATCHES = 24 * 48
 """Patches a frame for which the published counts of candidates were chosen."""
 TINY = 1e-12
@@ -43,6 +46,9 @@ class LossSettings:
     """As semantic_negatives, in the query's own frame, for the motion loss."""
     motion_margin: float = 1.0
     """Nats by which a positive's row must be closer to the query's than a negative's."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, error=TrainingError)
 
     def counts(self, patches: int) -> tuple[int, int, int, int]:
         """Positives and negatives of both losses, scaled to a frame of so many patches."""

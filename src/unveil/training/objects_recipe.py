@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unveil.checks import check_fields
 from unveil.errors import TrainingError
 from unveil.features import weights
 from unveil.settings import SIZE
@@ -61,6 +62,7 @@ class ObjectsRecipe:
     """How composites are drawn."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "recipe: ", TrainingError)
         whole = ("size", "frames", "gap", "composites", "moving", "width", "layers", "embedding")
         for name in (*whole, "pairs", "batch", "steps", "lr", "checkpoint_every"):
             if not getattr(self, name) > 0:
@@ -89,8 +91,5 @@ def read_objects_recipe(path: Path) -> ObjectsRecipe:
     table = read_table(path)
     if table.pop("trains", None) != "objects":
         raise TrainingError(f'{path}: a recipe of the objects\' head says trains = "objects"')
-    try:
-        scenes = change(SceneSettings(), table.pop("scenes", {}), f"{path}, [scenes]")
-        return change(ObjectsRecipe(scenes=scenes), table, str(path))
-    except TypeError as error:
-        raise TrainingError(f"{path}: a value of the wrong type: {error}") from error
+    scenes = change(SceneSettings(), table.pop("scenes", {}), f"{path}, [scenes]")
+    return change(ObjectsRecipe(scenes=scenes), table, str(path))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.attention.block import HEADS
+from unveil.checks import check, check_fields
 from unveil.errors import TrainingError
 from unveil.features import weights
 from unveil.training.losses import LossSettings
@@ -72,6 +73,7 @@ class Recipe:
     """Constants of the losses."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "recipe: ", TrainingError)
         whole = ("heads", "size", "max_gap", "windows", "batch", "steps", "checkpoint_every")
         for name in (*whole, "try_every", "lr", "sharpness"):
             if not getattr(self, name) > 0:
@@ -90,11 +92,8 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe from TOML. Raises TrainingError for anything that is not a recipe."""
     table = read_table(path)
-    try:
-        losses = change(_LOSSES, table.pop("losses", {}), f"{path}, [losses]")
-        return change(Recipe(losses=losses), table, str(path))
-    except TypeError as error:
-        raise TrainingError(f"{path}: a value of the wrong type: {error}") from error
+    losses = change(_LOSSES, table.pop("losses", {}), f"{path}, [losses]")
+    return change(Recipe(losses=losses), table, str(path))
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -108,10 +107,17 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def change(start: Any, table: dict[str, Any], where: str) -> Any:
-    """A recipe, or a part of one, with the plain values of a table. Raises for unknown names."""
+    """A recipe, or a part of one, with the plain values of a table.
+
+    where: said in messages. Raises TrainingError for unknown names and values that do not fit.
+    """
+    check(where, table, dict, TrainingError)
     parts = {f.name for f in dataclasses.fields(start) if dataclasses.is_dataclass(f.type)}
     known = {f.name for f in dataclasses.fields(start)} - parts
     if unknown := sorted(set(table) - known):
         raise TrainingError(f"{where}: no such entry {unknown[0]!r}; known: {sorted(known)}")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    return dataclasses.replace(start, **values)
+    try:
+        return dataclasses.replace(start, **values)
+    except TrainingError as error:
+        raise TrainingError(f"{where}: {error}") from None

@@ -9,6 +9,8 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 from torch.nn import functional as F
 
+from unveil.checks import check_fields
+from unveil.errors import TrainingError
 from unveil.training.composites import SHADOW_DEPTH, Composite, Layer, compose, shadow
 from unveil.training.cutouts import CutOut
 
@@ -48,6 +50,9 @@ class SceneSettings:
     """Of a thing being pasted behind what the background shows in front."""
     motion: float = 0.03
     """Of things from frame to frame, in frame heights, standard deviation."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, error=TrainingError)
 
 
 def draw_scene(

@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from torch import Tensor
 
+from unveil.checks import Within, check
 from unveil.errors import InputError
 from unveil.types import Clip
 from unveil.video import container, images
@@ -22,7 +24,8 @@ from unveil.video import container, images
 IMAGE_FPS = Fraction(24)  # the rate of sources that have none: images, arrays, tensors
 
 Source = str | Path | np.ndarray | Tensor | Clip
-Seconds = float | int | None
+Seconds = Annotated[float | int, Within(0, unit="s")] | None
+Stride = Annotated[int, Within(1, unit="frame")]
 Warn = Callable[[str], None]
 
 
@@ -124,7 +127,7 @@ def open_video(
         InputError: there is no such source, no frame in it or in that range, or it cannot be
             read. What shows only while decoding is raised by the pass over the frames.
     """
-    _check_range(start, end, stride)
+    start, end, stride = _checked(start, end, stride)
     if isinstance(source, Clip):
         return _of_frames(
             source.frames, source.name, source.fps, source.frame_names, start, end, stride
@@ -159,14 +162,11 @@ def read_clip(
     return Clip(frames, video.fps, video.name, video.frame_names)
 
 
-def _check_range(start: Seconds, end: Seconds, stride: int) -> None:
-    for name, value in (("start", start), ("end", end)):
-        if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{name}: expected seconds, 0 or more, got {value}")
+def _checked(start: Seconds, end: Seconds, stride: int) -> tuple[Seconds, Seconds, int]:
+    start, end = check("start", start, Seconds), check("end", end, Seconds)
     if end is not None and end <= (start or 0):
         raise InputError(f"the range is empty: start is {start or 0:g} s and end is {end:g} s")
-    if stride != int(stride) or stride < 1:
-        raise InputError(f"stride: expected a whole number, 1 or more, got {stride}")
+    return start, end, check("stride", stride, Stride)
 
 
 def _of_file(path: Path, start: Seconds, end: Seconds, stride: int) -> Video:
