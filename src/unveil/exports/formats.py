@@ -50,6 +50,16 @@ FORMATS = {
     "mot": Format("mot:write_mot", "mot", "boxes of MOTChallenge: gt.txt and seqinfo.ini"),
     "mots": Format("mot:write_mots", "mots.txt", "masks of MOTS as text"),
     "mots-png": Format("mot:write_mots_png", "mots-png", "masks of MOTS as 16-bit PNGs"),
+    "cvat": Format("cvat:write_cvat", "cvat", "CVAT for video 1.1: a mask an object and frame"),
+    "cvat-boxes": Format("cvat:write_cvat_boxes", "cvat-boxes", "CVAT for video: tracks of boxes"),
+    "label-studio": Format(
+        "label_studio:write_label_studio", "label-studio", "Label Studio: a brush mask an object"
+    ),
+    "label-studio-video": Format(
+        "label_studio:write_label_studio_video",
+        "label-studio-video",
+        "Label Studio: tracks of boxes over the video",
+    ),
     "csv": Format("tracks:write_csv", "tracks.csv", "a table: one row an object and frame"),
     "parquet": Format("tracks:write_parquet", "tracks.parquet", "the same table for Arrow"),
 }

@@ -6,6 +6,7 @@ for labels in result.labels():          # uint8 or uint16 [H, W]
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +48,8 @@ class Result:
     things: by ascending id. read: labels [H, W] of a frame of the whole result. chosen: which of
     its frames are read. open_frames: the pictures of the whole result from its first frame on;
     None where there are none, and `lacks` says why. sound: the file whose sound goes with it, and
-    start: the second in it at which the first frame is shown.
+    start: the second in it at which the first frame is shown. stride: every so many
+    frames of it one is in the whole result.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Result:
     lacks: str = "this result kept no frames"
     sound: Path | None = None
     start: float = 0.0
+    stride: int = 1
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -114,6 +117,12 @@ class Result:
     def names(self) -> Iterator[str]:
         """The name of every frame."""
         return (self.frame_names[i] for i in self.chosen)
+
+    def in_source(self) -> Iterator[int]:
+        """The number of every frame in its video, from 0; approximate where the rate varies."""
+        rate = self.fps * self.chosen.step * self.stride
+        first = math.ceil(self.start * rate - 1e-6)
+        return (first + i * self.stride for i in self.chosen)
 
     def select(
         self,
@@ -209,6 +218,7 @@ def with_video(
         open_frames=open_frames,
         sound=sound if sound.is_file() else None,
         start=float(about.get("start") or 0),
+        stride=int(about.get("stride") or 1),
     )
 
 
