@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +17,13 @@ import torch
 from PIL import Image
 
 from conftest import TINY, make_tiny_backbone
+from unveil.attention.block import Block
 from unveil.attention.block_file import block_metadata, calibrated_tau, load_block, shipped_block
 from unveil.cli import main
-from unveil.errors import TrainingError
+from unveil.errors import TrainingError, said_of
 from unveil.features.weights import DEFAULT
 from unveil.training import checkpoint as checkpoints
+from unveil.training import features, loop
 from unveil.training.checkpoint import load_checkpoint
 from unveil.training.monitor import read_log
 from unveil.training.objects_recipe import read_objects_recipe, trains_head
@@ -148,7 +152,10 @@ def test_two_processes_equal_one_with_the_same_batch(videos, recipe, cache, run,
     want, got = weights(run), weights(out)
     for name in want:
         torch.testing.assert_close(got[name], want[name], atol=1e-5, rtol=1e-4)
-    assert [r["step"] for r in read_log(out) if r["kind"] == "step"] == list(range(1, 9))
+    steps, alone = ([r for r in read_log(x) if r["kind"] == "step"] for x in (out, run))
+    assert [r["step"] for r in steps] == list(range(1, 9))
+    norms = ([r["grad_norm"] for r in x] for x in (steps, alone))
+    np.testing.assert_allclose(*norms, rtol=1e-3)
 
 
 def test_broken_and_short_clips_are_skipped_and_counted(tmp_path, recipe, cache, capsys):
@@ -236,7 +243,6 @@ def test_a_checkpoint_of_another_version_is_an_error(tmp_path):
 def test_losses_that_are_not_finite_stop_the_run(
     videos, recipe, cache, tmp_path, monkeypatch, capsys
 ):
-    from unveil.training import loop
     from unveil.training.step import Losses
 
     real, calls = loop.clip_losses, []
@@ -252,6 +258,85 @@ def test_losses_that_are_not_finite_stop_the_run(
     said = capsys.readouterr().err
     assert "step 3: semantic loss nan" in said and said.count("(window ") == 2
     assert load_checkpoint(out).step == 2
+
+
+@dataclasses.dataclass
+class Two:
+    """What one of two processes sees of the other: what it has to add to each sum."""
+
+    other: list[torch.Tensor]
+    world_size: int = 2
+    device: str = "cpu"
+
+    def all_reduce(self, own: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        assert reduce_op == "sum"
+        return own + self.other.pop(0)
+
+
+def test_the_norm_is_that_of_the_gradient_of_all_processes(untyped):
+    block, sums = Block(16, 2), torch.zeros(2, dtype=torch.float64)
+    count = sum(p.numel() for p in block.parameters())
+    own, other = torch.randn(2, count, generator=torch.Generator().manual_seed(0))
+    for p, g in zip(
+        block.parameters(), own.split([p.numel() for p in block.parameters()]), strict=True
+    ):
+        p.grad = g.view_as(p).clone()
+    norm = loop._share(block, sums, Two([other, torch.ones(2, dtype=torch.float64)]))
+    assert norm == pytest.approx(float((own + other).norm()), rel=1e-5)
+    got = torch.cat([p.grad.flatten() for p in block.parameters()])
+    torch.testing.assert_close(got, own + other)
+    assert sums.tolist() == [1, 1]
+
+
+def test_what_is_not_finite_in_another_process_stops_this_one(untyped):
+    block, sums = Block(16, 2), torch.zeros(2, dtype=torch.float64)
+    other = torch.zeros(sum(p.numel() for p in block.parameters()))
+    other[7] = float("nan")
+    assert math.isnan(loop._share(block, sums, Two([other, torch.zeros(2)])))
+
+
+def test_a_clip_that_another_process_cannot_use_is_used_by_none(untyped):
+    two = Two([torch.tensor([1.0, 0.0, 1.0])])
+    assert loop._usable_by_all([True, True, False], two) == [True, False, False]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd tag"), MemoryError(), ValueError("what")])
+def test_a_run_outlives_whatever_is_wrong_with_one_clip(
+    error, tmp_path, videos, recipe, monkeypatch, capsys
+):
+    real = features.count_frames
+
+    def count(clip):
+        if clip.name == "clip2":
+            raise error
+        return real(clip)
+
+    monkeypatch.setattr(features, "count_frames", count)
+    out = tmp_path / "out"
+    assert main(command(videos, recipe, tmp_path / "cache", out, "--steps", "1")) == 0
+    assert f"skipped clip2: {said_of(error)}" in capsys.readouterr().err
+    (start,) = (r for r in read_log(out) if r["kind"] == "start")
+    assert sorted(start["skipped"]) == ["clip2"] and len(start["train"] + start["held"]) == 4
+
+
+def test_an_error_in_a_step_says_on_which_clip(
+    videos, recipe, cache, tmp_path, monkeypatch, capsys
+):
+    def losses(*arguments):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(loop, "clip_losses", losses)
+    assert main(command(videos, recipe, cache, tmp_path / "out")) == 2
+    assert re.search(r"step 1, clip\d \(window \d\): RuntimeError: no mem", capsys.readouterr().err)
+
+
+def test_the_files_of_a_run_have_the_mode_of_any_other(run, cache, tmp_path):
+    (tmp_path / "any").touch()
+    mode = (tmp_path / "any").stat().st_mode
+    files = [*run.glob("*.*"), *cache.glob("*.safetensors")]
+    assert len(files) > 5 and {f.name: f.stat().st_mode for f in files if f.is_file()} == {
+        f.name: mode for f in files if f.is_file()
+    }
 
 
 @pytest.mark.parametrize("processes", ["2", "3"])

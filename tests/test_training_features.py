@@ -2,12 +2,15 @@
 
 import colorsys
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from unveil.errors import InputError, TrainingError
@@ -16,6 +19,7 @@ from unveil.training import augment, features
 from unveil.training.augment import Augmentation
 from unveil.training.clips import TrainingClip, count_frames, draw_windows, find_clips, read_frames
 from unveil.training.features import Cache, ClipFeatures
+from unveil.training.lease import Lease, leased
 from unveil.training.recipe import Recipe
 from unveil.training.sampling import cosine, draw_batch, hold_out
 
@@ -172,16 +176,83 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, clip, recipe, monkeypa
     assert not list((tmp_path / "cache").glob(".*.partial"))
 
 
-def test_the_limit_removes_what_was_used_longest_ago(tmp_path, clip):
-    cache = Cache(tmp_path, limit=250)
-    kept = []
-    for i in range(4):
-        file = tmp_path / f"{i}{features._SUFFIX}"
+def fill(folder: Path, count: int = 4) -> list[Path]:
+    """Files of 100 bytes, the first used longest ago."""
+    files = [folder / f"{i}{features._SUFFIX}" for i in range(count)]
+    for i, file in enumerate(files):
         file.write_bytes(b"x" * 100)
         os.utime(file, (i, i))
-        kept.append(ClipFeatures(clip, file, (1, 1), ((0, 1, 2),)))
-    assert cache.evict(kept[:1]) == 2
-    assert sorted(p.name[0] for p in tmp_path.glob("*.safetensors")) == ["0", "3"]
+    return files
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(p.name[0] for p in folder.glob("*.safetensors"))
+
+
+def test_the_limit_removes_what_was_used_longest_ago(tmp_path):
+    cache = Cache(tmp_path, limit=250)
+    cache.lease.add(fill(tmp_path)[0])
+    assert cache.evict() == 2
+    assert left(tmp_path) == ["0", "3"]
+
+
+def test_what_another_run_reads_is_left(tmp_path, caplog):
+    files = fill(tmp_path)
+    other = Lease(tmp_path)
+    other.add(files[0])
+    other.add(files[2])
+    cache = Cache(tmp_path, limit=100)
+    assert cache.evict() == 2
+    assert left(tmp_path) == ["0", "2"] and "what is in use keeps" in caplog.text
+    other.release()
+    assert cache.evict() == 1
+    assert left(tmp_path) == ["2"] and not list(tmp_path.glob("*.lease*"))
+
+
+def test_a_run_that_was_killed_holds_nothing(tmp_path):
+    files = fill(tmp_path)
+    code = (
+        "import sys, time; from pathlib import Path; from unveil.training.lease import Lease;"
+        "lease = Lease(Path(sys.argv[1]).parent); lease.add(Path(sys.argv[1]));"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    line = [sys.executable, "-c", code, str(files[0])]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "held\n"
+        assert leased(tmp_path) == {files[0].name}
+        run.kill()
+    assert leased(tmp_path) == set() and not list(tmp_path.glob("*.lease*"))
+
+
+def test_what_is_just_being_computed_is_left(tmp_path):
+    files = fill(tmp_path, 2)
+    with FileLock(f"{files[0]}.lock"):
+        assert Cache(tmp_path, limit=0).evict() == 1
+    assert left(tmp_path) == ["0"]
+
+
+def test_features_given_are_leased_while_the_cache_is_there(tmp_path, clip, recipe):
+    cache = Cache(tmp_path / "cache", 0)
+    file = cache.get(clip, recipe, lambda: Backbone(recipe.backbone, "cpu", torch.float32)).file
+    assert Cache(tmp_path / "cache", 0).evict() == 0 and file.exists()
+    del cache
+    assert Cache(tmp_path / "cache", 0).evict() == 1 and not file.exists()
+
+
+def test_a_clip_that_cannot_be_read_is_skipped(tmp_path, monkeypatch):
+    frames(tmp_path / "good")
+    (tmp_path / "bad.mp4").write_bytes(b"x")
+    real = Path.open
+
+    def open(self, *arguments, **options):
+        if self.name == "bad.mp4":
+            raise PermissionError(13, "Permission denied")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open)
+    said = {}
+    assert [c.name for c in find_clips(tmp_path, said.__setitem__)] == ["good"]
+    assert said == {"bad.mp4": "PermissionError: [Errno 13] Permission denied"}
 
 
 def items(count: int) -> list[ClipFeatures]:

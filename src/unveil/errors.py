@@ -34,3 +34,12 @@ class DataError(UnveilError):
 
 class TrainingError(UnveilError):
     """A training run that cannot start or go on."""
+
+
+def said_of(error: Exception) -> str:
+    """What is told of an error that must not end the rest of the work: also of one unforeseen."""
+    if isinstance(error, UnveilError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return f"{type(error).__name__}: {error}"

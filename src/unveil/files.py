@@ -23,7 +23,8 @@ _HOST = re.sub(r"\W+", "_", platform.node()) or "here"
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends; removed when it fails.
 
-    The name holds the process id, so that processes that write the same file do not meet.
+    The name holds the process id, so that processes that write the same file do not meet. Its mode
+    is that of any new file (umask), whatever mode a library gives its own.
 
         with written_whole(out / "run.json") as partial:
             partial.write_text(text)
@@ -31,7 +32,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     partial = beside(path)
     sweep(path)
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        partial.chmod(mode)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -2,20 +2,22 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from unveil.errors import InputError, TrainingError
+from unveil.errors import InputError, TrainingError, said_of
 from unveil.training.augment import Augmentation, draw
 from unveil.video.listing import VIDEOS, entries, images_in, is_video
 from unveil.video.source import open_video
 
 log = logging.getLogger(__name__)
 _BLOCK = 1 << 20
+Skip = Callable[[str, str], None]
+"""Told the name of a clip that cannot be used, and why."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,20 @@ class Window:
     augmentation: Augmentation
 
 
-def find_clips(folder: Path) -> list[TrainingClip]:
+def _warn(name: str, reason: str) -> None:
+    log.warning("%s is skipped: %s", name, reason)
+
+
+def find_clips(folder: Path, skip: Skip = _warn) -> list[TrainingClip]:
     """Every video and every folder of frames in a folder, by name; one of equal ones.
 
-    Raises TrainingError when there is no such folder, or nothing in it to train on.
+    skip: told of those that cannot be read. Raises TrainingError when there is no such folder, or
+    nothing in it to train on.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise TrainingError(f"no folder {folder}: give a folder of videos or of frame folders")
-    paths = [p for p in entries(folder) if _is_clip(p)]
+    paths = [p for p in entries(folder) if _is_clip(p, skip)]
     if not paths and images_in(folder):
         paths = [folder]
     if not paths:
@@ -57,7 +64,11 @@ def find_clips(folder: Path) -> list[TrainingClip]:
         )
     clips: dict[str, TrainingClip] = {}
     for path in paths:
-        clip = TrainingClip(path, _digest(path))
+        try:
+            clip = TrainingClip(path, _digest(path))
+        except (OSError, InputError) as error:
+            skip(path.name, said_of(error))
+            continue
         first = clips.setdefault(clip.digest, clip)
         if first is not clip:
             log.warning("%s holds the same as %s; used once", clip.name, first.name)
@@ -106,8 +117,12 @@ def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
 
 
-def _is_clip(path: Path) -> bool:
-    return bool(images_in(path)) if path.is_dir() else is_video(path)
+def _is_clip(path: Path, skip: Skip) -> bool:
+    try:
+        return bool(images_in(path)) if path.is_dir() else is_video(path)
+    except (OSError, InputError) as error:
+        skip(path.name, said_of(error))
+        return False
 
 
 def _digest(path: Path) -> str:

@@ -7,7 +7,8 @@ augmentation anew each time as well; more windows come closer to that.
 
 A file holds one clip. It appears whole (written beside, then renamed) under a lock of its own,
 so that interrupted and concurrent runs neither break nor repeat work. Its name is a digest of
-everything that its content depends on; a cache of another version is thus never read.
+everything that its content depends on; a cache of another version is thus never read. What goes
+when there is too much is never what a living run reads (`lease`).
 """
 
 import hashlib
@@ -15,13 +16,14 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -32,6 +34,7 @@ from unveil.features import weights
 from unveil.features.backbone import Backbone
 from unveil.files import written_whole
 from unveil.training.clips import TrainingClip, Window, count_frames, draw_windows, read_frames
+from unveil.training.lease import Lease, leased
 from unveil.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -85,6 +88,7 @@ class Cache:
                 if found is None:
                     _write(clip, recipe, backbone(), file)
                     found = _open(clip, file)
+                self.lease.add(file)
         except OSError as error:
             raise TrainingError(
                 f"cannot keep features in {self.folder}: {error.strerror or error}; free some "
@@ -95,26 +99,29 @@ class Cache:
         os.utime(file)
         return found
 
-    def evict(self, keep: Sequence[ClipFeatures | Path]) -> int:
+    @cached_property
+    def lease(self) -> Lease:
+        """The files that this cache gave, which no run removes while it is there."""
+        return Lease(self.folder)
+
+    def evict(self) -> int:
         """Remove what was used longest ago until the limit holds; how many files went.
 
-        keep: files of this run, which stay; if they alone exceed the limit, a warning is logged.
+        What living runs read stays, whichever process runs them; if that alone exceeds the limit, a
+        warning is logged.
         """
-        kept = {item if isinstance(item, Path) else item.file for item in keep}
         files = sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)
-        total, gone = sum(p.stat().st_size for p in files), 0
+        sizes = {file: file.stat().st_size for file in files}
+        total, gone = sum(sizes.values()), 0
         for file in files:
             if total <= self.limit:
                 break
-            if file in kept:
-                continue
-            total -= file.stat().st_size
-            file.unlink(missing_ok=True)
-            Path(f"{file}.lock").unlink(missing_ok=True)
-            gone += 1
+            if _remove_unread(file):
+                total -= sizes[file]
+                gone += 1
         if total > self.limit:
             log.warning(
-                "this run alone keeps %.1f GB in %s, above the limit of %.1f GB",
+                "what is in use keeps %.1f GB in %s, above the limit of %.1f GB",
                 total / 1e9,
                 self.folder,
                 self.limit / 1e9,
@@ -122,15 +129,32 @@ class Cache:
         return gone
 
 
+def _remove_unread(file: Path) -> bool:
+    """Remove a file that no living run reads; whether it went.
+
+    Under the file's lock, so that no run comes to read it meanwhile. The lock's own file stays:
+    others may wait for it.
+    """
+    try:
+        with FileLock(f"{file}.lock", blocking=False):
+            if file.name in leased(file.parent):
+                return False
+            file.unlink(missing_ok=True)
+            return True
+    except Timeout:
+        return False
+
+
 @dataclass(frozen=True)
 class Store:
-    """Tensors that are computed once, each set in a file named by all that it depends on.
-
-    used: the files that this store gave, which `Cache.evict` is to leave.
-    """
+    """Tensors that are computed once, each set in a file named by all that it depends on."""
 
     folder: Path
-    used: list[Path] = field(default_factory=list)
+
+    @cached_property
+    def lease(self) -> Lease:
+        """The files that this store gave, which no run removes while it is there."""
+        return Lease(self.folder)
 
     def get(
         self, about: dict[str, Any], make: Callable[[], dict[str, Tensor]]
@@ -149,6 +173,7 @@ class Store:
                     found = make()
                     with written_whole(file) as partial:
                         save_file(found, partial)
+                self.lease.add(file)
             os.utime(file)
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -156,7 +181,6 @@ class Store:
                 f"cannot keep features in {self.folder}: {reason}; free some space or choose "
                 "another folder with --cache"
             ) from error
-        self.used.append(file)
         return found
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
-from unveil.errors import InputError, TrainingError
+from unveil.errors import TrainingError, WeightsError, said_of
 from unveil.features.backbone import Backbone, pick_dtype
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import find_clips
@@ -145,28 +145,46 @@ def prepare(folder: Path, recipe: Recipe, fabric: Fabric, cache: Cache, watcher:
             loaded.append(Backbone(recipe.backbone, fabric.device))
         return loaded[0]
 
-    clips = find_clips(folder)
     found: dict[str, ClipFeatures] = {}
     skipped: dict[str, str] = {}
+
+    def skip(name: str, reason: str) -> None:
+        skipped[name] = reason
+        watcher.skipped(name, reason)
+
+    clips = find_clips(folder, skip)
     # Each process begins with another clip: they share the work, and wait for no lock for long.
     turn = fabric.global_rank * len(clips) // fabric.world_size
     for done, clip in enumerate(clips[turn:] + clips[:turn]):
         try:
             found[clip.digest] = cache.get(clip, recipe, backbone)
-        except InputError as error:
-            skipped[clip.name] = str(error)
-            watcher.skipped(clip.name, str(error))
+        except (TrainingError, WeightsError):
+            raise
+        except Exception as error:  # whatever is wrong with one clip must not end the run
+            log.debug("%s cannot be used", clip.name, exc_info=True)
+            skip(clip.name, said_of(error))
         watcher.features(done + 1, len(clips), clip.name)
-    fabric.barrier()
-    features = [found[c.digest] for c in clips if c.digest in found]
+    usable = _usable_by_all([c.digest in found for c in clips], fabric)
+    features = [found[c.digest] for c, all_can in zip(clips, usable, strict=True) if all_can]
+    for clip, all_can in zip(clips, usable, strict=True):
+        if clip.digest in found and not all_can:
+            skip(clip.name, "another process cannot use it")
     if not features:
         raise TrainingError(
-            f"none of the {len(clips)} clips in {folder} can be used; the first: "
+            f"none of the {len(skipped)} clips in {folder} can be used; the first: "
             f"{next(iter(skipped.values()))}"
         )
     if fabric.is_global_zero:
-        cache.evict(features)
+        cache.evict()
     return Data(*hold_out(features, recipe.validation, recipe.seed), skipped)
+
+
+def _usable_by_all(usable: list[bool], fabric: Fabric) -> list[bool]:
+    """Which clips every process can use; waits for all of them."""
+    counts = torch.tensor(usable, dtype=torch.float32, device=fabric.device)
+    if fabric.world_size > 1:
+        counts = cast(Tensor, fabric.all_reduce(counts, reduce_op="sum"))
+    return (counts == fabric.world_size).tolist()
 
 
 def take_step(
@@ -188,7 +206,13 @@ def take_step(
     sums = torch.zeros(2, device=fabric.device, dtype=torch.float64)
     batch = draw_batch(recipe, clips, step)
     for sample in batch[fabric.global_rank :: fabric.world_size]:
-        sums += _backward(block, recipe, sample, fabric.device)
+        try:
+            sums += _backward(block, recipe, sample, fabric.device)
+        except Exception as error:
+            raise TrainingError(
+                f"step {step + 1}, {sample.features.clip.name} (window {sample.window}): "
+                f"{said_of(error)}; the last checkpoint is kept"
+            ) from error
     norm = _share(block, sums, fabric)
     semantic, motion = sums.tolist()
     if not math.isfinite(semantic + motion + norm):
@@ -232,14 +256,18 @@ def _bf16(recipe: Recipe, device: torch.device) -> bool:
 
 
 def _share(block: Block, sums: Tensor, fabric: Fabric) -> float:
-    """Sum gradients and losses over processes, in place; the norm of the gradient."""
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in block.parameters()]
+    """Sum gradients and losses over processes, in place; the norm of the summed gradient.
+
+    What is not finite in one process is so in the sum, and thus in all of them.
+    """
+    parameters = list(block.parameters())
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     if fabric.world_size > 1:
         flat = torch.cat([g.flatten() for g in gradients])
         flat = cast(Tensor, fabric.all_reduce(flat, reduce_op="sum"))
         sums.copy_(cast(Tensor, fabric.all_reduce(sums, reduce_op="sum")))
-        for p, g in zip(
-            block.parameters(), flat.split([g.numel() for g in gradients]), strict=True
-        ):
-            p.grad = g.view_as(p).clone()
+        parts = flat.split([g.numel() for g in gradients])
+        gradients = [part.view_as(p).clone() for part, p in zip(parts, parameters, strict=True)]
+        for p, g in zip(parameters, gradients, strict=True):
+            p.grad = g
     return float(torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients])))

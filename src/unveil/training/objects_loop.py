@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import torch
 
 from unveil.attention.objects_file import save_head
 from unveil.attention.objects_head import ObjectsHead
-from unveil.errors import InputError, TrainingError
+from unveil.errors import TrainingError, WeightsError, said_of
 from unveil.features.backbone import Backbone
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import find_clips
@@ -24,6 +25,7 @@ from unveil.training.optimiser import make_optimiser
 from unveil.training.sampling import generator
 from unveil.training.sources import Source, read_source
 
+log = logging.getLogger(__name__)
 HEAD = "head.safetensors"
 MOST_GRADIENT = 1.0
 """Norm above which the gradient of a step is shortened."""
@@ -136,7 +138,7 @@ def prepare_composites(
     for number in range(recipe.composites):
         data.append(composite_features(number, sources, recipe, store, backbone))
         watcher.prepared("composites", number + 1, recipe.composites, "")
-    cache.evict(store.used)
+    cache.evict()
     return sources, data
 
 
@@ -147,17 +149,26 @@ def _sources(
     backbone: Callable[[], Backbone],
     watcher: HeadWatcher,
 ) -> list[Source]:
-    clips, sources, reasons = find_clips(folder), [], []
+    sources: list[Source] = []
+    reasons: list[str] = []
+
+    def skip(name: str, reason: str) -> None:
+        reasons.append(reason)
+        watcher.skipped(name, reason)
+
+    clips = find_clips(folder, skip)
     for done, clip in enumerate(clips):
         try:
             sources.append(read_source(clip, recipe, store, backbone))
-        except InputError as error:
-            reasons.append(str(error))
-            watcher.skipped(clip.name, str(error))
+        except (TrainingError, WeightsError):
+            raise
+        except Exception as error:  # whatever is wrong with one clip must not end the run
+            log.debug("%s cannot be used", clip.name, exc_info=True)
+            skip(clip.name, said_of(error))
         watcher.prepared("clips", done + 1, len(clips), clip.name)
     if not sources:
         raise TrainingError(
-            f"none of the {len(clips)} clips in {folder} can be used; the first: {reasons[0]}"
+            f"none of the {len(reasons)} clips in {folder} can be used; the first: {reasons[0]}"
         )
     # By content: a file under another name, or a folder listed in another order, changes nothing.
     return sorted(sources, key=lambda s: s.clip.digest)
