@@ -15,11 +15,15 @@ from PIL import Image
 from unveil import files
 from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
+from unveil.batch.sources import list_jobs
+from unveil.batch.work import Work
 from unveil.cli import main
 from unveil.cli.segment import seconds
 from unveil.errors import InputError
+from unveil.progress import silent
 from unveil.results.folder import ResultFolder
 from unveil.segmentation.segmenter import Segmenter
+from unveil.settings import Settings
 
 
 @pytest.fixture
@@ -89,6 +93,7 @@ def test_an_output_that_cannot_be_written(tmp_path, options, capsys):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+@pytest.mark.slow  # three times a process with a model
 def test_a_broken_video_does_not_stop_the_others_and_a_batch_resumes(tmp_path, options, capsys):
     good, bad, better = tmp_path / "good", tmp_path / "bad.mp4", tmp_path / "better"
     image_folder(good)
@@ -97,13 +102,20 @@ def test_a_broken_video_does_not_stop_the_others_and_a_batch_resumes(tmp_path, o
     batch = ["segment", str(good), str(bad), str(better), "--out", str(tmp_path / "out"), *options]
     assert main(batch) == 2
     assert "1 of 3 failed" in capsys.readouterr().err
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["better", "good"]
-    assert main(batch) == 2
-    assert capsys.readouterr().out.count("has a result already") == 2
+    assert sorted(p.parent.name for p in (tmp_path / "out").glob("*/run.json")) == [
+        "better",
+        "good",
+    ]
+    assert main(batch) == 2  # what failed is tried again
+    said = capsys.readouterr()
+    assert said.out.count("has a result already") == 2 and "bad.mp4" in said.err
+    assert main([*batch, "--resume"]) == 2  # and here it is not
+    assert "bad.mp4: " not in capsys.readouterr().err
+    assert "bad.mp4" in (tmp_path / "out/index.html").read_text()
 
 
 @pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("odd tag"), ValueError("nan")])
-def test_no_fault_of_one_video_ends_a_batch(tmp_path, options, capsys, monkeypatch, fault):
+def test_no_fault_of_one_video_ends_a_batch(tmp_path, tiny_backbone, monkeypatch, fault):
     whole = Segmenter.segment_to
 
     def segment_to(self, source, out, **more):
@@ -112,9 +124,11 @@ def test_no_fault_of_one_video_ends_a_batch(tmp_path, options, capsys, monkeypat
         return whole(self, source, out, **more)
 
     monkeypatch.setattr(Segmenter, "segment_to", segment_to)
-    folders = [str(image_folder(tmp_path / name)) for name in ("a", "bad", "c")]
-    assert main(["segment", *folders, "--out", str(tmp_path / "out"), *options]) == 2
-    assert f"{folders[1]}: " in capsys.readouterr().err
+    work = Work(tmp_path / "out", Settings(backbone=tiny_backbone, attention="cosine", size=16))
+    jobs = list_jobs([str(image_folder(tmp_path / name)) for name in ("a", "bad", "c")])
+    outcomes = [work(job, silent) for job in jobs]
+    assert [bool(outcome.error) for outcome in outcomes] == [False, True, False]
+    assert outcomes[1].again and not outcomes[1].fatal
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "c"]
 
 

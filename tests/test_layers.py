@@ -23,6 +23,7 @@ ROOMS = [
     {"editing"},
     {"exports"},
     {"segmentation"},
+    {"batch"},
     {"view"},
     {"training"},
     {"metrics"},

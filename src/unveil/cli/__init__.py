@@ -23,6 +23,7 @@ from unveil.cli.export import Export
 from unveil.cli.options import REGISTRY, mistyped
 from unveil.cli.recut import Recut
 from unveil.cli.segment import Demo, Segment
+from unveil.cli.status import Status
 from unveil.cli.train import Train
 from unveil.cli.view import View
 from unveil.cli.weights import Weights
@@ -31,6 +32,7 @@ from unveil.errors import InputError, UnveilError
 Command = (
     Annotated[Segment, tyro.conf.subcommand("segment")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Status, tyro.conf.subcommand("status")]
     | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Recut, tyro.conf.subcommand("recut")]
     | Annotated[Export, tyro.conf.subcommand("export")]

@@ -33,9 +33,9 @@ class Stage:
     def times(self, now: float) -> str:
         """What it took so far, and at that rate is still to come."""
         gone = now - self.began
-        text = f"{_clock(gone)} gone"
+        text = f"{clock(gone)} gone"
         if self.total is not None and 0 < self.done < self.total:
-            text += f", about {_clock(gone / self.done * (self.total - self.done))} left"
+            text += f", about {clock(gone / self.done * (self.total - self.done))} left"
         return text
 
     def line(self, title: str, now: float) -> str:
@@ -142,7 +142,13 @@ def _bars(title: str) -> Iterator[Show]:
         yield show
 
 
-def _clock(seconds: float) -> str:
+def count(number: int, noun: str) -> str:
+    """So many of something, in words."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,6 +1,5 @@
 """`unveil segment` and `unveil demo`."""
 
-import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +7,9 @@ from typing import Any
 
 import tyro
 
-from unveil.errors import InputError, UnveilError, WeightsError
+from unveil.cli.progress import count, progress
+from unveil.errors import InputError
 from unveil.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,8 @@ class Segment:
     """Segment videos: masks with stable ids, an overlay, objects.json and a contact sheet."""
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """Video files, folders of images, glob patterns of images, or folders of videos."""
+    """Video files, folders of images, folders of videos, glob patterns, lists (.txt, a source a
+    line) or tables (.csv, .parquet with a column source)."""
     out: Path
     """The folder of the result; with several videos, one folder a video inside it."""
     start: str | None = None
@@ -30,6 +29,16 @@ class Segment:
     """Use every so many frames one."""
     again: bool = False
     """Segment videos again that have a result already; otherwise they are skipped in a batch."""
+    resume: bool = False
+    """Go on with a batch: what failed for good is not tried again, as it is otherwise."""
+    jobs: int = 1
+    """Processes that segment the videos of a batch, each with a model of its own."""
+    timeout: float | None = None
+    """Seconds that a video of a batch may take; then it is stopped."""
+    memory: int | None = None
+    """MB that the process of a video of a batch may hold; then it is stopped."""
+    tries: int = 3
+    """How often a video of a batch is begun that was stopped, or whose process died."""
     settings: Settings = field(default_factory=Settings)
     """How to segment."""
 
@@ -37,47 +46,43 @@ class Segment:
         """Segment every source; a broken one is reported and the others finish."""
         if not all(self.sources) or not self.sources:
             raise InputError("nothing to segment: give a video, a folder or a pattern")
-        jobs, batch = self._jobs()
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
-        segmenter, failed = None, []
-        for number, (source, out) in enumerate(jobs, 1):
-            if batch and not self.again and (out / "run.json").is_file():
-                print(f"{out}: has a result already, skipped (--again redoes it)")
-                continue
-            try:
-                if segmenter is None:
-                    _check(source, span)
-                    segmenter = _load(self.settings)
-                place = f"video {number} of {len(jobs)}, " if batch else ""
-                _segment_one(segmenter, source, out, span, place)
-            except Exception as error:  # whatever is wrong with one must not end the others
-                if not batch or isinstance(error, BrokenPipeError | WeightsError):
-                    raise
-                log.debug("%s failed", source, exc_info=True)
-                failed.append(source)
-                what = str(error) if isinstance(error, UnveilError) else _unforeseen(error)
-                where = "" if source in what else f"{source}: "
-                print(f"unveil: {where}{what}", file=sys.stderr)
-        if failed:
-            print(
-                f"unveil: {len(failed)} of {len(jobs)} failed: {', '.join(failed)}", file=sys.stderr
-            )
-        return 2 if failed else 0
+        from unveil.batch.sources import is_many
 
-    def _jobs(self) -> tuple[list[tuple[str, Path]], bool]:
-        """Sources with their folders, and whether there are several."""
-        sources = [video for source in self.sources for video in _videos_of(source)]
-        if len(sources) == 1 and sources[0] == self.sources[0]:
-            return [(sources[0], self.out)], False
-        names = [Path(source).stem or "video" for source in sources]
-        twice = {name for name in names if names.count(name) > 1}
-        folders = [
-            Path(source).name.replace(".", "-") if name in twice else name
-            for source, name in zip(sources, names, strict=True)
-        ]
-        if len(set(folders)) < len(folders):
-            raise InputError(f"several videos are called {sorted(twice)}: segment them one by one")
-        return [(s, self.out / f) for s, f in zip(sources, folders, strict=True)], True
+        if len(self.sources) > 1 or is_many(self.sources[0]):
+            return self._batch(span)
+        for option, default in _OF_BATCH.items():
+            if getattr(self, option) != default:
+                raise InputError(f"--{option} is for several videos, and this is one: leave it out")
+        _check(self.sources[0], span)
+        _segment_one(_load(self.settings), self.sources[0], self.out, span)
+        return 0
+
+    def _batch(self, span: dict[str, Any]) -> int:
+        from unveil.batch.job import Limits
+        from unveil.batch.sources import list_jobs
+        from unveil.cli.batch import segment_all
+
+        if self.jobs < 1:
+            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
+        if self.again and self.resume:
+            raise InputError(
+                "--again redoes everything and --resume nothing: leave one of them out"
+            )
+        limits = Limits(self.timeout, self.memory, self.tries)
+        return segment_all(
+            list_jobs(self.sources, **span),
+            self.out,
+            self.settings,
+            limits,
+            at_once=self.jobs,
+            again=self.again,
+            resume=self.resume,
+        )
+
+
+_OF_BATCH = {"resume": False, "jobs": 1, "timeout": None, "memory": None, "tries": 3}
+"""Options that mean nothing for a single video, with what they are where nobody says."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,6 @@ class Demo:
     def run(self) -> int:
         """Fetch, segment, and say where the pictures are."""
         from unveil.cli.demo_clips import SPANS, fetch_clip
-        from unveil.cli.progress import progress
 
         with progress("unveil") as show:
             show("fetching the clip", 0, None)
@@ -127,20 +131,6 @@ def seconds(text: str | None) -> float | None:
     return total
 
 
-def _videos_of(source: str) -> list[str]:
-    from unveil.video.listing import videos_in
-
-    folder = Path(source).expanduser()
-    videos = videos_in(folder) if folder.is_dir() else []
-    return [str(path) for path in videos] or [source]
-
-
-def _unforeseen(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "not enough memory: segment it with a smaller --size or --chunk, or cut it shorter"
-    return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
-
-
 def _check(source: str, span: dict[str, Any]) -> None:
     """Say that there is no video before seconds are spent on loading the models."""
     from unveil.video.source import open_video
@@ -149,8 +139,6 @@ def _check(source: str, span: dict[str, Any]) -> None:
 
 
 def _load(settings: Settings) -> Any:
-    from unveil.cli.progress import progress
-
     with progress("unveil") as show:
         show("loading the backbone", 0, None)
         from unveil.segmentation.segmenter import Segmenter  # seconds by itself
@@ -158,12 +146,8 @@ def _load(settings: Settings) -> Any:
         return Segmenter(settings)
 
 
-def _segment_one(
-    segmenter: Any, source: str, out: Path, span: dict[str, Any], place: str = ""
-) -> None:
-    from unveil.cli.progress import progress
-
-    with progress(f"{place}{Path(source).name}") as show:
+def _segment_one(segmenter: Any, source: str, out: Path, span: dict[str, Any]) -> None:
+    with progress(Path(source).name) as show:
         run = segmenter.segment_to(source, out, on_progress=show, **span)
     say(source, out, run)
 
@@ -174,7 +158,7 @@ def say(source: str, out: Path, run: dict[str, Any]) -> None:
     for warning in run["warnings"]:
         print(f"unveil: warning: {warning}", file=sys.stderr)
     size = f"{video['width']}x{video['height']}"
-    objects, frames = _count(run["objects"], "object"), _count(video["frames"], "frame")
+    objects, frames = count(run["objects"], "object"), count(video["frames"], "frame")
     print(f"{source}: {objects} in {frames} of {size}")
     print(f"  pictures  {out / 'contact.png'}, {out / 'overlay.mp4'}")
     print(f"  masks     {out / 'masks'}, {out / 'objects.json'}")
@@ -182,7 +166,3 @@ def say(source: str, out: Path, run: dict[str, Any]) -> None:
     print(f"  seconds   {stages}; {sum(spent.values()):.2f} in all")
     if run["peak_memory_mb"] is not None:
         print(f"  memory    {run['peak_memory_mb']} MB at its peak")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,112 @@
+"""What a worker does with one video: read it, find its objects, write them.
+
+    work = Work(out=Path("out"), settings=Settings())
+    outcome = work(job, report)
+
+It is made by the driver and carried out by another process, which keeps its model for the next.
+"""
+
+import copy
+import json
+import logging
+import os
+import traceback
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from unveil.batch.job import Job, Outcome
+from unveil.errors import UnveilError, WeightsError
+from unveil.progress import Progress
+from unveil.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOADING = "loading the backbone"
+"""The stage that no limit of time counts."""
+
+
+@dataclass
+class Work:
+    """Segments videos into folders of `out`, all with one model.
+
+    threads: of a processor that a worker may use; all by default. number: which of the workers
+    this one is; on a machine with several GPUs each takes its own.
+    """
+
+    out: Path
+    settings: Settings = field(default_factory=Settings)
+    threads: int | None = None
+    number: int = 0
+    _segmenter: Any = field(default=None, repr=False)
+
+    def __call__(self, job: Job, report: Progress) -> Outcome:
+        """Segment one video. Whatever goes wrong with it is in the outcome."""
+        try:
+            return self.segment(job, report)
+        except Exception as error:
+            traceback.print_exc()  # into the video's log
+            known = isinstance(error, UnveilError)
+            what = str(error) if known else unforeseen(error)
+            fatal = isinstance(error, WeightsError)
+            return Outcome(error=what, again=not known, fatal=fatal)
+
+    def segment(self, job: Job, report: Progress) -> Outcome:
+        """Segment one video. Raises what `open_video` and `Segmenter.segment_to` raise."""
+        if self._segmenter is None:
+            report(LOADING, 0, None)
+        self._limit_threads()
+        from unveil.video.source import open_video  # loads torch: seconds
+
+        report("opening", 0, None)
+        open_video(job.source, **job.span)  # before seconds are spent on a model
+        segmenter = copy.copy(self._loaded(report))
+        segmenter.settings = replace(segmenter.settings, **job.options)
+        folder = self.out / job.name
+        run = segmenter.segment_to(job.source, folder, on_progress=report, **job.span)
+        video = run["video"]
+        return Outcome(
+            frames=video["frames"],
+            height=video["height"],
+            width=video["width"],
+            scores=_scores(folder),
+            warnings=tuple(run["warnings"]),
+        )
+
+    def _limit_threads(self) -> None:
+        if self.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # read when torch is imported
+            import torch
+
+            if torch.get_num_threads() != self.threads:
+                torch.set_num_threads(self.threads)
+
+    def _loaded(self, report: Progress) -> Any:
+        if self._segmenter is None:
+            report(LOADING, 0, None)
+            from unveil.segmentation.segmenter import Segmenter  # seconds by itself
+
+            self._segmenter = Segmenter(replace(self.settings, device=self._device()))
+            report("opening", 0, None)
+        return self._segmenter
+
+    def _device(self) -> str | None:
+        """The device of this worker: its own GPU, where there are several."""
+        if self.settings.device not in (None, "cuda"):
+            return self.settings.device
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return f"cuda:{self.number % count}" if count > 1 else self.settings.device
+
+
+def unforeseen(error: BaseException) -> str:
+    """What to say of an error that Unveil does not raise on purpose."""
+    if isinstance(error, MemoryError):
+        return "not enough memory: segment it with a smaller --size or --chunk, or cut it shorter"
+    return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
+
+
+def _scores(folder: Path) -> tuple[float, ...]:
+    found = json.loads((folder / "objects.json").read_text(encoding="utf-8"))["annotations"]
+    return tuple(thing["score"] for thing in found)
