@@ -46,6 +46,19 @@ def beside(path: Path, what: str = "partial") -> Path:
     return path.with_name(f".{path.name}.{what}-{_HOST}-{os.getpid()}")
 
 
+def check_parent(out: Path) -> None:
+    """Raise OutputError unless something new may be put at `out`, an absolute path.
+
+    The nearest of its folders that is there has to be a folder that may be written to.
+    """
+    parent = next(p for p in out.parents if p.exists())
+    if not parent.is_dir():
+        raise OutputError(f"{out} cannot be created, {parent} is a file: choose another --out")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        with output_errors(out):
+            raise PermissionError(errno.EACCES, "permission denied")
+
+
 def sweep(path: Path, what: str = "partial") -> None:
     """Remove what processes of this machine that are gone (kill -9, no power) left beside `path`.
 

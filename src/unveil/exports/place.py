@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unveil.errors import OutputError
-from unveil.files import beside, output_errors, sweep
+from unveil.files import beside, check_parent, output_errors, sweep
 
 MARK = "unveil.json"
 """The file by which a folder is known as an export, and may be replaced by another."""
@@ -44,7 +44,7 @@ def check_place(out: Path, again: bool = False) -> None:
     if not out.name:
         raise OutputError(f"{out} cannot hold an export: choose another place with --out")
     if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
-        _check_parent(out)
+        check_parent(out)
         return
     if not again:
         raise OutputError(
@@ -52,24 +52,13 @@ def check_place(out: Path, again: bool = False) -> None:
         )
     if out.is_dir() and not (out / MARK).is_file():
         raise OutputError(f"{out} is not an export of Unveil: choose another place with --out")
-    _check_parent(out)
+    check_parent(out)
 
 
 def mark(folder: Path, about: dict[str, object]) -> None:
     """Put the file into a folder by which it is known as an export."""
     text = json.dumps(about, indent=2)
     (folder / MARK).write_text(text + "\n", encoding="utf-8")
-
-
-def _check_parent(out: Path) -> None:
-    parent = next(p for p in out.parents if p.exists())
-    if not parent.is_dir():
-        raise OutputError(f"{out} cannot be created, {parent} is a file: choose another --out")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"cannot write the result to {out}: permission denied; choose a folder that you may "
-            "write to with --out"
-        )
 
 
 def _put(partial: Path, out: Path) -> None:

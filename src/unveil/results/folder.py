@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 
 from unveil.errors import OutputError
-from unveil.files import beside, output_errors, sweep
+from unveil.files import beside, check_parent, output_errors, sweep
 
 RUN = "run.json"
 EDITS = "edits.jsonl"  # what a person did to a result
@@ -84,7 +84,7 @@ def check_out(out: str | Path, edited: bool = False) -> None:
     out = Path(out).expanduser()
     with output_errors(out):
         if not out.exists():
-            _check_parent(out.absolute())
+            check_parent(out.absolute())
             return
         if not out.is_dir():
             raise OutputError(f"{out} is a file: choose a folder with --out")
@@ -105,14 +105,6 @@ def check_out(out: str | Path, edited: bool = False) -> None:
             f"{out} holds files that are not from Unveil ({', '.join(foreign[:3])}"
             f"{', …' if len(foreign) > 3 else ''}): choose another folder with --out, or remove it"
         )
-
-
-def _check_parent(out: Path) -> None:
-    parent = next(p for p in out.parents if p.exists())
-    if not parent.is_dir():
-        raise OutputError(f"{out} cannot be created, {parent} is a file: choose another --out")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "permission denied")
 
 
 def _files_of_result(run: Path) -> set[str]:
