@@ -62,6 +62,13 @@ FORMATS = {
     ),
     "csv": Format("tracks:write_csv", "tracks.csv", "a table: one row an object and frame"),
     "parquet": Format("tracks:write_parquet", "tracks.parquet", "the same table for Arrow"),
+    "plot": Format("plot:write_plot", "tracks.png", "area and centre over time, drawn"),
+    "plot-svg": Format("plot:write_plot_svg", "tracks.svg", "the same as a drawing that scales"),
+    "npz": Format("arrays:write_npz", "labels.npz", "NumPy: labels [T, H, W], ids, names, scores"),
+    "zarr": Format("arrays:write_zarr", "zarr", "Zarr: labels [T, H, W] in chunks of frames"),
+    "ome-zarr": Format(
+        "arrays:write_ome_zarr", "ome-zarr", "OME-Zarr 0.5: the video, its labels beside it"
+    ),
 }
 """Name → form."""
 
