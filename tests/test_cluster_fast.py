@@ -163,6 +163,22 @@ def test_a_saved_state_is_cut_anew_like_a_kept_one(tmp_path):
         State.load(tmp_path / "absent.npz")
 
 
+@pytest.mark.parametrize(
+    "wish", [{"objects": 3}, {"granularity": 0.9}, {"objects": 4, "keep": True}]
+)
+def test_scores_are_as_counted_patch_by_patch(wish):
+    labels = moving()
+    labels[9:14] = 0  # all are gone for a while
+    state = describe(group(scene(labels), 21))
+    found = find(state, wish.get("objects"), wish.get("granularity"), wish.get("keep", False))
+    likely = state.share[state.groups]
+    for id, score in found.scores.items():
+        mine = found.ids == id
+        wanted = likely[mine].mean() * np.sqrt(mine.any((1, 2)).mean())
+        assert score == pytest.approx(wanted, abs=1e-4)
+    assert list(found.scores.values()) == sorted(found.scores.values(), reverse=True)
+
+
 def test_background_is_zero_unless_asked_for():
     labels = moving()
     state = describe(group(scene(labels), 21))

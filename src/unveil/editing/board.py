@@ -10,12 +10,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 
 from unveil.errors import InputError
-from unveil.fast.describe import find
+from unveil.fast.describe import of_groups
 from unveil.fast.evidence import Evidence
-from unveil.fast.state import State
+from unveil.fast.state import Ranked, State
 from unveil.settings import check_cut
 
 _ON = 0.5  # share of a group's patches that have to lie on those that it is to go on from
@@ -56,15 +56,6 @@ class Sliders:
         return replace(self, **said)
 
 
-@dataclass(frozen=True)
-class Automatic:
-    """A cut as `find` makes it, a group at a time: near, share [G], and the scores."""
-
-    near: Integer[np.ndarray, " g"]
-    share: Float[np.ndarray, " g"]
-    scores: dict[int, float]
-
-
 class Board:
     """The state of a video, and what follows from it alone.
 
@@ -91,17 +82,12 @@ class Board:
         self.group: Integer[np.ndarray, "t l"] = np.minimum(
             self.first[:, None] + np.arange(self.cells), last
         )
-        self._cuts: OrderedDict[tuple, Automatic] = OrderedDict()
+        self._cuts: OrderedDict[tuple, Ranked] = OrderedDict()
 
     @property
     def groups(self) -> int:
         """How many groups there are."""
         return len(self.state.share)
-
-    @cached_property
-    def total(self) -> Integer[np.ndarray, " g"]:
-        """The patches of every group."""
-        return np.bincount(self.state.groups.ravel(), minlength=self.groups)
 
     @cached_property
     def blocks(self) -> list[range]:
@@ -149,7 +135,7 @@ class Board:
                 block += step
         return np.array(sorted(found), np.int64)
 
-    def automatic(self, sliders: Sliders) -> Automatic:
+    def automatic(self, sliders: Sliders) -> Ranked:
         """The objects by some wishes, whatever their score."""
         return self._cut(sliders.objects, sliders.granularity, sliders.keep_background)
 
@@ -164,15 +150,10 @@ class Board:
         row = min(int(y * self.height), self.height - 1)
         return frame, row, min(int(x * self.width), self.width - 1)
 
-    def _cut(self, objects: int | None, granularity: float | None, back: bool) -> Automatic:
+    def _cut(self, objects: int | None, granularity: float | None, back: bool) -> Ranked:
         key = (objects, granularity, back)
         if key not in self._cuts:
-            found = find(self.state, objects, granularity, back)
-            ids = self.state.groups.ravel()
-            near = np.zeros(self.groups, np.int32)
-            share = np.zeros(self.groups, np.float32)
-            near[ids], share[ids] = found.near.ravel(), found.share.ravel()
-            self._cuts[key] = Automatic(near, share, found.scores)
+            self._cuts[key] = of_groups(self.state, objects, granularity, back)
             if len(self._cuts) > _CUTS:
                 self._cuts.popitem(last=False)
         self._cuts.move_to_end(key)

@@ -24,7 +24,7 @@ from unveil.fast.instances import instances
 from unveil.fast.parts import WHOLE, distances, parts, spread
 from unveil.fast.prototypes import PROTOTYPES, attend, summarise
 from unveil.fast.prototypes import rows as attention_rows
-from unveil.fast.state import INSIDE, Objects, State
+from unveil.fast.state import INSIDE, Objects, Ranked, State
 from unveil.fast.tree import cut, cut_below, link
 from unveil.settings import check_cut
 
@@ -87,6 +87,17 @@ def find(
     become objects, the background's too. Takes milliseconds. Raises InputError for wishes that
     contradict or make no sense.
     """
+    found = of_groups(state, objects, granularity, keep_background)
+    return Objects(found.near[state.groups], found.share[state.groups], found.scores)
+
+
+def of_groups(
+    state: State,
+    objects: int | None = None,
+    granularity: float | None = None,
+    keep_background: bool = False,
+) -> Ranked:
+    """What `find` finds, a group at a time: nothing as large as the video's patches is made."""
     check_cut(objects, granularity)
     leaves = np.arange(len(state.tree) + 1)
     front, everything = leaves < state.objects, np.ones(len(leaves), bool)
@@ -112,7 +123,7 @@ def _cut_front(
     return cut(state.tree, front, state.mass, objects or MAX_OBJECTS)
 
 
-def _ranked(state: State, piece: Integer[np.ndarray, " l"], keep_background: bool) -> Objects:
+def _ranked(state: State, piece: Integer[np.ndarray, " l"], keep_background: bool) -> Ranked:
     """Pieces renumbered 1 … K by falling score.
 
     The score of a piece is the mean probability of its patches times the root of the share of
@@ -123,15 +134,13 @@ def _ranked(state: State, piece: Integer[np.ndarray, " l"], keep_background: boo
     of_group = np.where(leaf >= 0, piece[leaf], 0)
     share = np.ones_like(state.share) if keep_background else state.share
     k = int(piece.max(initial=0))
-    counts = np.bincount(state.groups.ravel(), minlength=len(share)).astype(float)
-    counts[share <= INSIDE] = 0
+    counts = np.where(share > INSIDE, state.patches, 0).astype(float)
     mass = np.bincount(of_group, counts, minlength=k + 1)[1:]
     likely = np.bincount(of_group, counts * state.share, minlength=k + 1)[1:]
-    shown = np.where(share > INSIDE, of_group, 0)
-    frames = np.zeros(k + 1)
-    for frame in state.groups:
-        frames[np.unique(shown[frame])] += 1
-    there = frames[1:] / len(state.groups)
+    t, frame, group = len(state.groups), *state.sights
+    shown = np.where(share > INSIDE, of_group, 0)[group]
+    frames = (np.bincount(frame * (k + 1) + shown, minlength=t * (k + 1)) > 0).reshape(t, -1).sum(0)
+    there = frames[1:] / t
     score = likely / np.maximum(mass, 1) * np.sqrt(there)
     order = np.argsort(-score, kind="stable")
     order = order[mass[order] > 0]
@@ -140,5 +149,4 @@ def _ranked(state: State, piece: Integer[np.ndarray, " l"], keep_background: boo
     id[order + 1] = np.arange(1, len(order) + 1)
     near = id[of_group]
     share = np.where(near > 0, share, 0).astype(np.float32)
-    scores = {i + 1: round(float(score[j]), 4) for i, j in enumerate(order)}
-    return Objects(near[state.groups], share[state.groups], scores)
+    return Ranked(near, share, {i + 1: round(float(score[j]), 4) for i, j in enumerate(order)})

@@ -1,10 +1,11 @@
 """What the default mode knows of a video, small enough to lie beside the results."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 
 from unveil.fast.arrays import load_arrays, save_arrays
 
@@ -33,6 +34,22 @@ class State:
     mass: Float[np.ndarray, " l"]
     objects: int
 
+    @cached_property
+    def patches(self) -> Int[np.ndarray, " g"]:
+        """The patches of every group."""
+        return np.bincount(self.groups.ravel(), minlength=len(self.share))
+
+    @cached_property
+    def sights(self) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " s"]]:
+        """Frame and group of every sight of a group: once for each frame that it is seen in."""
+        t = len(self.groups)
+        flat = self.groups.reshape(t, -1)
+        first = flat.min(1).astype(np.int64)
+        spread = int((flat.max(1) - first).max()) + 1
+        cells = (flat - first[:, None] + np.arange(t)[:, None] * spread).ravel()
+        frame, cell = divmod(np.flatnonzero(np.bincount(cells)), spread)
+        return frame, first[frame] + cell
+
     def save(self, path: Path) -> None:
         """Write as one compressed .npz, under a temporary name first."""
         arrays = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -44,6 +61,17 @@ class State:
         arrays = load_arrays(path, _FORMAT, cls.__dataclass_fields__, "not a state")
         objects = int(arrays.pop("objects"))
         return cls(**arrays, objects=objects)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A cut, a group at a time: the object it is of or next to, 0 where none is, and how much of
+    it is that object's, 0 … 1. scores: id → 0 … 1; ids ascend as scores fall.
+    """
+
+    near: Integer[np.ndarray, " g"]
+    share: Float[np.ndarray, " g"]
+    scores: dict[int, float]
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ async function main() {
         // The background's clusters come later: what was asked for is seen at once.
         after.clusters ??= view.scene.clusters;
         store.set({ scene: after, selected, cluster: null });
-        void ask.scene().then((full) => full.version === view.scene.version && store.set({ scene: full }), () => {});
+        void stage.settled().then(ask.scene).then((full) => full.version === view.scene.version && store.set({ scene: full }), () => {});
         tell(`${words(edit)} done; ${after.objects.length} objects`);
       } catch (error) {
         stage.untry();

@@ -58,11 +58,12 @@ export class Stage {
     this.abort = new AbortController();
     this.waiting = 0;
     this.drawing = false;
+    this.loading = Promise.resolve();
     this.#listen();
     new ResizeObserver(() => this.draw()).observe(this.canvas);
     store.listen((changed) => {
       const { version } = store.view.scene;
-      if (changed.has("frame") || (changed.has("scene") && version !== this.version)) void this.load();
+      if (changed.has("frame") || (changed.has("scene") && version !== this.version)) this.loading = this.load();
       else if (changed.has("clusters")) void this.loadClusters();
       this.draw();
     });
@@ -89,6 +90,11 @@ export class Stage {
         this.hands.fail(error instanceof Error ? error.message : String(error));
       }
     }
+  }
+
+  /** Once what was asked for last is on the canvas. */
+  settled() {
+    return this.loading;
   }
 
   /** Bring the clusters of the frame, which take a moment, once it stands still. */
