@@ -1,5 +1,7 @@
 """The default clustering: independent of chunks, ids that last, cuts without recomputing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,6 +9,7 @@ import torch
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
+from unveil.attention.objects_head import ObjectsHead
 from unveil.errors import DataError, InputError
 from unveil.fast import kmeans, prototypes, tree
 from unveil.fast import parts as cluster_parts
@@ -44,8 +47,8 @@ def moving(t: int = 21, h: int = 11, w: int = 17) -> np.ndarray:
     return labels
 
 
-def group(features: Features, chunk: int) -> Groups:
-    grouper = Grouper()
+def group(features: Features, chunk: int, head: torch.nn.Module | None = None) -> Groups:
+    grouper = Grouper(head)
     for i in range(0, len(features.keys), chunk):
         part = slice(i, i + chunk)
         grouper.add(Features(features.keys[part], 14, features.saliency[part]))
@@ -122,6 +125,38 @@ def test_what_works_in_pieces_equals_what_works_at_once(monkeypatch):
     again = prototypes.summarise(groups, 20)
     assert torch.equal(again.member, summary.member)
     torch.testing.assert_close(again.keys, summary.keys)
+
+
+class Kind1(ObjectsHead):
+    """A head to which what looks like kind 1 is an object."""
+
+    def __init__(self) -> None:
+        super().__init__(C, width=12, heads=2)
+
+    def forward(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        like = keys @ KINDS[1]
+        return 8 * like - 4, like[..., None]
+
+
+def test_a_head_tells_what_stands_still_fills_the_frame_and_is_not_salient():
+    wide = np.ones((9, 11, 17), int)
+    wide[:, 4:8, 5:12] = 0
+    features = scene(wide)
+    features = replace(features, saliency=torch.ones_like(features.saliency))
+    groups = group(features, 4, Kind1())
+    found = find(describe(groups))
+    assert np.array_equal(found.ids, wide) and len(found.scores) == 1
+    torch.testing.assert_close(groups.objectness, group(features, 9, Kind1()).objectness)
+    assert not np.array_equal(find(describe(group(features, 4))).ids, wide), "without it, no"
+
+
+def test_a_head_parts_groups_that_look_the_same():
+    keys, apart = torch.ones(8, 4, 6, 5), torch.zeros(8, 4, 6, 2)
+    keys[..., 0] += 1e-3 * torch.randn(8, 4, 6, generator=torch.Generator().manual_seed(0))
+    apart[:, :, 3:, 0] = 3.0
+    labels = group_block(keys, 2, place=0.0, beside=apart).reshape(8, 4, 6)
+    assert len(labels.unique()) == 2 and (labels[:, :, :3] != labels[0, 0, 3]).all()
+    assert len(labels[:, :, 3:].unique()) == 1
 
 
 def test_rough_products_make_groups_that_are_as_tight():

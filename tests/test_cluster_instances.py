@@ -89,7 +89,7 @@ def test_the_random_walker_solves_its_equations():
     score, mass = rng.gamma(1.0, 1.0, n) * 2, rng.integers(1, 20, n).astype(float)
     got = objectness.foreground(score, mass, sp.csr_array(weights))
     opinion = np.log(np.maximum(score, 1e-3) / objectness.level(score, mass))
-    firm = np.diag(0.3 * mass * np.tanh(np.abs(opinion) / 0.5) + 1e-6)
+    firm = np.diag(0.9 * mass * np.tanh(np.abs(opinion) / 0.5) + 1e-6)
     laplacian = np.diag(weights.sum(1)) - weights
     expected = np.linalg.solve(laplacian + firm, firm @ (opinion > 0))
     np.testing.assert_allclose(got, expected, atol=1e-4)
@@ -98,7 +98,8 @@ def test_the_random_walker_solves_its_equations():
 
 def test_what_has_no_opinion_goes_with_what_it_holds_to():
     """Five groups in a row: an object, three at the level, background; one weak contact."""
-    score, mass = np.array([4.0, 2.0, 2.0, 2.0, 0.1]), np.full(5, 10.0)
+    level = objectness.LEVEL
+    score, mass = np.array([2 * level, level, level, level, 0.1]), np.full(5, 10.0)
     for weak in range(1, 5):
         between = np.full(4, 10.0)
         between[weak - 1] = 0.1

@@ -16,7 +16,7 @@ TAU = 1.0
 KEY_EVERY = 10
 """Every so many frames one is a key frame in the published inference."""
 MAX_SEED = 2**63 - 1
-_OF_FAST = ("objects", "granularity", "keep_background")
+_OF_FAST = ("head", "objects", "granularity", "keep_background")
 _OF_PAPER = {"tau": TAU, "key_every": KEY_EVERY}
 _OTHER = {"fast": tuple(_OF_PAPER), "paper": _OF_FAST}
 """What each mode has no use for."""
@@ -39,6 +39,9 @@ class Settings:
     default cosine in fast mode, block in paper mode and wherever a block is given."""
     block: Path | None = None
     """A block that `unveil train` wrote; by default the one shipped for the backbone."""
+    head: Path | None = None
+    """An objects' head that `unveil train` wrote; by default the one shipped for the backbone, if
+    there is one (fast mode)."""
     mode: Literal["fast", "paper"] = "fast"
     """Linear in the frames, flat in memory, with a background; or the published clustering."""
     objects: Annotated[int, Within(1)] | None = None

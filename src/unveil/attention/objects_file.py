@@ -30,6 +30,11 @@ def load_head(path: Path | None, backbone: str, channels: int) -> ObjectsHead:
     tensor is missing, surplus or of another shape.
     """
     path = shipped_head(backbone) if path is None else Path(path)
+    if path is None:
+        raise WeightsError(
+            f"no objects' head was trained for backbone {backbone!r}; train one with 'unveil train "
+            "--recipe configs/objects.toml'"
+        )
     about = head_metadata(path)
     if about.get("backbone") != backbone:
         raise WeightsError(
@@ -58,12 +63,7 @@ def head_metadata(path: Path) -> dict[str, Any]:
     return read_about(path, "head", _FORMAT)
 
 
-def shipped_head(backbone: str) -> Path:
-    """The head in the package for a backbone. Raises WeightsError where there is none."""
+def shipped_head(backbone: str) -> Path | None:
+    """The head in the package for a backbone; None where there is none."""
     file = Path(str(resources.files("unveil"))) / "blocks" / f"{backbone}-objects.safetensors"
-    if not file.is_file():
-        raise WeightsError(
-            f"no objects' head was trained for backbone {backbone!r}; train one with 'unveil train "
-            "--recipe configs/objects.toml'"
-        )
-    return file
+    return file if file.is_file() else None

@@ -70,13 +70,13 @@ def _made_by(settings: Settings) -> str:
 
     Raises WeightsError where there are no such weights, and none can be fetched.
     """
-    block = settings.block
+    trained = [file for file in (settings.block, settings.head) if file is not None]
     return cache.digest(
         version("unveil"),
         cache.code_digest(*_MADE_BY),
         settings.plain(),
         weights.digest(settings.backbone),
-        cache.of_files([block]) if block is not None else None,
+        cache.of_files(trained) if trained else None,
     )
 
 

@@ -1,11 +1,13 @@
 """What is an object and what is background, from cues that need no labels.
 
-A group's own saliency (the attention that the class token pays it) is noisy. Seen through the
-attention rows it is not: a group is as salient as what it attends to, all over the video. The
-same is done to border contact (what attends to things that touch the frame's edge is background)
-and to the evidence of motion against the dominant motion, of which the group's own counts as well:
-what is parked looks like what drives. The score multiplies them, so that no cue can shout the
-others down.
+Two cues are multiplied, so that none can shout the other down: the evidence of motion against the
+dominant motion, and how much a group looks like an object. The latter is what the objects' head
+says of it (`unveil.attention.objects_head`); for a backbone without one, the attention that the
+class token pays it, less where it touches the frame's border.
+
+A group's own cue is noisy. Seen through the attention rows it is not: a group is an object as much
+as what it attends to, all over the video. Of its motion its own counts as well: what is parked
+looks like what drives.
 
 A threshold on that score is brittle. Instead the score only gives every group an opinion, firm
 far from the threshold and weak near it, and a random walker (Grady, "Multilabel Random Walker
@@ -26,20 +28,23 @@ from torch import Tensor
 
 from unveil.fast.groups import Groups
 
+HEAD_POWER, SALIENCY_POWER, MOTION_POWER = 0.2, 0.4, 0.9
+"""How much the cues count: powers of e for each nat that the head says, of the saliency, and of e
+for each nat of motion. These and what follows were chosen on `data/davis` and `data/davis-train`
+together, by `benchmarks/foreground.py`."""
 BORDER = 3.0
-"""A group whose attention goes to one third to what touches the border scores nothing."""
-SALIENCY_POWER, MOTION_POWER = 0.4, 0.5
-"""How much the cues count: powers of the saliency, and of e for each nat of evidence."""
+"""Without a head: a group whose attention goes to one third to what touches the border scores
+nothing."""
 OWN = 12.0
 """Measured patches with which a group's own motion counts as much as that of what looks like it."""
-MOST = 4.0
-"""Nats of evidence beyond which more says no more."""
-LEVEL = 1.9
+MOST_LOOK, MOST_MOTION = 3.0, 2.0
+"""Nats beyond which the head, and the evidence of motion, say no more."""
+LEVEL = 2.25
 """The score, 1 for the average patch, at which a group has no opinion …"""
-OF_BEST = 2 / 3
+OF_BEST = 0.8
 """… or this share of the best group's where that is less: an object that fills the frame cannot be
 twice the average."""
-FIRMNESS = 0.3
+FIRMNESS = 0.9
 """Weight of a patch's firm opinion beside one contact with a patch that looks the same."""
 SURE = 0.5
 """Distance from the level, in log score, over which an opinion grows firm."""
@@ -63,21 +68,25 @@ def objectness(
         return total / (mass + prior).clamp_min(1e-12)
 
     # Half a patch that moves with neither: nothing is known of what was never measured.
-    cues = [
-        mean_of(groups.saliency, groups.counts),
-        mean_of(groups.border, groups.counts),
-        mean_of(groups.motion, groups.measured, prior=0.5),
-    ]
-    salient, edge, moves = seen(torch.stack(cues, 1)).unbind(1)
+    moves = mean_of(groups.motion, groups.measured, prior=0.5)
+    if groups.objectness is not None:
+        look = mean_of(groups.objectness, groups.counts)
+        look, moves = seen(torch.stack((look, moves), 1)).unbind(1)
+        look = HEAD_POWER * look.clamp(-MOST_LOOK, MOST_LOOK)
+    else:
+        cues = (groups.saliency, groups.border)
+        means = [mean_of(cue, groups.counts) for cue in cues]
+        salient, edge, moves = seen(torch.stack((*means, moves), 1)).unbind(1)
+        look = SALIENCY_POWER * (salient * (1 - BORDER * edge).clamp_min(0)).log()
     moves = torch.lerp(moves, groups.motion, groups.measured / (groups.measured + OWN))
-    inside = salient * (1 - BORDER * edge).clamp_min(0)
-    score = inside**SALIENCY_POWER * (MOTION_POWER * moves.clamp(-MOST, MOST)).exp()
+    score = (look + MOTION_POWER * moves.clamp(-MOST_MOTION, MOST_MOTION)).exp()
+    score = score.where(groups.saliency > 0, 0.0)  # of a frame that shows nothing
     mean = (score * groups.counts).sum() / groups.counts.sum()
     return (score / mean.clamp_min(1e-12)).double().cpu().numpy()
 
 
 def level(score: Float[np.ndarray, " g"], mass: Float[np.ndarray, " g"]) -> float:
-    """The score at which a group has no opinion: `LEVEL`, or two thirds of the best hundredth's."""
+    """The score at which a group has no opinion: `LEVEL`, or `OF_BEST` of the best hundredth's."""
     order = np.argsort(score)
     reach = np.cumsum(mass[order]) / mass.sum()
     best = score[order[np.searchsorted(reach, 0.99)]]

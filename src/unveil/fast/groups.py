@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from unveil.attention.objects_head import ObjectsHead, look
 from unveil.errors import InputError
 from unveil.fast import motion
 from unveil.fast.blank import blank
@@ -30,6 +31,9 @@ GROUPS = 256
 """Groups a block, at most."""
 PLACE = 0.5
 """Weight of a patch's place, in half frame heights, beside its key of length 1."""
+APART = 0.3
+"""Weight of what the objects' head embeds beside it: two patches that it holds for two objects, at
+least 1.4 apart there, seldom become one group."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Groups:
     motion: Float[Tensor, " g"]
     measured: Float[Tensor, " g"]
     block: Int[Tensor, " g"]
+    objectness: Float[Tensor, " g"] | None = None
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -65,9 +70,11 @@ class Grouper:
     >>> grouper.finish().ids.shape
     (3, 5, 7)
 
-    block: frames grouped together. groups: groups a block, at most. place: weight of the place.
+    head: what tells objects, frame by frame; None: nothing does. block: frames grouped together.
+    groups: groups a block, at most. place: weight of the place.
     """
 
+    head: ObjectsHead | None = None
     block: int = BLOCK
     groups: int = GROUPS
     place: float = PLACE
@@ -124,7 +131,11 @@ class Grouper:
         saliency = torch.stack([s for _, s, _ in frames]).float()
         saliency = saliency / saliency.mean((1, 2), keepdim=True).clamp_min(1e-12)
         t, h, w, _ = keys.shape
-        labels = group_block(keys, self.groups, self.place, precision)
+        logits, apart = None, None
+        if self.head is not None:
+            logits, embedding = look(self.head, keys)
+            apart = APART * embedding
+        labels = group_block(keys, self.groups, self.place, precision, apart)
         used, labels = labels.unique(return_inverse=True)
         g = len(used)
         counts = torch.bincount(labels, minlength=g).float()
@@ -153,6 +164,8 @@ class Grouper:
             "measured": seen * counts,
             "block": torch.full((g,), self._blocks),
         }
+        if logits is not None:
+            stats["objectness"] = mean(logits.flatten())
         ids = labels.reshape(t, h, w).cpu().numpy().astype(np.int32)
         self._done.append(Groups(ids, **{name: x.cpu() for name, x in stats.items()}))
         self._blocks += 1
@@ -163,6 +176,7 @@ def join(parts: Sequence[Groups]) -> Groups:
     first = np.cumsum([0, *(len(part) for part in parts[:-1])])
     ids = np.concatenate([part.ids + i for part, i in zip(parts, first, strict=True)])
     names = [f.name for f in fields(Groups) if f.name != "ids"]
+    names = [name for name in names if getattr(parts[0], name) is not None]
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     return Groups(ids.astype(np.int32), **joined | {"keys": joined["keys"].float()})
 
@@ -172,18 +186,21 @@ def group_block(
     groups: int = GROUPS,
     place: float = PLACE,
     precision: torch.dtype = torch.float32,
+    beside: Float[Tensor, "t h w e"] | None = None,
 ) -> Int[Tensor, " n"]:
     """Groups of the patches of a few frames: k-means on keys and places, seeded on a grid.
 
-    precision: of the products; that of the backbone is enough. Deterministic. Peak memory: one fp32
-    matrix of t·h·w x groups, or of `PIECE` x groups.
+    precision: of the products; that of the backbone is enough. beside: what else is known of the
+    patches, beside their keys of length 1. Deterministic. Peak memory: one fp32 matrix of t·h·w x
+    groups, or of `PIECE` x groups.
     """
     t, h, w, _ = keys.shape
     unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
     y = torch.linspace(-1, 1, h, device=keys.device) if h > 1 else keys.new_zeros(1)
     x = torch.linspace(-1, 1, w, device=keys.device) * (w / h) if w > 1 else keys.new_zeros(1)
     where = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1) * place
-    points = torch.cat((unit, where.expand(t, h, w, 2)), -1).flatten(0, 2)
+    parts = (unit, where.expand(t, h, w, 2), *(() if beside is None else (beside,)))
+    points = torch.cat(parts, -1).flatten(0, 2)
     centres = points[_seeds(t, h, w, groups).to(keys.device)]
     return lloyd(points, centres, points.new_ones(len(points)), precision=precision)[1]
 

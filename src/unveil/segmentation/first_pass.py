@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unveil.attention.block import Block
+from unveil.attention.objects_head import ObjectsHead
 from unveil.attention.rows import Rows, block_rows, cosine_rows
 from unveil.editing.stroke import Stroke
 from unveil.errors import InputError
@@ -54,7 +55,11 @@ class FastFinder:
 
     settings: Settings = field(default_factory=Settings)
     block: Block | None = None
-    _grouper: Grouper = field(default_factory=Grouper, repr=False)
+    head: ObjectsHead | None = None
+    _grouper: Grouper = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._grouper = Grouper(self.head)
 
     def add(self, features: Features, frames: np.ndarray) -> None:
         """Take the features of the next frames [t, H, W, 3]."""
@@ -78,6 +83,8 @@ class PaperFinder:
 
     settings: Settings = field(default_factory=lambda: Settings(mode="paper"))
     block: Block | None = None
+    head: ObjectsHead | None = None
+    """Of no use here."""
     _parts: list[Features] = field(default_factory=list, repr=False)
 
     def add(self, features: Features, frames: np.ndarray) -> None:

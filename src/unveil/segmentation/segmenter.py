@@ -18,6 +18,8 @@ import numpy as np
 import torch
 
 from unveil.attention.block_file import calibrated_tau, load_block, shipped_block
+from unveil.attention.objects_file import load_head, shipped_head
+from unveil.attention.objects_head import ObjectsHead
 from unveil.checks import check
 from unveil.errors import InputError
 from unveil.features.backbone import Backbone
@@ -54,6 +56,7 @@ class Segmenter:
         self._block = None
         if s.rows == "block":
             self._block = load_block(s.block, s.backbone, self.backbone.channels)
+        self._head = _head(s, self.backbone)
         if s.tau == "calibrated":
             tau = calibrated_tau(s.block or shipped_block(s.backbone))
             self.settings = replace(s, tau=tau)
@@ -131,6 +134,7 @@ class Segmenter:
             raise InputError(f"{s.mode} mode needs the whole video at once: stream in fast mode")
         stream = Stream(
             self._block,
+            self._head,
             seed=s.seed,
             objects=s.objects,
             granularity=s.granularity,
@@ -150,7 +154,7 @@ class Segmenter:
 
     def _look(self, video: Video, clock: Clock, report: Progress) -> Found:
         """The first pass: what is in the video."""
-        finder = FINDERS[self.settings.mode](self.settings, self._block)
+        finder = FINDERS[self.settings.mode](self.settings, self._block, self._head)
         done = 0
 
         def tell(more: int) -> None:
@@ -194,6 +198,16 @@ class Segmenter:
             "python": platform.python_version(),
             "torch": torch.__version__,
         }
+
+
+def _head(settings: Settings, backbone: Backbone) -> ObjectsHead | None:
+    """The objects' head asked for, else the one that is shipped; None where neither is."""
+    if settings.mode != "fast":
+        return None
+    path = settings.head or shipped_head(settings.backbone)
+    if path is None:
+        return None
+    return load_head(path, settings.backbone, backbone.channels).to(backbone.device)
 
 
 def _absolute(path: str | Path) -> str:

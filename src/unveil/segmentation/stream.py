@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.attention.block import Block
+from unveil.attention.objects_head import ObjectsHead
 from unveil.checks import require
 from unveil.errors import InputError
 from unveil.fast.describe import describe, find
@@ -62,24 +63,29 @@ class Labelled:
 class Stream:
     """Keeps what has been seen, and labels what comes.
 
-    attention: the trained block, or None for cosine rows. warm_up, memory: in blocks of eight
-    frames. seed, objects, granularity, keep_background: as `fast.describe.describe` and `find` take
-    them, for each window. Memory is bounded by `memory` blocks, and one key an object ever seen.
-    The answer does not depend on the chunks that frames come in.
+    attention: the trained block, or None for cosine rows. head: the objects' head, or None.
+    warm_up, memory: in blocks of eight frames. seed, objects, granularity, keep_background: as
+    `fast.describe.describe` and `find` take them, for each window. Memory is bounded by `memory`
+    blocks, and one key an object ever seen. The answer does not depend on the chunks that frames
+    come in.
     """
 
     attention: Block | None = None
+    head: ObjectsHead | None = None
     warm_up: int = WARM_UP
     memory: int = MEMORY
     seed: int = 0
     objects: int | None = None
     granularity: float | None = None
     keep_background: bool = False
-    _grouper: Grouper = field(default_factory=Grouper, repr=False)
+    _grouper: Grouper = field(init=False, repr=False)
     _frames: deque[np.ndarray] = field(default_factory=deque, repr=False)
     _past: list[Groups] = field(default_factory=list, repr=False)
     _ids: list[np.ndarray] = field(default_factory=list, repr=False)
     _looks: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._grouper = Grouper(self.head)
 
     @property
     def delay(self) -> int:
