@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from conftest import TINY, make_tiny_backbone
 from unveil.errors import InputError, WeightsError
 from unveil.features import weights
-from unveil.features.backbone import Backbone, pick_device
+from unveil.features.backbone import RELEASED_COLOURS, Backbone, pick_device
 
 
 def frames(t: int, h: int, w: int, seed: int = 0) -> np.ndarray:
@@ -98,6 +98,40 @@ def test_every_family_gives_the_keys_of_the_whole_model(tmp_path, family):
         extra = {"interpolate_pos_encoding": True} if family == "vit" else {}
         model(backbone.prepare(x, 4, 6), **extra)
     torch.testing.assert_close(backbone.encode(x, 16).keys.flatten(1, 2), seen[0][:, -24:])
+
+
+def test_positions_by_scale_are_sampled_a_tenth_of_a_patch_wider(tmp_path):
+    """Bicubic by hand along each axis: sample i lies at (i + ½) · side / (n + 0.1) - ½."""
+    backbone = Backbone(str(make_tiny_backbone(tmp_path / "b")), "cpu", by_scale=True)
+    embeddings = backbone._model.embeddings
+    table = embeddings.position_embeddings.detach()
+    side = round((table.shape[1] - 1) ** 0.5)
+    h, w = side + 1, side + 3
+    got = embeddings.interpolate_pos_encoding(None, 4 * h, 4 * w)
+
+    def weights_of(n: int) -> np.ndarray:
+        out = np.zeros((n, side))
+        for i in range(n):
+            at = (i + 0.5) * side / (n + 0.1) - 0.5
+            for tap in range(int(np.floor(at)) - 1, int(np.floor(at)) + 3):
+                d, a = abs(at - tap), -0.75
+                near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+                far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+                out[i, np.clip(tap, 0, side - 1)] += near if d <= 1 else far
+        return out
+
+    grid = table[0, 1:].numpy().reshape(side, side, -1)
+    want = np.einsum("yi,xj,ijc->yxc", weights_of(h), weights_of(w), grid)
+    np.testing.assert_allclose(got[0, 1:], want.reshape(h * w, -1), atol=1e-5)
+    assert torch.equal(got[:, :1], table[:, :1])
+    assert torch.equal(embeddings.interpolate_pos_encoding(None, 4 * side, 4 * side), table)
+
+
+def test_colours_are_normalised_by_what_is_asked_for(tiny_backbone):
+    x = frames(1, 16, 16)
+    mean, std = (np.array(c) for c in RELEASED_COLOURS)
+    got = Backbone(tiny_backbone, "cpu", colours=RELEASED_COLOURS).prepare(x, 4, 4)
+    np.testing.assert_allclose(got[0].permute(1, 2, 0), (x[0] / 255 - mean) / std, atol=1e-5)
 
 
 def test_saliency_is_a_distribution_and_batches_do_not_matter(tiny_backbone):

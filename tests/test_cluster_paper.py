@@ -12,6 +12,9 @@ from unveil.attention.rows import BlockRows
 from unveil.errors import InputError
 from unveil.paper.clustering import WINDOW, merge
 from unveil.paper.neighbours import Neighbours
+from unveil.segmentation.first_pass import PaperFinder
+from unveil.settings import Settings
+from unveil.types import Features
 
 
 @dataclass
@@ -118,3 +121,18 @@ def test_rows_that_are_far_apart_are_known_to_be_so():
     """Guards the test above: the bound must skip something, or it is worth nothing."""
     p = mixture(1, 1, 300, 37, 5.0).p.flatten(0, 2)
     assert Neighbours.of(p, 1.0).may_be_near(torch.arange(300)).float().mean() < 0.5
+
+
+def test_the_last_frame_may_be_left_out_and_copied():
+    g = torch.Generator().manual_seed(0)
+    keys, saliency = torch.randn(4, 3, 5, 8, generator=g), torch.rand(4, 3, 5, generator=g)
+    found = {}
+    for how, t in (("own", 3), ("copied", 4)):
+        finder = PaperFinder(Settings(mode="paper", attention="cosine", last_frame=how))
+        finder.add(Features(keys[:t], 14, saliency[:t]), np.zeros((t, 3, 5, 3), np.uint8))
+        found[how] = finder.finish()
+    ids = found["copied"].ids
+    assert len(ids) == 4 and np.array_equal(ids[3], ids[2])
+    assert (
+        np.array_equal(ids[:3], found["own"].ids) and found["copied"].scores == found["own"].scores
+    )

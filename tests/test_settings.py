@@ -10,16 +10,26 @@ import pytest
 
 import unveil
 from unveil.errors import InputError, UnveilError
-from unveil.settings import Settings, cut_wishes
+from unveil.settings import RELEASED, Settings, cut_wishes
 from unveil.training.losses import LossSettings
 from unveil.training.objects_recipe import ObjectsRecipe
 from unveil.training.recipe import Recipe
 from unveil.training.scenes import SceneSettings
 
 
+def test_like_the_released_code_is_what_its_details_say():
+    released = Settings(mode="paper", like="released")
+    assert released == Settings(mode="paper", like="released", **RELEASED)
+    plain = released.plain()
+    assert (plain["size"], plain["last_frame"]) == ((320, 480), "copied")
+    assert Settings(mode="paper", like="released", size=224).size == 224, "said, so kept"
+    assert Settings(mode="paper").plain()["last_frame"] == "own"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"like": "released"}, "like means nothing in fast mode"),
         ({"tau": 0.5}, "tau means nothing in fast mode"),
         ({"key_every": 5}, "key_every means nothing in fast mode"),
         ({"mode": "paper", "objects": 3}, "objects means nothing in paper mode"),

@@ -16,9 +16,18 @@ TAU = 1.0
 KEY_EVERY = 10
 """Every so many frames one is a key frame in the published inference."""
 MAX_SEED = 2**63 - 1
+RELEASED: dict[str, Any] = {
+    "size": (320, 480),
+    "precision": "fp32",
+    "normalisation": "released",
+    "positions": "scale",
+    "last_frame": "copied",
+}
+"""How the released code of the method evaluates on DAVIS where that differs from the text of the
+paper: what `like="released"` stands for (docs/paper.md)."""
 _OF_FAST = ("head", "objects", "granularity", "keep_background")
-_OF_PAPER = {"tau": TAU, "key_every": KEY_EVERY}
-_OTHER = {"fast": tuple(_OF_PAPER), "paper": _OF_FAST}
+_OF_PAPER = {"like": None, "tau": TAU, "key_every": KEY_EVERY, "last_frame": "own"}
+_OTHER: dict[str, tuple[str, ...]] = {"fast": tuple(_OF_PAPER), "paper": _OF_FAST}
 """What each mode has no use for."""
 Pixels = Annotated[int, Within(1, unit="px")]
 Frames = Annotated[int, Within(1, unit="frame")]
@@ -44,6 +53,9 @@ class Settings:
     there is one (fast mode)."""
     mode: Literal["fast", "paper"] = "fast"
     """Linear in the frames, flat in memory, with a background; or the published clustering."""
+    like: Literal["released"] | None = None
+    """released: what is left at its default is as in the released code of the method, where that
+    differs from its paper: size, precision, normalisation, positions, last frame (paper mode)."""
     objects: Annotated[int, Within(1)] | None = None
     """So many objects; by default as many as the video seems to have (fast mode)."""
     granularity: Annotated[float, Within(0, 1)] | None = None
@@ -58,6 +70,15 @@ class Settings:
     what goes with the block in use (paper mode)."""
     key_every: Frames | None = None
     """Every so many frames one is a key frame; 10 as published (paper mode)."""
+    normalisation: Literal["model", "released"] = "model"
+    """Of colours: by the mean and deviation that the backbone was trained with; or by those of the
+    released evaluation, .432/.395/.376 and .228/.221/.217."""
+    positions: Literal["size", "scale"] = "size"
+    """The grid of positions is interpolated to the size of the frame's, or as in the released code
+    by a factor of scale with a tenth of a patch on top."""
+    last_frame: Literal["own", "copied"] | None = None
+    """The last frame's masks are its own; or it is left out and its masks are those of the one
+    before, as the released code has it (paper mode)."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; the best there is by default."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -77,6 +98,10 @@ class Settings:
                 f"{ignored[0]} means nothing in {self.mode} mode: leave it out, or set the mode to "
                 f"{other}"
             )
+        if self.like == "released":
+            for name, value in RELEASED.items():
+                if getattr(self, name) == self.__dataclass_fields__[name].default:
+                    object.__setattr__(self, name, value)
         if self.block is not None and self.rows != "block":
             raise InputError(
                 f"a block means nothing with {self.attention} rows: leave one of the two out"

@@ -21,8 +21,8 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-ALIASES = {"out": ("-o",)}
-"""Short names of options, in every command."""
+ALIASES = {"out": ("-o",), "like": ("--as",)}
+"""Other names of options, in every command."""
 REGISTRY = ConstructorRegistry()
 """How tyro makes commands out of the dataclasses here."""
 

@@ -21,6 +21,9 @@ from unveil.settings import SIZE
 from unveil.types import Features
 
 Size = int | tuple[int, int]
+Colour = tuple[float, float, float]
+RELEASED_COLOURS: tuple[Colour, Colour] = ((0.432, 0.395, 0.376), (0.228, 0.221, 0.217))
+"""Mean and deviation of the released evaluation of the method."""
 
 
 class Backbone:
@@ -28,7 +31,9 @@ class Backbone:
 
     name: a name of `unveil.features.weights.TABLE`, a hub id or a local folder; fetched if need be.
     device: cpu, cuda, cuda:1, mps; chosen if None. dtype: bf16 where the processor gains from
-    it, if None.
+    it, if None. colours: mean and deviation of R, G and B, 0 … 1, by which frames are
+    normalised; the model's own if None. by_scale: interpolate the grid of positions as the
+    released code of the method does, see `_interpolate_by_scale`.
 
     Raises WeightsError when weights are missing, broken, or not exactly those of the model.
     """
@@ -38,6 +43,8 @@ class Backbone:
         name: str = weights.DEFAULT,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        colours: tuple[Colour, Colour] | None = None,
+        by_scale: bool = False,
     ) -> None:
         self.name = name
         self.device = pick_device(device)
@@ -50,7 +57,10 @@ class Backbone:
         self.channels: int = config.hidden_size
         self._heads: int = config.num_attention_heads
         self._prefix = 1 + getattr(config, "num_register_tokens", 0)
-        mean, std = (row.mean, row.std) if row else (weights.IMAGENET_MEAN, weights.IMAGENET_STD)
+        if by_scale:
+            _interpolate_by_scale(self._model)
+        own = (row.mean, row.std) if row else (weights.IMAGENET_MEAN, weights.IMAGENET_STD)
+        mean, std = colours or own
         self._mean = torch.tensor(mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(std, device=self.device)[:, None, None] * 255
         # ViT of the first DINO interpolates its position grid on request only; the others always.
@@ -205,6 +215,36 @@ def _load(name: str) -> nn.Module:
                 f"{len(info[kind])} {kind.replace('_', ' ')} ({some})"
             )
     return model.eval().requires_grad_(False)
+
+
+def _interpolate_by_scale(model: nn.Module) -> None:
+    """Let positions be interpolated by a factor of scale, a tenth of a patch on top of the grid.
+
+    So the first DINO's code has it, and the released code of the method with it: samples are taken
+    where that factor says, not where a grid of exactly h x w would have them.
+    """
+    embeddings: Any = model.embeddings
+    if not hasattr(embeddings, "interpolate_pos_encoding"):
+        raise InputError(
+            "positions: scale is for a backbone with a learned grid of positions, and "
+            f"{type(model).__name__} has none: leave it at size"
+        )
+
+    def interpolate(tokens: Tensor, height: int, width: int) -> Tensor:
+        table = embeddings.position_embeddings
+        side = round((table.shape[1] - 1) ** 0.5)
+        grid = [pixels // model.config.patch_size for pixels in (height, width)]
+        if grid == [side, side]:
+            return table
+        patches = F.interpolate(
+            table[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2),
+            scale_factor=[(n + 0.1) / side for n in grid],
+            mode="bicubic",
+        )
+        patches = patches.flatten(2).transpose(1, 2).to(table.dtype)
+        return torch.cat((table[:, :1], patches), 1)
+
+    embeddings.interpolate_pos_encoding = interpolate
 
 
 def _keep_only_keys_of_last_layer(model: nn.Module) -> _LastKeys:

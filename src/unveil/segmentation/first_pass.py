@@ -100,6 +100,9 @@ class PaperFinder:
             self._parts[0].patch,
             torch.cat([_saliency(part) for part in self._parts]),
         )
+        copied = self.settings.last_frame == "copied" and len(features.keys) > 1
+        if copied:
+            features = Features(features.keys[:-1], features.patch, _saliency(features)[:-1])
         every = self.settings.key_every or KEY_EVERY
         rows: Rows = (
             cosine_rows(features, every)
@@ -114,7 +117,8 @@ class PaperFinder:
             tau,
             on_progress=lambda done, total: report("clustering", done, total),
         )
-        return rank(clusters, features)
+        found = rank(clusters, features)
+        return replace(found, ids=np.append(found.ids, found.ids[-1:], 0)) if copied else found
 
 
 def cut(

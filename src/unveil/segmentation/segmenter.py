@@ -22,7 +22,7 @@ from unveil.attention.objects_file import load_head, shipped_head
 from unveil.attention.objects_head import ObjectsHead
 from unveil.checks import check
 from unveil.errors import InputError
-from unveil.features.backbone import Backbone
+from unveil.features.backbone import RELEASED_COLOURS, Backbone
 from unveil.progress import Progress, silent
 from unveil.results.writer import Writer
 from unveil.segmentation import refine
@@ -52,7 +52,10 @@ class Segmenter:
             raise InputError(f"no such setting: {unknown[0]!r}")
         s = self.settings = replace(settings, **changes)
         dtype = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}[s.precision]
-        self.backbone = Backbone(s.backbone, s.device, dtype)
+        colours = RELEASED_COLOURS if s.normalisation == "released" else None
+        self.backbone = Backbone(
+            s.backbone, s.device, dtype, colours, by_scale=s.positions == "scale"
+        )
         self._block = None
         if s.rows == "block":
             self._block = load_block(s.block, s.backbone, self.backbone.channels)
