@@ -107,7 +107,7 @@ def test_positions_by_scale_are_sampled_a_tenth_of_a_patch_wider(tmp_path):
     table = embeddings.position_embeddings.detach()
     side = round((table.shape[1] - 1) ** 0.5)
     h, w = side + 1, side + 3
-    got = embeddings.interpolate_pos_encoding(None, 4 * h, 4 * w)
+    got = embeddings.interpolate_pos_encoding(table, 4 * h, 4 * w)
 
     def weights_of(n: int) -> np.ndarray:
         out = np.zeros((n, side))
@@ -124,7 +124,7 @@ def test_positions_by_scale_are_sampled_a_tenth_of_a_patch_wider(tmp_path):
     want = np.einsum("yi,xj,ijc->yxc", weights_of(h), weights_of(w), grid)
     np.testing.assert_allclose(got[0, 1:], want.reshape(h * w, -1), atol=1e-5)
     assert torch.equal(got[:, :1], table[:, :1])
-    assert torch.equal(embeddings.interpolate_pos_encoding(None, 4 * side, 4 * side), table)
+    assert torch.equal(embeddings.interpolate_pos_encoding(table, 4 * side, 4 * side), table)
 
 
 def test_colours_are_normalised_by_what_is_asked_for(tiny_backbone):

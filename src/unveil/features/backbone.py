@@ -224,6 +224,7 @@ def _interpolate_by_scale(model: nn.Module) -> None:
     where that factor says, not where a grid of exactly h x w would have them.
     """
     embeddings: Any = model.embeddings
+    patch: int = embeddings.config.patch_size
     if not hasattr(embeddings, "interpolate_pos_encoding"):
         raise InputError(
             "positions: scale is for a backbone with a learned grid of positions, and "
@@ -233,7 +234,7 @@ def _interpolate_by_scale(model: nn.Module) -> None:
     def interpolate(tokens: Tensor, height: int, width: int) -> Tensor:
         table = embeddings.position_embeddings
         side = round((table.shape[1] - 1) ** 0.5)
-        grid = [pixels // model.config.patch_size for pixels in (height, width)]
+        grid = [pixels // patch for pixels in (height, width)]
         if grid == [side, side]:
             return table
         patches = F.interpolate(
