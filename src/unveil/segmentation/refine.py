@@ -20,6 +20,8 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from unveil.results.guided import guided_filter
+
 FINER = 5
 """Filtered at so many samples a patch along each side."""
 RADIUS = 4
@@ -74,25 +76,39 @@ def sharpen(
     return np.stack([_sharpen(*each, epsilon) for each in zip(near, share, frames, strict=True)])
 
 
-@torch.inference_mode()
 def _sharpen(near: np.ndarray, share: np.ndarray, frame: np.ndarray, epsilon: float) -> np.ndarray:
+    ids, soft = shares(near, share, frame, epsilon)
+    if len(ids) == 0:
+        return np.zeros(frame.shape[:2], near.dtype)
+    _, which = soft.max(0)
+    # The filter is linear and keeps constants: what the objects leave of 1 is the background's.
+    return np.where((soft.sum(0) > MOST).numpy(), ids[which.numpy()], 0).astype(near.dtype)
+
+
+@torch.inference_mode()
+def shares(
+    near: Integer[np.ndarray, "h w"],
+    share: Float[np.ndarray, "h w"],
+    frame: UInt8[np.ndarray, "H W 3"],
+    epsilon: float = EPSILON,
+) -> tuple[Integer[np.ndarray, " k"], Float[Tensor, "k H W"]]:
+    """The ids in a frame, ascending, and how much of every pixel is each one's, about 0 … 1.
+
+    Arguments as `sharpen` takes them, which gives a pixel to the largest share where their sum is
+    over MOST.
+    """
     height, width, _ = frame.shape
     h, w = near.shape
     ids = np.unique(near[(near != 0) & (share > 0)])
-    if len(ids) == 0:
-        return np.zeros((height, width), near.dtype)
-    if len(ids) == 1 and (share * (near != 0) >= 1).all():
-        return np.full((height, width), ids[0], near.dtype)
+    if len(ids) == 0 or (len(ids) == 1 and (share * (near != 0) >= 1).all()):
+        return ids, torch.ones(len(ids), height, width)
     size = (min(h * FINER, height), min(w * FINER, width))
     image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
     guide = F.interpolate(image, size, mode="bilinear", antialias=True).float() / 255
     coarse = np.where(near == ids[:, None, None], share, 0).astype(np.float32)
     masks = F.interpolate(torch.from_numpy(coarse)[None], size, mode="bilinear")
     soft = guided_filter(guide, by_colour(guide, masks), RADIUS, epsilon)
-    soft = F.interpolate(soft, (height, width), mode="bilinear")[0]
-    _, which = soft.max(0)
-    # The filter is linear and keeps constants: what the objects leave of 1 is the background's.
-    return np.where((soft.sum(0) > MOST).numpy(), ids[which.numpy()], 0).astype(near.dtype)
+    return ids, F.interpolate(soft, (height, width), mode="bilinear")[0]
 
 
 def by_colour(
@@ -118,46 +134,3 @@ def by_colour(
     likely = mass / mass.sum(1, keepdim=True).clamp_min(1e-6) + 1e-5
     posterior = prior * likely[:, colour].view_as(prior)
     return (posterior / posterior.sum(0) * close)[None, :-1]
-
-
-def guided_filter(
-    guide: Float[Tensor, "1 3 H W"], masks: Float[Tensor, "1 k H W"], radius: int, epsilon: float
-) -> Float[Tensor, "1 k H W"]:
-    """Every mask as a locally linear function of the guide's colours.
-
-    In each window of side 2·radius + 1 the mask is fitted by a·colour + b with a penalty epsilon
-    on a; a pixel takes the mean of all fits whose windows hold it.
-    """
-    mean = _box(guide, radius)
-    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-    products = torch.cat([guide[:, i : i + 1] * guide[:, j : j + 1] for i, j in pairs], 1)
-    second = _box(products, radius)[0]
-    rr, rg, rb, gg, gb, bb = (
-        second[n] - mean[0, i] * mean[0, j] + (epsilon if i == j else 0)
-        for n, (i, j) in enumerate(pairs)
-    )
-    # The inverse of the symmetric 3x3 covariance, written out: one for all masks.
-    inverse = torch.stack(
-        [
-            gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
-            rb * gb - rg * bb, rr * bb - rb * rb, rb * rg - rr * gb,
-            rg * gb - rb * gg, rb * rg - rr * gb, rr * gg - rg * rg,
-        ]
-    ).unflatten(0, (3, 3))  # fmt: skip
-    determinant = rr * inverse[0, 0] + rg * inverse[0, 1] + rb * inverse[0, 2]
-    out = []
-    for mask in masks[0].split(1):
-        level = _box(mask[None], radius)
-        covariance = (_box(guide * mask, radius) - mean * level)[0]
-        slope = (inverse * covariance).sum(1) / determinant
-        offset = level[0] - (slope * mean[0]).sum(0, keepdim=True)
-        fit = _box(torch.cat((slope, offset))[None], radius)[0]
-        out.append((fit[:3] * guide[0]).sum(0) + fit[3])
-    return torch.stack(out)[None]
-
-
-def _box(x: Tensor, radius: int) -> Tensor:
-    """Mean over a square window, the borders repeated."""
-    side = 2 * radius + 1
-    x = F.pad(x, (radius,) * 4, mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(x, (side, 1), 1), (1, side), 1)
