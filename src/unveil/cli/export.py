@@ -35,6 +35,12 @@ class Export:
     """Write no pictures beside the annotations."""
     val: float | None = None
     """Share of the frames that YOLO keeps for validation, the last ones; 0.2 by default."""
+    hard_edges: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Cut objects out at the borders of their masks, not softly."""
+    colour: str | None = None
+    """Of the green screen: #00b140 by default."""
+    blur: float | None = None
+    """How far a background is blurred, as a part of the longer side; 0.02 by default."""
 
     def run(self) -> int:
         """Export to every form, and say where it lies."""
@@ -51,6 +57,10 @@ class Export:
         options = self._options()
         check_options(list(forms), options)
         result = open_result(self.folder, self.source)
+        if not self.hard_edges and any("soft" in form.options for form in forms.values()):
+            from unveil.segmentation.soft_edges import with_soft_edges
+
+            result = with_soft_edges(result, self.folder)
         result = result.select(ids(self.objects), self.every, names(self.name))
         folder = self.folder.expanduser().absolute()
         out = (self.out or folder.with_name(f"{folder.name}-export")).expanduser().absolute()
@@ -66,7 +76,13 @@ class Export:
         return 0
 
     def _options(self) -> dict[str, Any]:
-        every = {"images": False if self.no_images else None, "val": self.val}
+        every = {
+            "images": False if self.no_images else None,
+            "val": self.val,
+            "soft": False if self.hard_edges else None,
+            "colour": self.colour,
+            "blur": self.blur,
+        }
         return {name: value for name, value in every.items() if value is not None}
 
 

@@ -69,6 +69,14 @@ FORMATS = {
     "ome-zarr": Format(
         "arrays:write_ome_zarr", "ome-zarr", "OME-Zarr 0.5: the video, its labels beside it"
     ),
+    "prores": Format("cut:write_prores", "alpha.mov", "ProRes 4444 with alpha, for editing"),
+    "prores-each": Format("cut:write_prores_each", "prores", "the same, one file an object"),
+    "webm": Format("cut:write_webm", "alpha.webm", "VP9 with alpha, for the web"),
+    "webm-each": Format("cut:write_webm_each", "webm", "the same, one file an object"),
+    "rgba-png": Format("cut:write_png", "rgba-png", "an RGBA PNG a frame, lossless"),
+    "cutouts": Format("cut:write_cutouts", "cutouts", "RGBA PNGs cropped to each object"),
+    "green-screen": Format("cut:write_screen", "green-screen.mp4", "objects before one colour"),
+    "blur": Format("cut:write_blurred", "blur.mp4", "objects before their blurred background"),
 }
 """Name → form."""
 

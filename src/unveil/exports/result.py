@@ -27,6 +27,10 @@ ANYTHING = "object"
 _LONG = re.compile(r"[/\\\0:*?\"<>|\r\n\t]+")  # what some system takes amiss in a file's name
 
 
+Shares = tuple[np.ndarray, Any]
+"""Ids [k], and a torch tensor [k, H, W] of about 0 … 1."""
+
+
 @dataclass(frozen=True)
 class Thing:
     """One object: its id, its score in 0 … 1 or None, the name a person gave it or None, its class.
@@ -39,6 +43,11 @@ class Thing:
     name: str | None = None
     kind: str = ANYTHING
 
+    @property
+    def file_name(self) -> str:
+        """Its id, and its name without what cannot stand in the name of a file."""
+        return f"{self.id} {_LONG.sub('_', self.name or '')[:60]}".strip(" .")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -48,8 +57,9 @@ class Result:
     things: by ascending id. read: labels [H, W] of a frame of the whole result. chosen: which of
     its frames are read. open_frames: the pictures of the whole result from its first frame on;
     None where there are none, and `lacks` says why. sound: the file whose sound goes with it, and
-    start: the second in it at which the first frame is shown. stride: every so many
-    frames of it one is in the whole result.
+    start: the second in it at which the first frame is shown. stride: every so many frames of it
+    one is in the whole result. shares: of a frame, by its number and its picture, the ids in it and
+    how much of every pixel is each one's; None where only hard masks are known.
     """
 
     name: str
@@ -65,6 +75,7 @@ class Result:
     sound: Path | None = None
     start: float = 0.0
     stride: int = 1
+    shares: Callable[[int, np.ndarray], Shares] | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)

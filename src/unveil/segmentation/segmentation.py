@@ -23,6 +23,7 @@ from unveil.results.overlay import overlay
 from unveil.results.writer import Writer
 from unveil.segmentation import refine
 from unveil.segmentation.first_pass import cut
+from unveil.segmentation.soft_edges import shares_of
 from unveil.settings import cut_wishes
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class Segmentation:
 
         Args:
             path: the file or folder that the export becomes.
-            format: a name of `unveil.exports.formats.FORMATS`: coco, yolo, csv, alpha-mov, …
+            format: a name of `unveil.exports.formats.FORMATS`: coco, yolo, csv, prores, …
             objects: only these ids.
             every: every so many frames one.
             names: id → name, which becomes the class.
@@ -163,6 +164,11 @@ class Segmentation:
             chosen=range(len(self.labels)),
         )
         result = with_video(result, self.run.get("video") or {})
+        if self.state is not None:
+            said = self.run.get("settings") or {}
+            wishes = {k: said.get(k) for k in ("objects", "granularity")}
+            found = cut(self.state, **wishes, keep_background=bool(said.get("keep_background")))
+            result = replace(result, shares=shares_of(found))
         frames = self.frames
         return result if frames is None else replace(result, open_frames=lambda: iter(frames))
 

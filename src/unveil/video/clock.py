@@ -23,7 +23,7 @@ def origin(stream: av.VideoStream) -> float | None:
     return None if stream.start_time is None else float(stream.start_time * tick(stream))
 
 
-def tick(stream: av.VideoStream) -> Fraction:
+def tick(stream: av.VideoStream | av.AudioStream) -> Fraction:
     """Seconds between two steps of the stream's clock."""
     return stream.time_base or Fraction(1, av.time_base)
 
