@@ -81,6 +81,9 @@ class Settings:
     before, as the released code has it (paper mode)."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; the best there is by default."""
+    speed: Literal["exact", "balanced", "fast"] = "exact"
+    """The backbone sees every frame; every second one, the others lie between those around them;
+    or every fourth one, the others follow flow, which needs `unveil[fast]` (fast mode)."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the backbone; auto is bf16 where the processor computes in it."""
     chunk: Frames = 16
@@ -97,6 +100,11 @@ class Settings:
             raise InputError(
                 f"{ignored[0]} means nothing in {self.mode} mode: leave it out, or set the mode to "
                 f"{other}"
+            )
+        if self.mode == "paper" and self.speed != "exact":
+            raise InputError(
+                f"speed {self.speed} means nothing in paper mode, which is exact: leave it out, or "
+                "set the mode to fast"
             )
         if self.like == "released":
             for name, value in RELEASED.items():

@@ -23,6 +23,7 @@ from unveil.attention.objects_head import ObjectsHead
 from unveil.checks import check
 from unveil.errors import InputError
 from unveil.features.backbone import RELEASED_COLOURS, Backbone
+from unveil.features.propagation import PACES, Propagation
 from unveil.progress import Progress, silent
 from unveil.results.writer import Writer
 from unveil.segmentation import refine
@@ -56,6 +57,7 @@ class Segmenter:
         self.backbone = Backbone(
             s.backbone, s.device, dtype, colours, by_scale=s.positions == "scale"
         )
+        self._encoder()  # what it needs is missed before a video is looked at
         self._block = None
         if s.rows == "block":
             self._block = load_block(s.block, s.backbone, self.backbone.channels)
@@ -148,9 +150,8 @@ class Segmenter:
     def _stream(
         self, stream: Stream, blocks: Iterator[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for block in blocks:
-            features = self.backbone.encode(block, self.settings.size)
-            for labelled in stream.add(features, block):
+        for frames, features in self._encoder().each(blocks):
+            for labelled in stream.add(features, frames):
                 yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
         for labelled in stream.flush():
             yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
@@ -158,7 +159,7 @@ class Segmenter:
     def _look(self, video: Video, clock: Clock, report: Progress) -> Found:
         """The first pass: what is in the video."""
         finder = FINDERS[self.settings.mode](self.settings, self._block, self._head)
-        done = 0
+        encoder, done = self._encoder(), 0
 
         def tell(more: int) -> None:
             report("backbone", done + more, video.estimate)
@@ -167,13 +168,22 @@ class Segmenter:
         chunk = frames_at_once(self.settings.chunk, video.height, video.width)
         for frames in clock.each("decode", ahead(video.chunks(chunk))):
             with clock("backbone"):
-                features = self.backbone.encode(frames, self.settings.size, on_frames=tell)
+                ready = encoder.add(frames, tell)
             with clock("clustering"):
-                finder.add(features, frames)
+                for seen, features in ready:
+                    finder.add(features, seen)
             done += len(frames)
+        with clock("backbone"):
+            ready = encoder.finish()
         report("backbone", done, done)
         with clock("clustering"):
+            for seen, features in ready:
+                finder.add(features, seen)
             return finder.finish(report)
+
+    def _encoder(self) -> Propagation:
+        """What makes the features of one video. Raises InputError where its extra is missing."""
+        return Propagation(self.backbone, self.settings.size, PACES[self.settings.speed])
 
     def _run(
         self, video: Video, found: Found, clock: Clock, source: Source, span: dict[str, Any]

@@ -5,8 +5,8 @@
         show(frames, labels)
         print(f"{live.delay(len(frames)):.1f} s late, {live.dropped} frames dropped")
 
-Rule: `room` frames may wait, eight by default, a block of `unveil.segmentation.stream`. When one more
-comes, the oldest that waits is dropped. So whoever is slower than the source works on blocks of
+Rule: `room` frames may wait, eight by default, a block of `unveil.segmentation.stream`. When one
+more comes, the oldest that waits is dropped. So whoever is slower than the source works on blocks of
 frames that follow each other, with gaps between the blocks; motion is looked for inside a block.
 While the source goes on, a block is late by the time in which two of them come and its own work.
 """
@@ -30,8 +30,9 @@ class Live:
     frames: single frames, uint8 [H, W, 3], that come when they come; their memory may be used again
     at once. room: frames that may wait, at least 1. now: the clock, in seconds.
 
-    dropped: frames dropped so far. What the source raises is raised here. Memory: `room` frames, and
-    a time for each frame handed out whose `delay` nobody asked for. Raises InputError for no room.
+    dropped: frames dropped so far. What the source raises is raised here. Memory: `room` frames,
+    and a time for each frame handed out whose `delay` nobody asked for. Raises InputError for no
+    room.
     """
 
     def __init__(

@@ -1,0 +1,245 @@
+"""Features of every frame from those of key frames: what `--speed balanced` and `fast` save.
+
+    encoder = Propagation(backbone, size, Pace(every=2))
+    for frames, features in encoder.each(chunks): ...
+
+The backbone sees key frames only. A frame between two of them takes the keys of both: from the same
+places, or along dense inverse search flow (Kroeger et al., arXiv 1603.03590), as in "Deep Feature
+Flow" (Zhu et al., arXiv 1611.07715); whichever of the two is nearer and explains a patch better
+counts more there. Everything after the features sees every frame.
+
+Key frames chosen by the size of the flow, or by what it leaves unexplained, carried no better than
+as many evenly spaced ones (nine sequences of both development sets, 21 frames of each).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.errors import InputError
+from unveil.features.backbone import Backbone, Size
+from unveil.settings import SIZE
+from unveil.types import Features
+
+FINER = 4
+"""Samples of flow a patch along each side."""
+NOISE = 2.0
+"""Mean difference in brightness, of 255, that tells nothing about how well a patch is carried."""
+_LEAST = 8  # samples along a side that the search takes
+Seen = list[tuple[UInt8[np.ndarray, "s H W 3"], Features]]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far apart key frames lie.
+
+    every: frames from one to the next; 1 encodes all. flow: carry along it, which needs
+    `unveil[fast]`.
+    """
+
+    every: int = 1
+    flow: bool = False
+
+
+PACES: Mapping[str, Pace] = MappingProxyType(
+    {"exact": Pace(), "balanced": Pace(2), "fast": Pace(4, flow=True)}
+)
+"""Of each `--speed`; docs/speed.md has what each costs."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Where the patches of a frame lie in another one.
+
+    flow: [2, h, w], right and down, in patches; None where they are taken to stand still. error:
+    [h, w], mean difference in brightness between a patch and what lies there.
+    """
+
+    flow: Float[Tensor, "2 h w"] | None
+    error: Float[Tensor, "h w"]
+
+    def carry(self, values: Float[Tensor, "c h w"]) -> tuple[Tensor, Tensor]:
+        """The values of the other frame, brought here, and the error, on their device."""
+        error = self.error.to(values.device)
+        if self.flow is None:
+            return values, error
+        _, h, w = self.flow.shape
+        place = F.affine_grid(torch.eye(2, 3)[None], [1, 1, h, w], align_corners=False)
+        place = place + self.flow.permute(1, 2, 0) * torch.tensor((2 / w, 2 / h))
+        carried = F.grid_sample(
+            values[None], place.to(values.device), padding_mode="border", align_corners=False
+        )
+        return carried[0], error
+
+
+def _shrink(pixels: UInt8[np.ndarray, "H W 3"], h: int, w: int) -> UInt8[np.ndarray, "H1 W1"]:
+    """A frame as the small grey picture that ways are found in."""
+    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    size = (max(h * FINER, _LEAST), max(w * FINER, _LEAST))
+    small = F.interpolate(image, size, mode="bilinear", antialias=True)
+    return small[0].float().mean(0).round().byte().numpy()
+
+
+def _still(a: np.ndarray, b: np.ndarray, h: int, w: int) -> _Way:
+    """How well h x w patches of a are explained by the same places of b."""
+    wrong = torch.from_numpy(np.abs(a.astype(np.float32) - b))[None]
+    return _Way(None, F.adaptive_avg_pool2d(wrong, (h, w))[0])
+
+
+class _Flow:
+    """Dense inverse search between small grey pictures; 2 ms a pair at 96x168."""
+
+    def __init__(self) -> None:
+        try:
+            self._cv2: Any = import_module("cv2")
+        except ImportError as error:
+            raise InputError(
+                "speed fast needs OpenCV: pip install 'unveil[fast]', or choose speed balanced"
+            ) from error
+        self._search = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def __call__(self, a: np.ndarray, b: np.ndarray, h: int, w: int) -> _Way:
+        """Where h x w patches of a lie in b."""
+        flow = self._search.calc(a, b, None)
+        height, width = a.shape
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        there = self._cv2.remap(
+            b,
+            x + flow[..., 0],
+            y + flow[..., 1],
+            self._cv2.INTER_LINEAR,
+            borderMode=self._cv2.BORDER_REPLICATE,
+        )
+        error = _still(a, there, h, w).error
+        patches = F.adaptive_avg_pool2d(torch.from_numpy(flow).permute(2, 0, 1), (h, w))
+        return _Way(patches * torch.tensor((w / width, h / height))[:, None, None], error)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What a key frame hands on: keys and saliency [c + 1, h, w] in fp32, and its small picture."""
+
+    values: Tensor
+    small: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame that waits: whether it is a key frame, and the way back to the one before it."""
+
+    pixels: np.ndarray
+    small: np.ndarray
+    back: _Way | None
+    is_key: bool
+
+
+@dataclass
+class Propagation:
+    """Takes the frames of a video chunk by chunk, and gives the features of all of them, in order.
+
+    Key frames are the first, every `pace.every`-th (3, 7, 11, … at 4) and the last, whatever the
+    chunks: at most `every` - 1 frames wait, and none at the end of a block of eight. Raises
+    InputError where flow is asked for and OpenCV is not there.
+    """
+
+    backbone: Backbone
+    size: Size = SIZE
+    pace: Pace = field(default_factory=Pace)
+    _seen: int = 0
+    _waiting: list[_Frame] = field(default_factory=list, repr=False)
+    _latest: np.ndarray | None = field(default=None, repr=False)
+    _last: _Key | None = field(default=None, repr=False)
+    _way: Callable[[np.ndarray, np.ndarray, int, int], _Way] = field(default=_still, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.pace.flow:
+            self._way = _Flow()
+
+    def add(
+        self,
+        frames: UInt8[np.ndarray, "t H W 3"],
+        on_frames: Callable[[int], None] | None = None,
+    ) -> Seen:
+        """Take the next frames; returns those that are known by now, with their features.
+
+        on_frames: told how many of these frames are done with.
+        """
+        if self.pace.every == 1:
+            return [(frames, self.backbone.encode(frames, self.size, on_frames=on_frames))]
+        for pixels in frames:
+            self._waiting.append(self._look(pixels))
+            self._seen += 1
+        seen = self._release()
+        if on_frames is not None:
+            on_frames(len(frames))
+        return seen
+
+    def finish(self) -> Seen:
+        """The frames that still wait, once there are no more: the last becomes a key frame."""
+        if self._waiting:
+            self._waiting[-1] = replace(self._waiting[-1], is_key=True)
+        return self._release()
+
+    def each(self, chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Features]]:
+        """Frames and their features, for as long as chunks come."""
+        for frames in chunks:
+            yield from self.add(frames)
+        yield from self.finish()
+
+    def _look(self, pixels: np.ndarray) -> _Frame:
+        """A frame as it waits for the next key frame, or is it."""
+        h, w = self.backbone.grid(*pixels.shape[:2], self.size)
+        small = _shrink(pixels, h, w)
+        back = None if self._latest is None else self._way(small, self._latest, h, w)
+        is_key = back is None or (self._seen + 1) % self.pace.every == 0
+        if is_key:
+            self._latest = small
+        return _Frame(pixels, small, back, is_key)
+
+    def _release(self) -> Seen:
+        """Encode the key frames that wait, and fill in the frames before them."""
+        at = [i for i, frame in enumerate(self._waiting) if frame.is_key]
+        if not at:
+            return []
+        ready, self._waiting = self._waiting[: at[-1] + 1], self._waiting[at[-1] + 1 :]
+        some = self.backbone.encode(np.stack([ready[i].pixels for i in at]), self.size)
+        if some.saliency is None:
+            raise InputError("features without saliency cannot be carried")
+        values, before, start = [], self._last, 0
+        for i, keys, saliency in zip(at, some.keys, some.saliency, strict=True):
+            both = torch.cat((keys.float(), saliency.float()[..., None]), -1).permute(2, 0, 1)
+            after = _Key(both, ready[i].small)
+            between = ready[start:i]
+            values += [
+                self._between(before or after, frame, after, (n + 1, len(between) - n))
+                for n, frame in enumerate(between)
+            ]
+            values.append(both)
+            before, start = after, i + 1
+        self._last = before
+        carried = torch.stack(values).permute(0, 2, 3, 1)
+        pixels = np.stack([frame.pixels for frame in ready])
+        keys = carried[..., :-1].to(some.keys.dtype)
+        return [(pixels, Features(keys, some.patch, carried[..., -1].to(some.saliency.dtype)))]
+
+    def _between(
+        self, before: _Key, frame: _Frame, after: _Key, away: tuple[int, int]
+    ) -> Float[Tensor, "c h w"]:
+        """Values of a frame from the key frames around it, so many frames away."""
+        _, h, w = after.values.shape
+        ways = (frame.back, self._way(frame.small, after.small, h, w))
+        total, weights = torch.zeros_like(after.values), torch.zeros_like(after.values[0])
+        for key, way, distance in zip((before, after), ways, away, strict=True):
+            if way is not None:
+                carried, error = way.carry(key.values)
+                weight = 1 / (distance * (error + NOISE))
+                total, weights = total + weight * carried, weights + weight
+        return total / weights

@@ -1,0 +1,136 @@
+"""Features between key frames: which frames the backbone sees, and what the others get."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from unveil.errors import InputError
+from unveil.features.backbone import Backbone
+from unveil.features.propagation import PACES, Pace, Propagation
+from unveil.segmentation.segmenter import Segmenter
+from unveil.settings import Settings
+from unveil.types import Features
+
+pytest.importorskip("cv2")
+
+
+class Colours(Backbone):
+    """A backbone whose keys are the colours of the patches: what carries them can be seen."""
+
+    patch = 4
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.encoded = 0
+
+    def grid(self, height, width, size=48):
+        return height // self.patch, width // self.patch
+
+    def encode(self, frames, size=48, batch=4, on_frames=None):
+        self.encoded += len(frames)
+        x = torch.from_numpy(np.ascontiguousarray(frames)).float().permute(0, 3, 1, 2)
+        keys = F.avg_pool2d(x, self.patch).permute(0, 2, 3, 1)
+        return Features(keys, self.patch, keys.mean(-1))
+
+
+def panned(t: int, step: int, h: int = 48, w: int = 64) -> np.ndarray:
+    """A smooth picture that moves `step` px a frame to the left."""
+    noise = torch.from_numpy(np.random.default_rng(0).random((1, 3, 14, 40))).float()
+    wide = F.interpolate(noise, (h, w + t * step), mode="bicubic").clamp(0, 1)[0]
+    picture = (wide * 255).byte().permute(1, 2, 0).numpy()
+    return np.stack([picture[:, i * step : i * step + w] for i in range(t)])
+
+
+def together(seen) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    frames, features = zip(*seen, strict=True)
+    keys = torch.cat([f.keys for f in features])
+    return np.concatenate(frames), keys, torch.cat([f.saliency for f in features])
+
+
+def run(frames, pace, chunk=16):
+    backbone = Colours()
+    encoder = Propagation(backbone, 48, pace)
+    chunks = [frames[i : i + chunk] for i in range(0, len(frames), chunk)]
+    return *together(encoder.each(chunks)), backbone.encoded
+
+
+@pytest.mark.parametrize("pace", [Pace(2), Pace(4, flow=True), Pace(3)])
+@pytest.mark.parametrize("t", [1, 2, 3, 9])
+def test_every_frame_comes_back_once_and_chunks_do_not_matter(pace, t):
+    frames = panned(t, 2)
+    whole = run(frames, pace)
+    assert np.array_equal(whole[0], frames) and len(whole[1]) == len(whole[2]) == t
+    for chunk in (1, 3):
+        other = run(frames, pace, chunk)
+        torch.testing.assert_close(other[1], whole[1])
+        assert other[3] == whole[3]
+
+
+def test_key_frames_are_exact_and_the_others_lie_between():
+    frames = panned(9, 2)
+    exact = run(frames, Pace())[1]
+    _, keys, saliency, encoded = run(frames, Pace(2))
+    assert encoded == 6  # 0, 1, 3, 5, 7 and the last
+    for i in (0, 1, 3, 5, 7, 8):
+        torch.testing.assert_close(keys[i], exact[i])
+    low, high = torch.minimum(exact[3], exact[5]), torch.maximum(exact[3], exact[5])
+    assert (keys[4] >= low - 1e-3).all() and (keys[4] <= high + 1e-3).all()
+    torch.testing.assert_close(saliency, keys.mean(-1))
+
+
+def test_a_patch_takes_more_of_the_frame_that_looks_like_it():
+    frames = np.zeros((4, 48, 64, 3), np.uint8)
+    frames[3, :, :32] = 200  # what frame 2 does not show yet
+    frames[:3, :, 32:] = 100
+    frames[2, :, 32:] = frames[3, :, 32:] = 140  # and what it shows already
+    keys = run(frames, Pace(2))[1]
+    assert (keys[2, :, :8] < 20).all() and (keys[2, :, 8:] > 130).all()
+
+
+def test_keys_follow_what_moves():
+    frames = panned(8, 2)
+    exact = run(frames, Pace())[1]
+    carried = run(frames, Pace(4, flow=True))[1]
+    straight = run(frames, Pace(4))[1]
+    inner = (slice(None), slice(1, -1), slice(3, -3))
+    wrong = (carried - exact)[inner].abs().mean()
+    assert wrong < 0.6 * (straight - exact)[inner].abs().mean()
+
+
+def test_a_block_of_the_stream_waits_for_no_later_frame():
+    """`Segmenter.stream` takes eight frames at a time and promises a delay."""
+    for pace in PACES.values():
+        encoder = Propagation(Colours(), 48, pace)
+        for i in range(0, 24, 8):
+            assert sum(len(frames) for frames, _ in encoder.add(panned(24, 2)[i : i + 8])) == 8
+
+
+def test_exact_is_the_backbone_itself(tiny_backbone):
+    frames = panned(5, 2)
+    backbone = Backbone(tiny_backbone, "cpu", torch.float32)
+    ((same, got),) = Propagation(backbone, 16, PACES["exact"]).each([frames])
+    assert same is frames and torch.equal(got.keys, backbone.encode(frames, 16).keys)
+
+
+@pytest.mark.parametrize("speed", ["balanced", "fast"])
+def test_a_segmentation_at_each_speed(tiny_backbone, speed):
+    frames = panned(11, 2)
+    small = {"backbone": tiny_backbone, "size": 16, "precision": "fp32", "chunk": 3}
+    segmenter = Segmenter(speed=speed, **small)
+    assert segmenter(frames).labels.shape == frames.shape[:3]
+    streamed = list(segmenter.stream(frames))
+    assert np.array_equal(np.concatenate([f for f, _ in streamed]), frames)
+
+
+def test_without_opencv_it_is_said_what_to_do(tiny_backbone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(InputError, match=r"pip install 'unveil\[fast\]'"):
+        Segmenter(backbone=tiny_backbone, speed="fast")
+
+
+def test_paper_mode_is_exact():
+    with pytest.raises(InputError, match="speed fast means nothing in paper mode"):
+        Settings(mode="paper", speed="fast")
