@@ -20,6 +20,8 @@ import tyro
 from PIL import Image
 from torch.nn import functional as F
 
+from unveil.attention.objects_file import load_head, shipped_head
+from unveil.features import weights
 from unveil.features.backbone import Backbone
 from unveil.features.propagation import PACES, Pace, Propagation
 from unveil.metrics import PROTOCOLS, Measured
@@ -94,13 +96,14 @@ def encoded(name: str, frames: np.ndarray, folder: Path | None) -> Features:
 
 def measured(bench: Modes) -> Iterator[tuple[str, str, list[float]]]:
     """Sequence, mode, and share of frames seen, cosine of keys, J&F, foreground J, objects."""
+    head = load_head(shipped_head(weights.DEFAULT), weights.DEFAULT, 384)
     for name in bench.sequences.split(","):
         frames, truth = read(name)
         exact = encoded(name, frames, bench.features)
         mean = exact.keys.float().mean((0, 1, 2))
         some = slice(2, None, bench.every)
         for mode in bench.modes.split(","):
-            backbone, finder, alike = Recorded(frames, exact), FastFinder(), []
+            backbone, finder, alike = Recorded(frames, exact), FastFinder(head=head), []
             chunks = (frames[i : i + 16] for i in range(0, len(frames), 16))
             for seen, features in Propagation(backbone, pace=MODES[mode]).each(chunks):
                 true = exact.keys[sum(map(len, alike)) :][: len(seen)].float()
