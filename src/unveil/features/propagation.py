@@ -196,7 +196,8 @@ class Propagation:
 
     def _look(self, pixels: np.ndarray) -> _Frame:
         """A frame as it waits for the next key frame, or is it."""
-        h, w = self.backbone.grid(*pixels.shape[:2], self.size)
+        height, width, _ = pixels.shape
+        h, w = self.backbone.grid(height, width, self.size)
         small = _shrink(pixels, h, w)
         back = None if self._latest is None else self._way(small, self._latest, h, w)
         is_key = back is None or (self._seen + 1) % self.pace.every == 0
