@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 from unveil.cli.progress import count, progress
-from unveil.errors import InputError
+from unveil.errors import InputError, OutputError
 from unveil.settings import Settings
 
 
@@ -18,17 +18,19 @@ class Segment:
 
     sources: tyro.conf.Positional[tuple[str, ...]]
     """Video files, folders of images, folders of videos, glob patterns, lists (.txt, a source a
-    line) or tables (.csv, .parquet with a column source)."""
+    line), tables (.csv, .parquet with a column source); alone, also camera:0 or an address
+    (https://, rtsp://)."""
     out: Path
     """The folder of the result; with several videos, one folder a video inside it."""
     start: str | None = None
     """First moment used: seconds, mm:ss or hh:mm:ss."""
     end: str | None = None
-    """Moment before which to stop."""
+    """Moment before which to stop; a camera or an address is recorded until then, or Ctrl-C."""
     stride: int = 1
     """Use every so many frames one."""
     again: bool = False
-    """Segment videos again that have a result already; otherwise they are skipped in a batch."""
+    """Segment videos again that have a result already, otherwise skipped in a batch; record again
+    over a recording."""
     resume: bool = False
     """Go on with a batch: what failed for good is not tried again, as it is otherwise."""
     jobs: int = 1
@@ -48,14 +50,18 @@ class Segment:
             raise InputError("nothing to segment: give a video, a folder or a pattern")
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
         from unveil.batch.sources import is_many
+        from unveil.video.recording import is_live
 
         if len(self.sources) > 1 or is_many(self.sources[0]):
             return self._batch(span)
         for option, default in _OF_BATCH.items():
             if getattr(self, option) != default:
                 raise InputError(f"--{option} is for several videos, and this is one: leave it out")
-        _check(self.sources[0], span)
-        _segment_one(_load(self.settings), self.sources[0], self.out, span)
+        source = self.sources[0]
+        if is_live(source):
+            source = str(_record(source, self.out, span["end"], self.again))
+        _check(source, span)
+        _segment_one(_load(self.settings), source, self.out, span)
         return 0
 
     def _batch(self, span: dict[str, Any]) -> int:
@@ -129,6 +135,24 @@ def seconds(text: str | None) -> float | None:
     for part in parts:
         total = 60 * total + part
     return total
+
+
+def _record(source: str, out: Path, end: float | None, again: bool) -> Path:
+    """A live source as a file beside its result: a camera shows nothing twice."""
+    from unveil.results.folder import check_out
+    from unveil.video.recording import record
+
+    check_out(out)
+    file = out.with_name(f"{out.name}.mkv")
+    if file.exists() and not again:
+        raise OutputError(
+            f"{file} is there already, where {source} would be recorded: record over it with "
+            "--again, or choose another place with --out"
+        )
+    with progress(source) as show:
+        record(source, file, end, show)
+    print(f"{source}: recorded in {file}")
+    return file
 
 
 def _check(source: str, span: dict[str, Any]) -> None:

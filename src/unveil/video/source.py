@@ -20,6 +20,7 @@ from unveil.checks import Within, check
 from unveil.errors import InputError
 from unveil.types import Clip
 from unveil.video import container, images
+from unveil.video.recording import is_live
 
 IMAGE_FPS = Fraction(24)  # the rate of sources that have none: images, arrays, tensors
 
@@ -141,6 +142,11 @@ def open_video(
         )
     if not str(source):
         raise InputError("the path of the video is empty: give a file, a folder or a pattern")
+    if is_live(source):
+        raise InputError(
+            f"{source} is no file: segment it alone with `unveil segment`, or record it first with "
+            "unveil.video.recording.record"
+        )
     path = Path(source).expanduser()
     try:
         files = images.find_images(path)

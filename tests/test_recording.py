@@ -1,0 +1,157 @@
+"""Sources that show nothing twice, recorded: all of them, what is there at Ctrl-C, or why not."""
+
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from filming import heard, long_scene, write_video
+from unveil.cli import main
+from unveil.errors import InputError, OutputError
+from unveil.exports.formats import export
+from unveil.exports.result import open_result
+from unveil.video.recording import is_live, record
+from unveil.video.source import open_video
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves files without a word, and of one of them only the first half of what it promises."""
+
+    def log_message(self, *_):
+        pass
+
+    def copyfile(self, source, outputfile):
+        if not self.path.endswith("half.mkv"):
+            return super().copyfile(source, outputfile)
+        data = source.read()
+        outputfile.write(data[: len(data) // 2])
+        self.close_connection = True
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A folder with a video of 24 frames and sound, and its address."""
+    folder = tmp_path_factory.mktemp("served")
+    write_video(folder / "dog.mp4", long_scene()[0])
+    write_video(folder / "half.mkv", long_scene()[0])
+    (folder / "page.html").write_text("<p>no video</p>")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def frames(path):
+    return np.stack(list(open_video(path)))
+
+
+def test_an_address_is_recorded_whole(served, tmp_path):
+    folder, address = served
+    shown = []
+    out = record(
+        f"{address}/dog.mp4", tmp_path / "new" / "a.mkv", report=lambda *x: shown.append(x)
+    )
+    assert np.array_equal(frames(out), frames(folder / "dog.mp4"))
+    assert open_video(out).fps == open_video(folder / "dog.mp4").fps
+    there, was = heard(out), heard(folder / "dog.mp4")
+    assert abs(len(there) - len(was)) <= 2048
+    assert shown[-1][0] == "recording, seconds"
+    assert [p.name for p in out.parent.iterdir()] == ["a.mkv"]
+
+
+def test_it_ends_where_it_is_told(served, tmp_path):
+    folder, address = served
+    out = record(f"{address}/dog.mp4", tmp_path / "a.mkv", end=0.4)
+    got = frames(out)
+    assert 10 <= len(got) <= 14 and np.array_equal(got, frames(folder / "dog.mp4")[: len(got)])
+
+
+def test_what_is_there_at_ctrl_c_is_kept(served, tmp_path, caplog):
+    folder, address = served
+    left = iter(range(9))
+
+    def stop(*_):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    out = record(f"{address}/dog.mp4", tmp_path / "a.mkv", report=stop)
+    got = frames(out)
+    assert 5 <= len(got) <= 10 and np.array_equal(got, frames(folder / "dog.mp4")[: len(got)])
+    assert "Ctrl-C again ends all" in caplog.text
+
+
+def test_sigterm_and_errors_leave_nothing(served, tmp_path):
+    class Terminated(KeyboardInterrupt):
+        pass
+
+    for error in (Terminated, ZeroDivisionError):
+
+        def stop(*_, error=error):
+            raise error
+
+        with pytest.raises(error):
+            record(f"{served[1]}/dog.mp4", tmp_path / "a.mkv", report=stop)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_breaks_off_gives_what_came(served, tmp_path):
+    folder, address = served
+    out = record(f"{address}/half.mkv", tmp_path / "a.mkv")
+    got = frames(out)
+    assert 3 < len(got) < 24 and np.array_equal(got, frames(folder / "dog.mp4")[: len(got)])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{}/cat.mp4", "check the address, and that it leads to a video"),
+        ("{}/page.html", "check the address"),
+        ("http://127.0.0.1:9/dog.mp4", "check the address"),
+        ("https:/dog.mp4", "is no address that can be read"),
+        ("htps://example.org/dog.mp4", "expected http, https, rtsp://host/…, camera:0, or a path"),
+        ("camera:77", "is it plugged in"),
+        ("camera:front", "is it plugged in"),
+    ],
+)
+def test_what_cannot_be_read_says_why(source, message, served, tmp_path, capsys):
+    source = source.format(served[1])
+    assert main(["segment", source, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert message in said and source in said and "no such file or folder" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_are_not_live():
+    assert is_live("camera:0") and is_live("rtsp://host/x") and is_live("https:/dog.mp4")
+    for path in ("dog.mp4", "C:/dog.mp4", "C:\\dog.mp4", "a:b.mp4", "camera", "./http", 3, None):
+        assert not is_live(path)
+
+
+def test_others_who_open_videos_say_what_to_do(served, tmp_path):
+    with pytest.raises(InputError, match=r"is no file: .*unveil\.video\.recording\.record"):
+        open_video(f"{served[1]}/dog.mp4")
+
+
+def test_a_recording_is_not_lost(served, tmp_path, capsys):
+    (tmp_path / "dog.mkv").write_text("mine")
+    call = ["segment", f"{served[1]}/dog.mp4", "--out", str(tmp_path / "dog")]
+    assert main(call) == 2
+    assert "record over it with --again" in capsys.readouterr().err
+    assert (tmp_path / "dog.mkv").read_text() == "mine"
+    with pytest.raises(OutputError):
+        record(f"{served[1]}/dog.mp4", tmp_path / "dog.mkv" / "a.mkv")
+
+
+def test_an_address_becomes_a_result(served, tmp_path, tiny_backbone, capsys):
+    address = served[1]
+    out = tmp_path / "dog"
+    call = ["segment", f"{address}/dog.mp4", "--out", str(out), "--end", "0.4"]
+    assert main([*call, "--backbone", tiny_backbone, "--size", "32"]) == 0
+    run = json.loads((out / "run.json").read_text())
+    assert run["video"]["source"] == str(tmp_path / "dog.mkv") and run["video"]["frames"] == 12
+    assert f"recorded in {tmp_path / 'dog.mkv'}" in capsys.readouterr().out
+    assert len(list(export(open_result(out), tmp_path / "png", "rgba-png").glob("*.png"))) == 12
