@@ -67,6 +67,17 @@ def test_heads_are_attention_written_out_and_their_mean_is_the_map():
     torch.testing.assert_close(heads[1], (k @ q / 2).flatten().softmax(0).view(3, 4, 5))
 
 
+@pytest.mark.parametrize("block", [None, random_block(12, 3, centred=True, seed=4)])
+def test_a_group_attends_as_its_patches_would_were_they_all_alike(block):
+    f, patches = features(), torch.arange(1.0, 61.0).view(3, 4, 5)
+    keys = f.keys.flatten(0, 2).repeat_interleave(patches.flatten().int(), 0)
+    apart = attention_of(Features(keys[None, None], 1), (0, 0, 0), block)[0, 0]
+    first = patches.flatten().cumsum(0).long() - 1
+    together = attention_of(f, (0, 0, 0), block, patches=patches)
+    torch.testing.assert_close(together.flatten(), apart[first])
+    assert float((together * patches).sum()) == pytest.approx(1, abs=1e-5)
+
+
 def test_patches_and_heads_that_are_not_there():
     f, block = features(), random_block(12, 3)
     for at in ((3, 0, 0), (0, 4, 0), (0, 0, -1)):

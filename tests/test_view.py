@@ -9,14 +9,23 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from handmade import frames_of, make_result
+from handmade import patches as patches_of
 from test_segmenter import digests
+from unveil.attention.block import random_block
+from unveil.attention.block_file import save_block
+from unveil.attention.maps import attention_of
 from unveil.cli import main
 from unveil.editing.log import read
 from unveil.errors import DataError, InputError
+from unveil.fast.state import State
+from unveil.results.heat import BRIGHTEST, heat
 from unveil.segmentation.recut import recut
+from unveil.settings import Settings
+from unveil.types import Features
 from unveil.video.access import Frames
 from unveil.video.source import read_clip
 
@@ -74,9 +83,67 @@ def test_frames_and_masks_are_those_of_the_result(shown, result):
     assert not clusters[mask_of(result, 3) > 0].any() and len(np.unique(clusters)) == 3
     assert shown.ask("api/frame/20.jpg")[0] == 409
     assert shown.ask("api/mask/99/0")[0] == 410
-    status, body, _ = shown.ask("api/heat/looks/4.png?at=0&x=0.3&y=0.5")
-    assert status == 200 and Image.open(io.BytesIO(body)).size == (16, 9)
-    assert shown.ask("api/heat/looks/4.png?at=0&x=left&y=0.5")[0] == 410
+
+
+def test_a_press_is_answered_as_the_figure_draws_it(copy, tmp_path):
+    block = random_block(24, 3, seed=5)
+    save_block(block, tmp_path / "block", backbone=Settings.backbone)
+    run = json.loads((copy / "run.json").read_text())
+    run["settings"]["block"] = str(tmp_path / "block")
+    (copy / "run.json").write_text(json.dumps(run))
+    state, kept = State.load(copy / "state.npz"), np.load(copy / "keys.npy")
+    patches = np.bincount(state.groups.ravel())
+    features = Features(torch.from_numpy(kept["key"].astype(np.float32))[None, None], 1)
+    weight = torch.from_numpy(patches).float()[None, None]
+    at = (0, 0, int(state.groups[2, 4, 4]))
+    with viewer(copy) as v:
+        said = v.json("api/panels")
+        heads = {panel["name"]: panel["heads"] for panel in said["panels"]}
+        assert heads == {"cosine": 0, "class": 0, "untrained": 3, "trained": 3}
+        for panel, head, of in (
+            ("cosine", None, None),
+            ("untrained", 1, random_block(24, 3)),
+            ("trained", None, block),
+            ("trained", 2, block),
+        ):
+            wanted = attention_of(features, at, of, head, weight)[0, 0].numpy()
+            ask = f"api/heat/{panel}/7.png?at=2&x=0.28&y=0.5"
+            status, body, _ = v.ask(ask + (f"&head={head}" if head is not None else ""))
+            assert status == 200
+            scale = float(wanted.min()), float(np.quantile(wanted, BRIGHTEST))
+            colours = heat(wanted[state.groups[7]], *scale)
+            picture = np.array(Image.open(io.BytesIO(body))).astype(int)
+            assert np.abs(picture - colours).max() <= 2
+        status, body, _ = v.ask("api/heat/class/7.png?at=2&x=0.28&y=0.5")
+        light = np.array(Image.open(io.BytesIO(body))).sum(-1)
+        assert light[patches_of(T)[7] == 1].mean() > 2 * light[patches_of(T)[7] == 0].mean()
+        assert v.ask("api/heat/trained/7.png?at=2&x=0.2&y=0.5&head=3")[0] == 409
+        assert v.ask("api/heat/trained/99.png?at=2&x=0.2&y=0.5")[0] == 409
+        assert v.ask("api/heat/nothing/7.png?at=2&x=0.2&y=0.5")[0] == 410
+        assert v.ask("api/heat/cosine/7.png?at=2&x=left&y=0.5")[0] == 410
+
+
+def test_results_without_keys_or_a_block_show_what_they_have(copy, shown):
+    said = shown.json("api/panels")
+    assert [panel["name"] for panel in said["panels"]] == ["cosine", "class"]
+    assert "No block" in said["lacks"]
+    (copy / "keys.npy").unlink()
+    with viewer(copy) as v:
+        said = v.json("api/panels")
+        assert "segment the video again" in said["lacks"]
+        for panel in said["panels"]:
+            status, body, _ = v.ask(f"api/heat/{panel['name']}/4.png?at=0&x=0.3&y=0.5")
+            assert status == 200 and Image.open(io.BytesIO(body)).size == (16, 9)
+        v.json("api/edit", PROMOTE)
+        v.json("api/save", {})
+        v.wait()
+    assert not (copy / "keys.npy").exists()
+    np.save(copy / "keys.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"keys\.npy holds no keys"):
+        Session(copy)
+    (copy / "keys.npy").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"keys\.npy is no keys"):
+        Session(copy)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (1100, 1000)])

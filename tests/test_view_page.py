@@ -17,7 +17,10 @@ import pytest
 from PIL import Image
 
 from handmade import make_result
+from unveil.attention.block import random_block
+from unveil.attention.block_file import save_block
 from unveil.editing.log import read
+from unveil.settings import Settings
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytest.importorskip("uvicorn", reason="the viewer's server is not installed")
@@ -285,13 +288,27 @@ def test_background_clusters_are_listed_and_promoted(browser, copy):
         assert len(page.lanes()) == 2
 
 
-def test_attention_follows_the_video(browser, copy):
+def test_attention_follows_the_video_head_by_head(browser, copy, tmp_path):
+    save_block(random_block(24, 3), tmp_path / "block", backbone=Settings.backbone)
+    run = json.loads((copy / "run.json").read_text())
+    run["settings"]["block"] = str(tmp_path / "block")
+    (copy / "run.json").write_text(json.dumps(run))
     with opened(browser, copy) as page:
         page.open().keys("a").click(LEFT)
         page.page.wait_for_selector("#panels canvas[data-frame='0']")
         page.keys("ArrowRight").settle()
         page.page.wait_for_selector("#panels canvas[data-frame='1']")
-        assert page.page.locator("#panels figure").count() >= 2
+        assert page.page.locator("#panels figcaption").all_inner_texts() == [
+            "backbone",
+            "class token",
+            "untrained block",
+            "trained block",
+        ]
+        trained = page.page.locator("#panels canvas").nth(3)
+        drawn = "c => c.toDataURL()"
+        before = trained.evaluate(drawn)
+        page.page.get_by_role("button", name="Head 2").click()
+        page.until(lambda: trained.evaluate(drawn) != before)
         page.picture("attention")
         page.keys("Escape")
         assert page.page.locator("#panels").is_hidden()

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 MARK = (255, 60, 60)
 """Colour of the ring."""
-_BRIGHTEST = 0.995
+BRIGHTEST = 0.995
 """Share of the values below the lightest colour, so that one patch does not darken all others."""
 
 
@@ -22,7 +22,7 @@ def heat(
 
 def heat_maps(attention: Float[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
     """A patch's attention over frames as colours, all on one scale: from its own lowest up."""
-    return heat(attention, float(attention.min()), float(np.quantile(attention, _BRIGHTEST)))
+    return heat(attention, float(attention.min()), float(np.quantile(attention, BRIGHTEST)))
 
 
 def mark(picture: Image.Image, patch: tuple[int, int], grid: tuple[int, int]) -> None:

@@ -7,6 +7,7 @@ out/
 ├── contact.png         a row of frames over a row of segmentations
 ├── state.npz           the merge tree, for a new cut (fast mode)
 ├── evidence.npz        how alike its groups are, for parting objects by hand (fast mode)
+├── keys.npy            the mean keys of those groups, for what a patch attends to (fast mode)
 ├── edits.jsonl         what was put right by hand, where something was
 └── run.json            settings, versions, seconds a stage, and which files belong here
 """

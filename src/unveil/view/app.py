@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unveil.editing.edits import Point, parse
 from unveil.errors import UnveilError
-from unveil.view import attention
 from unveil.view.desk import Desk
 
 _KINDS = {
@@ -56,11 +55,15 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         return _json(desk.state())
 
     def about(request: Request) -> Response:
-        panels = [
-            {"name": name, "title": panel.title, "about": panel.about}
-            for name, panel in attention.PANELS.items()
+        return _json(desk.session.about())
+
+    def panels(request: Request) -> Response:
+        attention = desk.session.attention
+        found = [
+            {"name": name, "title": panel.title, "about": panel.about, "heads": panel.heads}
+            for name, panel in attention.panels().items()
         ]
-        return _json({**desk.session.about(), "panels": panels})
+        return _json({"panels": found, "lacks": attention.lacks})
 
     def scene(request: Request) -> Response:
         return _json(desk.session.scene())
@@ -76,8 +79,7 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         return _words(desk.session.clusters(**request.path_params))
 
     def heat(request: Request) -> Response:
-        panel, point, frame = _pressed(request)
-        content = attention.picture(desk.session.board, panel, point, frame)
+        content = desk.session.attention.picture(*_pressed(request))
         return Response(content, media_type="image/png", headers=_FOREVER)
 
     def edit(request: Request, said: Any) -> Response:
@@ -100,6 +102,7 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         Route("/{token}/{name:str}", asset),
         Route(f"{at}/state", state),
         Route(f"{at}/about", _told(about)),
+        Route(f"{at}/panels", _told(panels)),
         Route(f"{at}/scene", _told(scene)),
         Route(f"{at}/frame/{{frame:int}}.jpg", _told(frame)),
         Route(f"{at}/mask/{{version:int}}/{{frame:int}}", _told(mask)),
@@ -199,13 +202,14 @@ def _posted(answer: Callable[[Request, Any], Response]) -> Any:
     return posted
 
 
-def _pressed(request: Request) -> tuple[str, Point, int]:
-    """The panel, the point that was pressed and the frame that is looked at."""
+def _pressed(request: Request) -> tuple[str, Point, int, int | None]:
+    """The panel, the point that was pressed, the frame that is looked at and the head if any."""
     of = request.query_params
     panel, frame = request.path_params["panel"], request.path_params["frame"]
     try:
         x, y = (min(max(float(of[name]), 0.0), 1.0) for name in ("x", "y"))
-        return panel, (int(of["at"]), x, y), frame
+        head = int(of["head"]) if "head" in of else None
+        return panel, (int(of["at"]), x, y), frame, head
     except ValueError:
         raise KeyError("point") from None
 

@@ -32,6 +32,7 @@ from unveil.segmentation.edited import board_of, found_in
 from unveil.segmentation.recut import cut_of, open_again, read_run, write_anew
 from unveil.timing import Clock
 from unveil.video.access import Frames
+from unveil.view.attention import Attention
 
 _STEPS = 24  # scenes kept, for undo; older ones are played again
 _MASKS = 64  # frames whose labels are kept
@@ -61,6 +62,7 @@ class Session:
         self.folder = Path(folder).expanduser().absolute()
         self.run = read_run(self.folder)
         self.board: Board = board_of(self.folder)
+        self.attention = Attention(self.board, self.run)
         self._lock = threading.RLock()
         self._held = _hold(self.folder)
         try:

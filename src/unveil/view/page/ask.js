@@ -1,6 +1,6 @@
 // What the page asks of the server. Addresses are relative, so the token goes along by itself.
 
-/** @import {About, Edit, Scene, State} from "./types.js" */
+/** @import {About, Edit, Panel, Scene, State} from "./types.js" */
 
 /** An answer that says in words why there is none. */
 export class Refused extends Error {
@@ -57,9 +57,11 @@ export const clusters = async (version, frame, signal) =>
   words(await ask(`api/clusters/${version}/${frame}`, { signal }));
 /** @param {number} frame */
 export const picture = async (frame) => createImageBitmap(await (await ask(`api/frame/${frame}.jpg`)).blob());
-/** @param {string} panel @param {number} frame @param {[number, number, number]} at */
-export const heat = async (panel, frame, [t, x, y]) =>
-  createImageBitmap(await (await ask(`api/heat/${panel}/${frame}.png?at=${t}&x=${x}&y=${y}`)).blob());
+/** @returns {Promise<{panels: Panel[], lacks: string}>} */
+export const panels = async () => (await ask("api/panels")).json();
+/** @param {string} panel @param {number} frame @param {[number, number, number]} at @param {number | null} head */
+export const heat = async (panel, frame, [t, x, y], head) =>
+  createImageBitmap(await (await ask(`api/heat/${panel}/${frame}.png?at=${t}&x=${x}&y=${y}${head === null ? "" : `&head=${head}`}`)).blob());
 
 /** @param {Response} answer */
 async function words(answer) {

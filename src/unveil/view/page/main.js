@@ -264,7 +264,7 @@ async function main() {
       ],
       brush: [lead ? `Paint what is of ${nameOf(lead)}; [ and ] change the brush.` : "Select an object, then paint what is of it."],
       erase: [lead ? `Wipe away what is not of ${nameOf(lead)}.` : "Select an object, then wipe away what is not of it."],
-      attention: ["Press on a patch to see what attends to it."],
+      attention: ["Press on a patch to see what it attends to."],
     };
     room.hidden = !tasks[tool];
     room.replaceChildren(...(tasks[tool] ?? []));
