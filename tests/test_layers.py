@@ -28,6 +28,7 @@ ROOMS = [
     {"training"},
     {"metrics"},
     {"datasets"},
+    {"imports"},
     {"synthetic"},
     {"evaluate"},
     {"cli"},

@@ -20,6 +20,7 @@ from unveil.cli.attention import Attention
 from unveil.cli.data import Data
 from unveil.cli.evaluate import Evaluate
 from unveil.cli.export import Export
+from unveil.cli.importing import Import
 from unveil.cli.options import REGISTRY, mistyped
 from unveil.cli.recut import Recut
 from unveil.cli.segment import Demo, Segment
@@ -36,6 +37,7 @@ Command = (
     | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Recut, tyro.conf.subcommand("recut")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Attention, tyro.conf.subcommand("attention")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]

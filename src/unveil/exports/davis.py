@@ -10,28 +10,30 @@ Source: https://davischallenge.org
 from itertools import repeat
 from pathlib import Path
 
-import numpy as np
-
 from unveil.exports.pictures import write_picture
 from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.writer import write_mask
 
+VOID = 255
+
 
 def write_davis(result: Result, out: Path, report: Progress, images: bool = True) -> None:
     """The folders of DAVIS with one video. images: False writes no pictures.
 
-    From 256 on, ids need 16 bits a pixel: grey PNGs then, which the official tools do not read.
+    From 255 on, which is void in 8 bits, ids need 16: grey PNGs then, which the official tools do
+    not read.
     """
     masks = out / "Annotations_unsupervised" / "480p" / result.file_name
     pictures = out / "JPEGImages" / "480p" / result.file_name
     masks.mkdir(parents=True)
     if images:
         pictures.mkdir(parents=True)
+    deep = any(thing.id >= VOID for thing in result.things)
     frames = result.frames() if images else repeat(None)
     every = zip(result.names(), result.labels(), frames, strict=images)
     for i, (name, labels, frame) in enumerate(every):
-        write_mask(masks / f"{name}.png", labels, deep=result.dtype == np.uint16)
+        write_mask(masks / f"{name}.png", labels, deep=deep)
         if frame is not None:
             write_picture(frame, pictures / f"{name}.jpg")
         report("davis", i + 1, len(result))

@@ -142,6 +142,12 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / RUN
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
+        if "imported" in run:
+            raise DataError(
+                f"{folder} was imported from {run['imported']['from']}: it has masks and no merge "
+                "tree, so it cannot be cut or corrected here; look at its overlay.mp4, export or "
+                "score it"
+            )
         run["settings"]["chunk"], run["video"]["source"]
     except FileNotFoundError:
         raise DataError(f"no result of Unveil at {folder}: there is no {RUN} in it") from None

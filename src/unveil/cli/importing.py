@@ -1,0 +1,40 @@
+"""`unveil import`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Import:
+    """Make a result of tracks that others made: DAVIS masks, COCO, YouTube-VIS or CVAT."""
+
+    source: tyro.conf.Positional[Path]
+    """A folder of masks, a .json of COCO or YouTube-VIS, an .xml of CVAT, or a folder with one."""
+    out: Path | None = None
+    """The folder of the result; out/NAME by default."""
+    video: Path | None = None
+    """The video that the tracks are of; by default the pictures that lie beside them."""
+    name: str | None = None
+    """The video that is meant, where there are several."""
+
+    def run(self) -> int:
+        """Read, write, and say where the result lies."""
+        import json
+
+        from unveil.cli.progress import progress
+        from unveil.imports.result import import_result
+        from unveil.results.folder import OUTPUT, RUN
+
+        out = self.out or Path("out") / (self.name or self.source.expanduser().absolute().stem)
+        with progress(self.source.name) as show:
+            folder = import_result(
+                self.source, out, video=self.video, name=self.name, on_progress=show
+            )
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        for warning in run["warnings"]:
+            print(f"note: {warning}")
+        about = run[OUTPUT]
+        print(f"{folder}: {about['objects']} objects in {about['frames']} frames")
+        return 0

@@ -1,0 +1,1 @@
+"""Tracks that others made, as results of Unveil."""
