@@ -64,6 +64,7 @@ FORMATS = {
     "parquet": Format("tracks:write_parquet", "tracks.parquet", "the same table for Arrow"),
     "plot": Format("plot:write_plot", "tracks.png", "area and centre over time, drawn"),
     "plot-svg": Format("plot:write_plot_svg", "tracks.svg", "the same as a drawing that scales"),
+    "rerun": Format("looking:write_rerun", "recording.rrd", "a recording for rerun's viewer"),
     "npz": Format("arrays:write_npz", "labels.npz", "NumPy: labels [T, H, W], ids, names, scores"),
     "zarr": Format("arrays:write_zarr", "zarr", "Zarr: labels [T, H, W] in chunks of frames"),
     "ome-zarr": Format(

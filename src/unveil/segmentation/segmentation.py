@@ -15,6 +15,7 @@ import numpy as np
 from unveil.checks import require
 from unveil.errors import InputError
 from unveil.exports.formats import export
+from unveil.exports.looking import Layer, detections, napari_layers
 from unveil.exports.result import Result, Thing, with_video
 from unveil.fast.evidence import Evidence
 from unveil.fast.state import State
@@ -149,6 +150,21 @@ class Segmentation:
         """
         result = self.as_result().select(objects, every, names)
         return export(result, path, format, again=again, **options)
+
+    def to_napari(self) -> list[Layer]:
+        """Layers of napari, without importing it: pictures where they are kept, and labels.
+
+        for layer in found.to_napari():
+            viewer.add_layer(napari.layers.Layer.create(*layer))
+        """
+        return napari_layers(self.as_result())
+
+    def to_supervision(self) -> Iterator[Any]:
+        """A `supervision.Detections` a frame; the ids are tracker ids.
+
+        Raises OutputError where supervision is not installed.
+        """
+        return detections(self.as_result())
 
     def as_result(self) -> Result:
         """The same as exports read it, frame by frame."""

@@ -1,0 +1,70 @@
+"""Objects in the tools that one looks at them with."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from exported import NAMES, NTSC, scene, write_result
+from unveil.errors import OutputError
+from unveil.exports.formats import export
+from unveil.exports.result import open_result
+from unveil.segmentation.segmentation import Segmentation
+
+SCORES = {1: 0.5, 2: 0.25, 3: 0.125}
+
+
+def test_layers_of_napari():
+    frames, labels = scene()
+    found = Segmentation(labels, SCORES, NTSC, "dog", frames=frames)
+    (pictures, about, kind), (ids, said, other) = found.to_napari()
+    assert (kind, other) == ("image", "labels") and about == {"name": "dog", "rgb": True}
+    assert np.array_equal(pictures, frames) and np.array_equal(ids, labels)
+    assert said["features"]["index"] == [0, 1, 2, 3]
+    assert said["features"]["score"][1:] == [0.5, 0.25, 0.125]
+    assert "napari" not in sys.modules
+    assert [layer[2] for layer in Segmentation(labels, SCORES).to_napari()] == ["labels"]
+
+
+def test_detections_of_supervision():
+    supervision = pytest.importorskip("supervision")
+    labels = scene()[1]
+    labels[5] = 0
+    every = list(Segmentation(labels, SCORES).to_supervision())
+    assert len(every) == 6 and len(every[5]) == 0
+    for found, truth in zip(every, labels, strict=True):
+        assert isinstance(found, supervision.Detections)
+        seen = np.zeros_like(truth)
+        for box, mask, score, kind, id, data in found:
+            seen[mask] = id
+            ys, xs = np.nonzero(mask)
+            assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+            assert score == SCORES[id] and kind == 0 and data["class_name"] == "object"
+        assert np.array_equal(seen, truth)
+
+
+def test_a_missing_supervision(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(OutputError, match=r"pip install 'unveil\[supervision\]'"):
+        next(iter(Segmentation(scene()[1], SCORES).to_supervision()))
+
+
+def test_a_missing_rerun(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    result = open_result(write_result(tmp_path / "dog", scene()[1]))
+    with pytest.raises(OutputError, match=r"needs rerun: pip install 'unveil\[rerun\]'"):
+        export(result, tmp_path / "x.rrd", "rerun")
+    assert [p.name for p in tmp_path.iterdir()] == ["dog"]
+
+
+def test_rerun_reads_its_recording(tmp_path):
+    pytest.importorskip("rerun", reason="rerun-sdk is 170 MB")
+    frames, labels = scene()
+    result = open_result(write_result(tmp_path / "dog", labels, frames)).select(names=NAMES)
+    out = export(result, tmp_path / "dog.rrd", "rerun")
+    call = [sys.executable, "-m", "rerun", "rrd", "print", "-vv", str(out)]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in ("/video/frame", "/video/objects", "/video/boxes", "/area/3"):
+        assert path in done.stdout
