@@ -41,7 +41,8 @@ def matte(
 
     shares: how much of a pixel is each object's of the frame, about 0 … 1; inside: which of them
     the mask is of. Where these do not say what the mask says (a brush stroke), the guided filter
-    is asked instead. Cost: 5 to 20 ms for an object that fills a quarter of 854x480.
+    is asked instead. Cost for an object that fills a quarter of 854x480, on one core: 19 ms with
+    shares, 120 ms by the filter.
     """
     alpha = np.where(mask, np.uint8(255), np.uint8(0))
     if mask.all() or not mask.any():

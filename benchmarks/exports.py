@@ -1,0 +1,107 @@
+"""What an export costs: CPU milliseconds a frame beside decoding's, and peak memory, form by form.
+
+    python benchmarks/exports.py --frames 5000
+
+A clip of 854x480 with five objects that move over a textured ground and sometimes hide each other;
+its result is written without a state, so edges are softened by colours. Each form is exported in a
+process of its own. CPU seconds count, all threads together, since machines are shared.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+HEIGHT, WIDTH, OBJECTS = 480, 854, 5
+
+
+def scene(i: int, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frame i and its labels."""
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    y, x = np.ogrid[:HEIGHT, :WIDTH]
+    frame = np.roll(ground, i, 1)
+    for id in range(1, OBJECTS + 1):
+        cy = HEIGHT / 2 + 150 * np.sin(0.01 * id * i + id)
+        cx = WIDTH / 2 + 330 * np.cos(0.013 * i + 1.3 * id)
+        inside = (y - cy) ** 2 / (50 + 6 * id) ** 2 + (x - cx) ** 2 / (60 + 5 * id) ** 2 < 1
+        labels[inside] = id
+        frame[inside] = frame[inside] // 4 + np.array([30 * id, 200 - 30 * id, 90], np.uint8)
+    return frame, labels
+
+
+def make(folder: Path, frames: int) -> None:
+    from unveil.results.movie import Movie
+    from unveil.results.writer import Writer
+
+    rng = np.random.default_rng(0)
+    ground = np.kron(rng.integers(40, 200, (60, 107, 3)), np.ones((8, 8, 1)))[:, :WIDTH]
+    ground = ground.astype(np.uint8)
+    movie = Movie(folder / "clip.mp4", Fraction(25), HEIGHT, WIDTH, alpha=0.0)
+    size = {"height": HEIGHT, "width": WIDTH}
+    with Writer(folder / "result", name="clip", fps=Fraction(25), **size) as writer:
+        for i in range(frames):
+            frame, labels = scene(i, ground)
+            movie.write(frame, labels * 0)
+            writer.write(None, labels[None], [f"{i:05d}"])
+        movie.close()
+        run = {"video": {"source": str(folder / "clip.mp4"), "stride": 1}}
+        writer.finish({id: 0.5 for id in range(1, OBJECTS + 1)}, run)
+
+
+def measure(folder: Path, name: str) -> dict[str, float]:
+    """One form, or `decode`, in this process."""
+    from unveil.exports.formats import FORMATS, export
+    from unveil.exports.result import open_result
+
+    result = open_result(folder / "result")
+    if name != "decode":
+        assert FORMATS[name].write  # what it imports is no part of what a frame costs
+    next(result.frames())
+    began, cpu = time.perf_counter(), time.process_time()
+    if name == "decode":
+        for _ in result.frames():
+            pass
+    else:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            export(result, Path(out) / FORMATS[name].file, name)
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"cpu_ms": 1000 * cpu / len(result), "fps": len(result) / seconds, "mb": peak}
+
+
+def main() -> None:
+    from unveil.exports.formats import FORMATS
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=5000)
+    parser.add_argument("--only", nargs="*", default=["decode", *FORMATS])
+    parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "FORM"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(Path(args.measure[0]), args.measure[1])))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder), args.frames)
+        print("| form | CPU ms a frame | frames a second | peak MB |\n|---|---|---|---|")
+        for name in args.only:
+            call = [sys.executable, __file__, "--measure", folder, name]
+            done = subprocess.run(call, capture_output=True, text=True)
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["?"])[-1]
+                print(f"| `{name}` | failed: {last} | | |", flush=True)
+                continue
+            got = json.loads(done.stdout)
+            print(
+                f"| `{name}` | {got['cpu_ms']:.1f} | {got['fps']:.1f} | {got['mb']} |", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
