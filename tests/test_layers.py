@@ -18,6 +18,7 @@ ROOMS = [
     {"features"},
     {"attention"},
     {"paper", "fast"},
+    {"slots"},
     {"results"},
     {"figures"},
     {"editing"},

@@ -18,7 +18,8 @@ from unveil.training.composite_data import composite_features, draw_composite
 from unveil.training.features import Cache, Store
 from unveil.training.monitor import read_log
 from unveil.training.objects_loop import HeadWatcher, schedule, train_head
-from unveil.training.objects_recipe import ObjectsRecipe, read_objects_recipe, trains_head
+from unveil.training.objects_recipe import ObjectsRecipe, read_objects_recipe
+from unveil.training.recipe import what_is_trained
 from unveil.training.sources import read_source
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -195,12 +196,13 @@ def test_another_recipe_does_not_go_on_with_a_run(videos, recipe, cache, tmp_pat
 
 
 def test_recipes_are_read_and_wrong_ones_refused(untyped, tmp_path):
-    assert trains_head(CONFIGS / "objects.toml") and not trains_head(CONFIGS / "default.toml")
+    assert what_is_trained(CONFIGS / "objects.toml") == "objects"
+    assert what_is_trained(CONFIGS / "default.toml") == "block"
     shipped = read_objects_recipe(CONFIGS / "objects.toml")
     assert shipped == ObjectsRecipe(), "the recipe's defaults are those of the shipped head"
     bad = tmp_path / "bad.toml"
     for text, message in (
-        ('trains = "nothing"', "trains is 'block' or 'objects'"),
+        ('trains = "nothing"', "trains is 'block', 'objects' or 'slots'"),
         ('trains = "objects"\nheads = 3', "no such entry 'heads'"),
         ('trains = "objects"\n[scenes]\nmoon = 3', r"\[scenes\]: no such entry 'moon'"),
         ('trains = "objects"\nsteps = 0', "steps must be positive"),
@@ -209,7 +211,7 @@ def test_recipes_are_read_and_wrong_ones_refused(untyped, tmp_path):
     ):
         bad.write_text(text)
         with pytest.raises(TrainingError, match=message):
-            trains_head(bad) and read_objects_recipe(bad)
+            what_is_trained(bad) and read_objects_recipe(bad)
 
 
 def test_the_rate_rises_and_falls():

@@ -22,12 +22,13 @@ from unveil.attention.block_file import block_metadata, calibrated_tau, load_blo
 from unveil.cli import main
 from unveil.errors import TrainingError, said_of
 from unveil.features.weights import DEFAULT
+from unveil.training import block_method, features, loop
 from unveil.training import checkpoint as checkpoints
-from unveil.training import features, loop
 from unveil.training.checkpoint import load_checkpoint
 from unveil.training.monitor import read_log
-from unveil.training.objects_recipe import read_objects_recipe, trains_head
-from unveil.training.recipe import Recipe, read_recipe
+from unveil.training.objects_recipe import read_objects_recipe
+from unveil.training.recipe import Recipe, read_recipe, what_is_trained
+from unveil.training.slots_recipe import read_slot_recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 UNVEIL = str(Path(sys.executable).with_name("unveil"))
@@ -245,14 +246,14 @@ def test_losses_that_are_not_finite_stop_the_run(
 ):
     from unveil.training.step import Losses
 
-    real, calls = loop.clip_losses, []
+    real, calls = block_method.clip_losses, []
 
     def losses(*arguments):
         calls.append(arguments)
         found = real(*arguments)
         return Losses(found.semantic * float("nan"), found.motion) if len(calls) == 5 else found
 
-    monkeypatch.setattr(loop, "clip_losses", losses)
+    monkeypatch.setattr(block_method, "clip_losses", losses)
     out = tmp_path / "out"
     assert main(command(videos, recipe, cache, out)) == 2
     said = capsys.readouterr().err
@@ -325,7 +326,7 @@ def test_an_error_in_a_step_says_on_which_clip(
     def losses(*arguments):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(loop, "clip_losses", losses)
+    monkeypatch.setattr(block_method, "clip_losses", losses)
     assert main(command(videos, recipe, cache, tmp_path / "out")) == 2
     assert re.search(r"step 1, clip\d \(window \d\): RuntimeError: no mem", capsys.readouterr().err)
 
@@ -348,8 +349,8 @@ def test_processes_that_cannot_share_a_batch(processes, videos, recipe, cache, t
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda f: f.stem)
 def test_every_recipe_that_is_shipped_can_be_read(file):
-    read = read_objects_recipe if trains_head(file) else read_recipe
-    assert read(file).steps > 0
+    readers = {"block": read_recipe, "objects": read_objects_recipe, "slots": read_slot_recipe}
+    assert readers[what_is_trained(file)](file).steps > 0
 
 
 def test_the_paper_s_recipe_has_the_paper_s_constants():

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from unveil.checks import Within, check_field, check_fields
 from unveil.errors import InputError
 
-ATTENTION = {"fast": "cosine", "paper": "block"}
+ATTENTION = {"fast": "cosine", "paper": "block", "kmeans": "cosine"}
 """The rows that each mode uses where nobody says: the better ones, and the published ones."""
 SIZE = 336
 """Short side in px of what the backbone sees, where nobody says."""
@@ -25,10 +25,18 @@ RELEASED: dict[str, Any] = {
 }
 """How the released code of the method evaluates on DAVIS where that differs from the text of the
 paper: what `like="released"` stands for (docs/paper.md)."""
-_OF_FAST = ("head", "objects", "granularity", "keep_background")
+CLUSTERS = 7
+"""Of k-means, where nobody says: as many as the slot methods have slots on YouTube-VIS."""
 _OF_PAPER = {"like": None, "tau": TAU, "key_every": KEY_EVERY, "last_frame": "own"}
-_OTHER: dict[str, tuple[str, ...]] = {"fast": tuple(_OF_PAPER), "paper": _OF_FAST}
-"""What each mode has no use for."""
+_OF_FAST = ("head", "granularity", "keep_background")
+_OF_ROWS = ("attention", "block")
+_OTHER: dict[str, tuple[str, ...]] = {
+    "fast": tuple(_OF_PAPER),
+    "paper": ("objects", *_OF_FAST),
+    "kmeans": (*_OF_FAST, *_OF_PAPER, *_OF_ROWS),
+    "model": ("objects", *_OF_FAST, *_OF_PAPER, *_OF_ROWS),
+}
+"""What each mode, and a slot model, has no use for."""
 Pixels = Annotated[int, Within(1, unit="px")]
 Frames = Annotated[int, Within(1, unit="frame")]
 
@@ -51,13 +59,18 @@ class Settings:
     head: Path | None = None
     """An objects' head that `unveil train` wrote; by default the one shipped for the backbone, if
     there is one (fast mode)."""
-    mode: Literal["fast", "paper"] = "fast"
-    """Linear in the frames, flat in memory, with a background; or the published clustering."""
+    mode: Literal["fast", "paper", "kmeans"] = "fast"
+    """Linear in the frames, flat in memory, with a background; or the published clustering; or
+    k-means of the keys, the floor that others are held against."""
+    model: Path | None = None
+    """A slot model that `unveil train` wrote, instead of a mode; its backbone and its size go with
+    it."""
     like: Literal["released"] | None = None
     """released: what is left at its default is as in the released code of the method, where that
     differs from its paper: size, precision, normalisation, positions, last frame (paper mode)."""
     objects: Annotated[int, Within(1)] | None = None
-    """So many objects; by default as many as the video seems to have (fast mode)."""
+    """So many objects; by default as many as the video seems to have (fast mode), or 7 clusters
+    (kmeans)."""
     granularity: Annotated[float, Within(0, 1)] | None = None
     """0, all foreground is one object, … 1, as fine as can be (fast mode)."""
     keep_background: bool = False
@@ -93,18 +106,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        said = {name: getattr(self, name) for name in _OTHER[self.mode]}
-        ignored = [name for name, value in said.items() if value is not None and value is not False]
-        if ignored:
-            other = "paper" if self.mode == "fast" else "fast"
+        self._check_ignored()
+        if self.way != "fast" and self.speed != "exact":
+            where = "with a model" if self.way == "model" else f"in {self.mode} mode"
             raise InputError(
-                f"{ignored[0]} means nothing in {self.mode} mode: leave it out, or set the mode to "
-                f"{other}"
-            )
-        if self.mode == "paper" and self.speed != "exact":
-            raise InputError(
-                f"speed {self.speed} means nothing in paper mode, which is exact: leave it out, or "
-                "set the mode to fast"
+                f"speed {self.speed} means nothing {where}, which is exact: leave it out, or set "
+                "the mode to fast"
             )
         if self.like == "released":
             for name, value in RELEASED.items():
@@ -121,6 +128,25 @@ class Settings:
                 "in nats, or use the rows of a block"
             )
 
+    def _check_ignored(self) -> None:
+        if self.model is not None and self.mode != "fast":
+            raise InputError(f"a model means nothing in {self.mode} mode: leave one of the two out")
+        for name in _OTHER[self.way]:
+            if getattr(self, name) is None or getattr(self, name) is False:
+                continue
+            if self.way == "model":
+                raise InputError(f"{name} means nothing with a model: leave one of the two out")
+            other = " or ".join(m for m, unused in _OTHER.items() if name not in unused)
+            raise InputError(
+                f"{name} means nothing in {self.mode} mode: leave it out, or set the mode to "
+                f"{other}"
+            )
+
+    @property
+    def way(self) -> str:
+        """What finds the objects: `model` where there is one, else the mode."""
+        return "model" if self.model is not None else self.mode
+
     @property
     def rows(self) -> str:
         """The attention that is used: what was asked for, else what goes with the rest."""
@@ -128,8 +154,13 @@ class Settings:
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON can hold them: what the mode does not use is left out."""
-        said = {k: v for k, v in asdict(self).items() if k not in _OTHER[self.mode]}
-        said["attention"] = self.rows
+        said = {k: v for k, v in asdict(self).items() if k not in _OTHER[self.way]}
+        if self.model is None:
+            del said["model"]
+        if "attention" in said:
+            said["attention"] = self.rows
+        if self.mode == "kmeans":
+            said["objects"] = self.objects or CLUSTERS
         if self.mode == "paper":
             said |= {k: v for k, v in _OF_PAPER.items() if said[k] is None}
         return {k: str(v) if isinstance(v, Path) else v for k, v in said.items()}

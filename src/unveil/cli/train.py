@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from unveil.cli.progress import Show
+    from unveil.training.method import Method
     from unveil.training.monitor import Monitor
     from unveil.training.objects_monitor import HeadMonitor
-    from unveil.training.recipe import Recipe
 
-    Watching = TypeVar("Watching", Monitor, HeadMonitor)
+    Watching = TypeVar("Watching", bound=Monitor | HeadMonitor)
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train the block, or the objects' head, on a folder of videos, without labels. The same
-    command goes on with a run that was interrupted, from its last checkpoint.
+    """Train the block, the objects' head or a slot model on a folder of videos, without labels. The
+    same command goes on with a run that was interrupted, from its last checkpoint.
     """
 
     folder: tyro.conf.Positional[Path]
     """Videos, or folders of frames."""
     out: Path
-    """The run's folder: block, checkpoint, log, pictures."""
+    """The run's folder: what was trained, checkpoint, log, pictures."""
     recipe: Path | None = None
-    """A recipe as TOML, such as configs/default.toml (the block) or configs/objects.toml (the
-    objects' head); that of the shipped block if not given."""
+    """A recipe as TOML, such as configs/default.toml (the block), configs/objects.toml (the
+    objects' head) or configs/videosaur.toml (slots); that of the shipped block if not given."""
     backbone: str | None = None
     """Instead of the recipe's: a name of `unveil weights list`, a hub id or a local folder."""
     steps: int | None = None
@@ -45,7 +45,7 @@ class Train:
     lr: float | None = None
     """Instead of the recipe's: learning rate at the start."""
     size: int | None = None
-    """Instead of the recipe's: short side of a frame in px."""
+    """Instead of the recipe's: short side of a frame in px; of slot models, both sides."""
     windows: int | None = None
     """Instead of the recipe's: windows a clip whose features are cached."""
     seed: int | None = None
@@ -62,27 +62,58 @@ class Train:
     """Nodes; start the same command on each, as Lightning Fabric describes."""
 
     def run(self) -> int:
-        """Train, or go on; prints where the block and the report are."""
+        """Train, or go on; prints where what was trained and the report are."""
+        from unveil.training.recipe import what_is_trained
+
+        what = "block" if self.recipe is None else what_is_trained(self.recipe)
+        if what == "objects" and self.recipe is not None:
+            return self._train_head(self.recipe)
+        if what == "slots" and self.recipe is not None:
+            return self._train_slots(self.recipe)
+        return self._train_block()
+
+    def _train_block(self) -> int:
+        from unveil.training.block_method import BlockMethod
+        from unveil.training.block_monitor import BlockMonitor
+        from unveil.training.recipe import Recipe, read_recipe
+
+        recipe = Recipe() if self.recipe is None else read_recipe(self.recipe)
+        method = BlockMethod(dataclasses.replace(recipe, **self._given()))
+        file = self._train(method, lambda show: BlockMonitor(self.out, method.recipe, show))
+        if file is not None:
+            print(f"        unveil segment VIDEO --out out --block {file}")
+        return 0
+
+    def _train_slots(self, recipe_file: Path) -> int:
+        from unveil.training.slots_method import SlotMethod
+        from unveil.training.slots_monitor import SlotMonitor
+        from unveil.training.slots_recipe import read_slot_recipe
+
+        given = self._given()
+        if self.size is not None:
+            given["size"] = (self.size, self.size)
+        method = SlotMethod(dataclasses.replace(read_slot_recipe(recipe_file), **given))
+        file = self._train(method, lambda show: SlotMonitor(self.out, method, show))
+        if file is not None:
+            print(f"        unveil segment VIDEO --out out --model {file}")
+        return 0
+
+    def _train(self, method: "Method[Any]", make: "Callable[[Show], Monitor]") -> Path | None:
+        """Run the loop; prints where file and report are, and returns the file, in one process."""
         from unveil.training.features import Cache, default_cache
         from unveil.training.loop import Watcher, train
-        from unveil.training.monitor import Monitor
-        from unveil.training.objects_recipe import trains_head
 
-        if self.recipe is not None and trains_head(self.recipe):
-            return self._train_head(self.recipe)
-        recipe = self._recipe()
-        fabric = self._fabric(recipe.batch)
+        fabric = self._fabric(method.recipe.batch)
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
         if not fabric.is_global_zero:
-            train(self.folder, recipe, self.out, fabric, cache, Watcher())
-            return 0
-        with self._watched(lambda show: Monitor(self.out, recipe, show)) as monitor:
-            block = train(self.folder, recipe, self.out, fabric, cache, monitor)
+            train(self.folder, method, self.out, fabric, cache, Watcher())
+            return None
+        with self._watched(make) as monitor:
+            file = train(self.folder, method, self.out, fabric, cache, monitor)
             report = monitor.report()
-        print(f"block   {block}")
-        print(f"        unveil segment VIDEO --out out --block {block}")
+        print(f"{method.name:7} {file}")
         print(f"report  {report}")
-        return 0
+        return file
 
     def _train_head(self, recipe_file: Path) -> int:
         """Train the objects' head, as its recipe says; prints where it is."""
@@ -128,12 +159,6 @@ class Train:
         """What was given instead of the recipe's."""
         names = ("backbone", "steps", "batch", "lr", "size", "windows", "seed")
         return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
-
-    def _recipe(self) -> "Recipe":
-        from unveil.training.recipe import Recipe, read_recipe
-
-        recipe = Recipe() if self.recipe is None else read_recipe(self.recipe)
-        return dataclasses.replace(recipe, **self._given())
 
     def _fabric(self, batch: int) -> "Fabric":
         from lightning_fabric import Fabric

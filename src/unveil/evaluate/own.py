@@ -17,8 +17,8 @@ from unveil.types import Clip
 log = logging.getLogger(__name__)
 
 _MADE_BY = (
-    *("settings", "types", "video", "features", "attention", "paper", "fast", "results"),
-    *("segmentation", "blocks"),
+    *("settings", "types", "video", "features", "attention", "paper", "fast", "slots"),
+    *("results", "segmentation", "blocks"),
 )
 """The rooms whose code decides what the masks are."""
 
@@ -70,12 +70,18 @@ def _made_by(settings: Settings) -> str:
 
     Raises WeightsError where there are no such weights, and none can be fetched.
     """
-    trained = [file for file in (settings.block, settings.head) if file is not None]
+    s = settings
+    trained = [file for file in (s.block, s.head, s.model) if file is not None]
+    backbone = s.backbone
+    if s.model is not None:
+        from unveil.slots.model_file import model_metadata
+
+        backbone = model_metadata(s.model)["backbone"]
     return cache.digest(
         version("unveil"),
         cache.code_digest(*_MADE_BY),
         settings.plain(),
-        weights.digest(settings.backbone),
+        weights.digest(backbone),
         cache.of_files(trained) if trained else None,
     )
 

@@ -36,7 +36,9 @@ class Found:
     ids: [T, h, w], the object that a patch is of or next to, 0 where none is. scores: id → 0 … 1.
     share: [T, h, w], how much of a patch is that object's; None where all is. state: what a new
     cut needs, where the mode keeps a tree; evidence: what parting objects by hand needs beside it.
-    about: names, classes and colours given by hand; strokes: of a brush, a frame. edits: their log.
+    masks: [T, K, h, w], of a slot model, how much of a patch is of object 1 … K; they are upsampled
+    as published. about: names, classes and colours given by hand; strokes: of a brush, a frame.
+    edits: their log.
     """
 
     ids: np.ndarray
@@ -47,6 +49,7 @@ class Found:
     about: Mapping[int, About] = field(default_factory=dict)
     strokes: Mapping[int, tuple[Stroke, ...]] = field(default_factory=dict)
     edits: str = ""
+    masks: np.ndarray | None = None
 
 
 @dataclass
@@ -98,11 +101,11 @@ class PaperFinder:
         features = Features(
             torch.cat([part.keys for part in self._parts]),
             self._parts[0].patch,
-            torch.cat([_saliency(part) for part in self._parts]),
+            torch.cat([saliency_of(part) for part in self._parts]),
         )
         copied = self.settings.last_frame == "copied" and len(features.keys) > 1
         if copied:
-            features = Features(features.keys[:-1], features.patch, _saliency(features)[:-1])
+            features = Features(features.keys[:-1], features.patch, saliency_of(features)[:-1])
         every = self.settings.key_every or KEY_EVERY
         rows: Rows = (
             cosine_rows(features, every)
@@ -135,26 +138,32 @@ def rank(clusters: Clusters, features: Features) -> Found:
     The published method has no background and ranks nothing. The score is the backbone's own
     attention: s / (1 + s) with s the mean CLS attention of a cluster's patches over that of all.
     """
-    t, h, w = clusters.labels.shape
-    flat = clusters.labels.flatten().cpu()
-    saliency = _saliency(features).float().flatten().cpu() * (h * w)
+    order, scores = by_saliency(clusters.labels, saliency_of(features))
+    ids = torch.zeros(int(order.max()) + 1, dtype=torch.long)
+    ids[order] = torch.arange(1, len(order) + 1)
+    dtype = np.uint8 if len(order) <= np.iinfo(np.uint8).max else np.uint16
+    return Found(ids[clusters.labels.cpu()].numpy().astype(dtype), scores)
+
+
+def by_saliency(labels: Tensor, saliency: Tensor) -> tuple[Tensor, dict[int, float]]:
+    """The labels that there are in [t, h, w], the most salient first, and the scores of their ids.
+
+    Ids count from 1 in that order. saliency: [t, h, w], as `Features` has it.
+    """
+    _, h, w = labels.shape
+    flat = labels.flatten().cpu()
+    salient = saliency.float().flatten().cpu() * (h * w)
     # A centre that won no token is no cluster.
     present, flat = flat.unique(return_inverse=True)
     k = len(present)
     counts = torch.bincount(flat, minlength=k)
-    means = torch.zeros(k).index_add_(0, flat, saliency) / counts
+    means = torch.zeros(k).index_add_(0, flat, salient) / counts
     order = means.argsort(descending=True, stable=True)
-    ids = torch.empty(k, dtype=torch.long)
-    ids[order] = torch.arange(1, k + 1)
-    dtype = np.uint8 if k <= np.iinfo(np.uint8).max else np.uint16
     scores = (means / (1 + means))[order].tolist()
-    return Found(
-        ids[flat].reshape(t, h, w).numpy().astype(dtype),
-        {i + 1: round(score, 4) for i, score in enumerate(scores)},
-    )
+    return present[order], {i + 1: round(score, 4) for i, score in enumerate(scores)}
 
 
-def _saliency(features: Features) -> Tensor:
+def saliency_of(features: Features) -> Tensor:
     """The saliency [t, h, w] of features that have one, as those of every backbone do."""
     if features.saliency is None:
         raise InputError("features without saliency: clusters cannot be ranked")

@@ -1,12 +1,12 @@
 """From labels a patch to labels a pixel.
 
-`nearest` is the published way. `sharpen` lets masks follow the image in two steps. First its
-colours speak (Rother et al., "GrabCut", 2004, one round, with histograms): how much of a patch is
-an object's is the prior, the colours of the object and of what surrounds it in this frame are the
-evidence. Then a guided filter (He et al., "Guided Image Filtering", 2010; colour guide, and worked
-at low resolution as in "Fast Guided Filter", arXiv 1505.00996) explains the outcome, in windows a
-little wider than a patch, as a linear function of the colours there, so that masks snap to edges
-and stay smooth where there are none.
+`nearest` is the published way, `upsample` that of the slot methods. `sharpen` lets masks follow the
+image in two steps. First its colours speak (Rother et al., "GrabCut", 2004, one round, with
+histograms): how much of a patch is an object's is the prior, the colours of the object and of what
+surrounds it in this frame are the evidence. Then a guided filter (He et al., "Guided Image
+Filtering", 2010; colour guide, and worked at low resolution as in "Fast Guided Filter", arXiv
+1505.00996) explains the outcome, in windows a little wider than a patch, as a linear function of
+the colours there, so that masks snap to edges and stay smooth where there are none.
 
 Given perfect shares of patches on a 24x42 grid, ten development sequences, one object each: the
 filter alone J 0.85 F 0.86, with colours 0.86 and 0.88; given groups labelled perfectly, 0.79 and
@@ -49,12 +49,34 @@ def nearest(
     return labels[:, down][:, :, across]
 
 
-def labels(ids: np.ndarray, share: np.ndarray | None, frames: np.ndarray) -> np.ndarray:
-    """Labels of pixels [t, H, W] of what a pass found: `sharpen`, or `nearest` where no patch has
-    a share.
+def upsample(
+    masks: Float[np.ndarray, "t k h w"], height: int, width: int
+) -> UInt8[np.ndarray, "t H W"]:
+    """Every pixel takes the id 1 … K of the mask that is highest there, upsampled bilinearly: how
+    slot methods are evaluated (SAVi, VideoSAUR, SlotContrast, SOLV).
     """
+    return np.concatenate([_highest(frame, height, width) for frame in masks])
+
+
+def _highest(masks: np.ndarray, height: int, width: int) -> np.ndarray:
+    x = torch.from_numpy(masks.astype(np.float32))[None]
+    x = F.interpolate(x, (height, width), mode="bilinear")
+    return (1 + x.argmax(1)).numpy().astype(np.uint8)
+
+
+def labels(
+    ids: np.ndarray,
+    share: np.ndarray | None,
+    frames: np.ndarray,
+    masks: np.ndarray | None = None,
+) -> np.ndarray:
+    """Labels of pixels [t, H, W] of what a pass found: `upsample` where it has masks, `sharpen`
+    where patches have a share, else `nearest`.
+    """
+    _, height, width, _ = frames.shape
+    if masks is not None:
+        return upsample(masks, height, width)
     if share is None:
-        _, height, width, _ = frames.shape
         return nearest(ids, height, width)
     return sharpen(ids, share, frames)
 

@@ -20,7 +20,7 @@ def paint(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Frames [t, H, W, 3] and their labels [t, H, W], at most `chunk` frames at a time.
 
-    What has no shares comes from the published clustering and is upsampled as published. Raises
+    What has no shares is upsampled as published. Raises
     InputError where the video has not as many frames as were looked at.
     """
     done, total = 0, len(found.ids)
@@ -32,7 +32,8 @@ def paint(
             raise InputError(f"{video.name} has more than the {total} frames that were looked at")
         with clock("refine"):
             share = None if found.share is None else found.share[done : done + t]
-            labels = refine.labels(ids, share, frames)
+            masks = None if found.masks is None else found.masks[done : done + t]
+            labels = refine.labels(ids, share, frames, masks)
             for i in range(t):
                 labels[i] = draw(labels[i], found.strokes.get(done + i, ()))
         done += t

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unveil.attention.block_file import calibrated_tau, load_block, shipped_block
 from unveil.attention.objects_file import load_head, shipped_head
@@ -30,13 +31,14 @@ from unveil.segmentation import refine
 from unveil.segmentation.first_pass import FastFinder, Found, PaperFinder
 from unveil.segmentation.second_pass import paint, write
 from unveil.segmentation.segmentation import Segmentation
+from unveil.segmentation.slot_pass import KmeansFinder, SlotFinder
 from unveil.segmentation.stream import Stream, in_blocks
 from unveil.settings import Settings
+from unveil.slots.carry import Carrier
+from unveil.slots.model_file import load_model, model_metadata
 from unveil.timing import Clock, peak_memory_mb
 from unveil.video.prefetch import ahead, frames_at_once
 from unveil.video.source import Source, Video, open_video
-
-FINDERS = {"fast": FastFinder, "paper": PaperFinder}
 
 
 class Segmenter:
@@ -51,14 +53,16 @@ class Segmenter:
         settings = check("settings", settings or Settings(), Settings)
         if unknown := sorted(set(changes) - {field.name for field in fields(Settings)}):
             raise InputError(f"no such setting: {unknown[0]!r}")
-        s = self.settings = replace(settings, **changes)
+        self.settings = s = _with_model(replace(settings, **changes))
         dtype = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}[s.precision]
         colours = RELEASED_COLOURS if s.normalisation == "released" else None
         self.backbone = Backbone(
             s.backbone, s.device, dtype, colours, by_scale=s.positions == "scale"
         )
         self._encoder()  # what it needs is missed before a video is looked at
-        self._block = None
+        self._block = self._model = None
+        if s.model is not None:
+            self._model = load_model(s.model, self.backbone.channels).to(self.backbone.device)
         if s.rows == "block":
             self._block = load_block(s.block, s.backbone, self.backbone.channels)
         self._head = _head(s, self.backbone)
@@ -122,19 +126,22 @@ class Segmenter:
         return run
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Label frames while they come, for as long as they come (fast mode).
+        """Label frames while they come, for as long as they come (fast mode, or a slot model).
 
         frames: uint8 RGB, single ones [H, W, 3] or chunks [t, H, W, 3], of one size. Yields
-        frames [t, H, W, 3] in their order and their labels [t, H, W], at most 23 frames late;
-        how the frames were chunked changes nothing. Ids last. Memory is bounded, see
+        frames [t, H, W, 3] in their order and their labels [t, H, W], at most 23 frames late (a
+        slot model: none, or those on one side of its window); how the frames were chunked changes
+        nothing. Ids last. Memory is bounded, see
         `unveil.segmentation.stream`.
 
             for frames, labels in Segmenter().stream(camera):
                 show(unveil.results.overlay.overlay(frames, labels))
 
-        Raises InputError in paper mode, and for what is no frame or of another size.
+        Raises InputError in other modes, and for what is no frame or of another size.
         """
         s = self.settings
+        if self._model is not None:
+            return self._carry(Carrier(self._model, s.seed), in_blocks(frames))
         if s.mode != "fast":
             raise InputError(f"{s.mode} mode needs the whole video at once: stream in fast mode")
         stream = Stream(
@@ -156,9 +163,35 @@ class Segmenter:
         for labelled in stream.flush():
             yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
 
+    def _carry(
+        self, carrier: Carrier, blocks: Iterator[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        waiting: list[np.ndarray] = []
+
+        def decided(masks: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            if len(masks):
+                frames = np.stack(waiting[: len(masks)])
+                del waiting[: len(masks)]
+                yield frames, refine.upsample(masks.cpu().numpy(), *frames.shape[1:3])
+
+        for block in blocks:
+            waiting.extend(block)
+            yield from decided(carrier.add(self.backbone.encode(block, self.settings.size).keys))
+        yield from decided(carrier.flush())
+
+    def _finder(self) -> FastFinder | PaperFinder | KmeansFinder | SlotFinder:
+        """What looks at the features of a video."""
+        s = self.settings
+        if self._model is not None:
+            return SlotFinder(self._model, s.seed)
+        if s.mode == "kmeans":
+            return KmeansFinder(s)
+        finder = FastFinder if s.mode == "fast" else PaperFinder
+        return finder(s, self._block, self._head)
+
     def _look(self, video: Video, clock: Clock, report: Progress) -> Found:
         """The first pass: what is in the video."""
-        finder = FINDERS[self.settings.mode](self.settings, self._block, self._head)
+        finder = self._finder()
         encoder, done = self._encoder(), 0
 
         def tell(more: int) -> None:
@@ -215,12 +248,31 @@ class Segmenter:
 
 def _head(settings: Settings, backbone: Backbone) -> ObjectsHead | None:
     """The objects' head asked for, else the one that is shipped; None where neither is."""
-    if settings.mode != "fast":
+    if settings.way != "fast":
         return None
     path = settings.head or shipped_head(settings.backbone)
     if path is None:
         return None
     return load_head(path, settings.backbone, backbone.channels).to(backbone.device)
+
+
+def _with_model(settings: Settings) -> Settings:
+    """Settings with the backbone and the size of their slot model, where they have one.
+
+    Raises InputError where another backbone or size was asked for.
+    """
+    if settings.model is None:
+        return settings
+    about, plain = model_metadata(settings.model), Settings()
+    own = {"backbone": about["backbone"], "size": tuple(about["size"])}
+    for name, value in own.items():
+        asked = getattr(settings, name)
+        if asked not in (value, getattr(plain, name)):
+            raise InputError(
+                f"{name} {asked} was asked for, and {settings.model} was trained with {value}: "
+                f"leave {name} out"
+            )
+    return replace(settings, **own)
 
 
 def _absolute(path: str | Path) -> str:

@@ -1,9 +1,11 @@
-"""Photometric augmentation: one draw a window, the same for all its frames.
+"""Augmentation: one draw a window, the same for all its frames.
 
-As published: grayscale with probability .2, colour jitter .4/.4/.4/.1 with probability .8,
-Gaussian blur with probability .5. Nothing here moves a pixel to another patch.
+*photometric*, as published for the block: grayscale with probability .2, colour jitter .4/.4/.4/.1
+with probability .8, Gaussian blur with probability .5; nothing moves a pixel to another patch.
+*flip*, as published for the slot methods (VideoSAUR, SlotContrast): mirrored with probability .5.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 GRAYSCALE = 0.2
 JITTER = 0.8
 BLUR = 0.5
+FLIP = 0.5
 STRENGTH = (0.4, 0.4, 0.4, 0.1)
 """Of brightness, contrast, saturation (factors 1 ± s) and hue (turns ± s)."""
 SIGMA = (0.1, 2.0)
@@ -23,13 +26,16 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One draw. factors: brightness, contrast, saturation; hue in turns; sigma 0 = no blur."""
+    """One draw. factors: brightness, contrast, saturation; hue in turns; sigma 0 = no blur;
+    flip: left and right change places.
+    """
 
     factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
     hue: float = 0.0
     order: tuple[int, ...] = (0, 1, 2, 3)
     gray: bool = False
     sigma: float = 0.0
+    flip: bool = False
 
     def __call__(self, frames: UInt8[Tensor, "t 3 H W"]) -> UInt8[Tensor, "t 3 H W"]:
         """The frames changed the same way; each on its own, so chunks do not matter."""
@@ -40,11 +46,13 @@ class Augmentation:
             x = _gray(x).expand_as(x)
         if self.sigma:
             x = _blur(x, self.sigma)
+        if self.flip:
+            x = x.flip(-1)
         return (x * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def draw(generator: torch.Generator) -> Augmentation:
-    """Draw an augmentation with the published probabilities."""
+    """Draw a photometric augmentation with the published probabilities."""
     u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
     order = tuple(torch.randperm(4, generator=generator).tolist())
     factors, hue = (1.0, 1.0, 1.0), 0.0
@@ -53,6 +61,18 @@ def draw(generator: torch.Generator) -> Augmentation:
         hue = STRENGTH[3] * (2 * u[4] - 1)
     sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u[7] if u[6] < BLUR else 0.0
     return Augmentation(factors, hue, order, u[5] < GRAYSCALE, sigma)
+
+
+def draw_flip(generator: torch.Generator) -> Augmentation:
+    """Draw whether a window is mirrored."""
+    return Augmentation(flip=bool(torch.rand((), generator=generator) < FLIP))
+
+
+AUGMENTATIONS: dict[str, Callable[[torch.Generator], Augmentation]] = {
+    "photometric": draw,
+    "flip": draw_flip,
+}
+"""What a recipe can ask for."""
 
 
 def _adjust(x: Tensor, what: int, by: float) -> Tensor:

@@ -12,11 +12,9 @@ import torch
 
 from unveil.errors import TrainingError
 from unveil.files import written_whole
-from unveil.training.objects_recipe import ObjectsRecipe
-from unveil.training.recipe import Recipe
 
 NAME = "checkpoint.pt"
-_FORMAT = "unveil-checkpoint-1"
+_FORMAT = "unveil-checkpoint-2"
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Checkpoint:
     step: int
     recipe: dict[str, Any]
     clips: list[str]
-    block: dict[str, Any]
+    module: dict[str, Any]
     optimiser: dict[str, Any]
 
 
@@ -70,9 +68,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return Checkpoint(**state)
 
 
-def check_fits(
-    checkpoint: Checkpoint, recipe: Recipe | ObjectsRecipe, clips: list[str], folder: Path
-) -> None:
+def check_fits(checkpoint: Checkpoint, recipe: Any, clips: list[str], folder: Path) -> None:
     """Raise TrainingError unless a run can go on with this recipe and these clips."""
     now = dataclasses.asdict(recipe)
     changed = sorted(k for k in now if now[k] != checkpoint.recipe.get(k))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from unveil.errors import InputError, TrainingError, said_of
-from unveil.training.augment import Augmentation, draw
+from unveil.training.augment import AUGMENTATIONS, Augmentation
 from unveil.video.listing import VIDEOS, entries, images_in, is_video
 from unveil.video.source import open_video
 
@@ -81,12 +81,19 @@ def count_frames(clip: TrainingClip) -> int:
 
 
 def draw_windows(
-    clip: TrainingClip, length: int, frames: int, max_gap: int, count: int, seed: int
+    clip: TrainingClip,
+    length: int,
+    frames: int,
+    max_gap: int,
+    count: int,
+    seed: int,
+    augment: str = "photometric",
 ) -> list[Window]:
     """Windows of a clip, the same for the same content and seed, wherever the file lies.
 
     length: frames of the clip. frames: of a window. max_gap: largest step between two of them,
-    less where the clip is too short for it. Raises InputError for a clip shorter than a window.
+    less where the clip is too short for it. augment: a name of `augment.AUGMENTATIONS`. Raises
+    InputError for a clip shorter than a window.
     """
     if length < frames:
         raise InputError(f"{clip.name} has {length} frames, fewer than a window of {frames}")
@@ -97,7 +104,7 @@ def draw_windows(
         gaps = torch.randint(1, longest + 1, (frames - 1,), generator=generator).tolist()
         start = torch.randint(length - sum(gaps), (1,), generator=generator).item()
         indices = [start + sum(gaps[:i]) for i in range(frames)]
-        windows.append(Window(tuple(indices), draw(generator)))
+        windows.append(Window(tuple(indices), AUGMENTATIONS[augment](generator)))
     return windows
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,15 +31,47 @@ from torch import Tensor
 
 from unveil.errors import TrainingError
 from unveil.features import weights
-from unveil.features.backbone import Backbone
+from unveil.features.backbone import Backbone, Size
 from unveil.files import written_whole
 from unveil.training.clips import TrainingClip, Window, count_frames, draw_windows, read_frames
 from unveil.training.lease import Lease, leased
-from unveil.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 VERSION = 1
 _SUFFIX = ".windows.safetensors"
+
+
+@runtime_checkable
+class Windows(Protocol):
+    """What a recipe says of the windows of a clip; all that their features depend on."""
+
+    @property
+    def backbone(self) -> str:
+        """A name of `unveil weights list`, a hub id or a local folder."""
+
+    @property
+    def size(self) -> Size:
+        """Short side of a frame in px, or height and width."""
+
+    @property
+    def frames(self) -> int:
+        """Frames a window."""
+
+    @property
+    def max_gap(self) -> int:
+        """Largest step between neighbouring frames."""
+
+    @property
+    def windows(self) -> int:
+        """Windows a clip."""
+
+    @property
+    def seed(self) -> int:
+        """Of what is drawn."""
+
+    @property
+    def augment(self) -> str:
+        """A name of `augment.AUGMENTATIONS`."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +105,7 @@ class Cache:
     limit: int
 
     def get(
-        self, clip: TrainingClip, recipe: Recipe, backbone: Callable[[], Backbone]
+        self, clip: TrainingClip, recipe: Windows, backbone: Callable[[], Backbone]
     ) -> ClipFeatures:
         """The features of a clip's windows: from the folder, or computed and put there.
 
@@ -200,13 +232,15 @@ def default_cache() -> Path:
     return weights.home() / "features"
 
 
-def _key(clip: TrainingClip, recipe: Recipe) -> str:
+def _key(clip: TrainingClip, recipe: Windows) -> str:
     parts = {
         "version": VERSION,
         "backbone": recipe.backbone,
         "clip": clip.digest,
         **{k: getattr(recipe, k) for k in ("size", "frames", "max_gap", "windows", "seed")},
     }
+    if recipe.augment != "photometric":  # which caches of before there was another do not name
+        parts["augment"] = recipe.augment
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -227,9 +261,10 @@ def _open(clip: TrainingClip, file: Path) -> ClipFeatures | None:
         return None
 
 
-def _write(clip: TrainingClip, recipe: Recipe, backbone: Backbone, file: Path) -> None:
+def _write(clip: TrainingClip, recipe: Windows, backbone: Backbone, file: Path) -> None:
     length = count_frames(clip)
-    windows = draw_windows(clip, length, recipe.frames, recipe.max_gap, recipe.windows, recipe.seed)
+    drawn = recipe.frames, recipe.max_gap, recipe.windows, recipe.seed, recipe.augment
+    windows = draw_windows(clip, length, *drawn)
     keys, grid = encode_windows(clip, windows, recipe.size, backbone)
     indices = [window.frames for window in windows]
     about = {"grid": grid, "frames": indices, "clip": clip.name, "version": VERSION}
@@ -241,7 +276,7 @@ def _write(clip: TrainingClip, recipe: Recipe, backbone: Backbone, file: Path) -
 
 
 def encode_windows(
-    clip: TrainingClip, windows: Sequence[Window], size: int, backbone: Backbone
+    clip: TrainingClip, windows: Sequence[Window], size: Size, backbone: Backbone
 ) -> tuple[Float[Tensor, "k t n c"], tuple[int, int]]:
     """Features of windows, each augmented in its own way, and the grid of patches."""
     frames = read_frames(clip, [i for window in windows for i in window.frames])

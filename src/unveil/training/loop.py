@@ -1,57 +1,49 @@
-"""The training run: devices, optimiser, schedule, checkpoints.
+"""The training run: devices, optimiser, checkpoints; what is trained is a `method.Method`.
 
-Every process computes the losses of its share of a step's clips, one clip after the other (so
-clips may differ in shape); gradients are summed over clips and processes, and every process
-takes the same step. One process and several thus differ by the order of a sum and nothing else.
+Every process computes the losses of its share of a step's clips; gradients are summed over clips
+and processes, and every process takes the same step. One process and several thus differ by the
+order of a sum and nothing else, as long as a method's clips have nothing to do with each other.
 """
 
-import copy
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
-from unveil.attention.block import Block
-from unveil.attention.block_file import save_block
 from unveil.errors import TrainingError, WeightsError, said_of
-from unveil.features.backbone import Backbone, pick_dtype
+from unveil.features.backbone import Backbone
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import find_clips
 from unveil.training.features import Cache, ClipFeatures
+from unveil.training.method import M, Method
 from unveil.training.optimiser import make_optimiser
-from unveil.training.recipe import Recipe
-from unveil.training.sampling import Sample, cosine, draw_batch, hold_out
-from unveil.training.start import new_block
-from unveil.training.step import clip_losses
-from unveil.training.trial import row_scale
+from unveil.training.sampling import draw_batch, hold_out
 
 log = logging.getLogger(__name__)
-BLOCK = "block.safetensors"
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What happened in a step. seconds: of this step."""
+    """What happened in a step. losses: by name. seconds: of this step."""
 
     step: int
-    semantic: float
-    motion: float
+    losses: Mapping[str, float]
     lr: float
     grad_norm: float
     seconds: float
 
-    @property
-    def total(self) -> float:
-        """What was minimised."""
-        return self.semantic + self.motion
+    def plain(self) -> dict[str, Any]:
+        """One number a name, as a log holds them."""
+        rest = {"lr": self.lr, "grad_norm": self.grad_norm, "seconds": self.seconds}
+        return {"step": self.step, **self.losses, **rest}
 
 
 class Watcher:
@@ -71,8 +63,8 @@ class Watcher:
     def stepped(self, record: StepRecord) -> None:
         """A step was taken."""
 
-    def tried(self, step: int, block: Block, held: Sequence[ClipFeatures]) -> None:
-        """It is time to try the block on clips that are not trained on."""
+    def tried(self, step: int, module: nn.Module, held: Sequence[ClipFeatures]) -> None:
+        """It is time to try the module on clips that are not trained on."""
 
 
 @dataclass(frozen=True)
@@ -85,58 +77,68 @@ class Data:
 
 
 def train(
-    folder: Path, recipe: Recipe, out: Path, fabric: Fabric, cache: Cache, watcher: Watcher
+    folder: Path, method: Method[M], out: Path, fabric: Fabric, cache: Cache, watcher: Watcher
 ) -> Path:
-    """Train a block on the videos of a folder, or go on with the run in `out`; returns its file.
+    """Train a module on the videos of a folder, or go on with the run in `out`; returns its file.
 
     Raises TrainingError where nothing can be trained on, a loss is not finite, or the disk is
-    full; WeightsError where the backbone is not there or its channels do not fit the heads.
+    full; WeightsError where the backbone is not there or does not fit the module.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
-    checkpoint = load_checkpoint(out)
+    checkpoint, recipe = load_checkpoint(out), method.recipe
     data = prepare(folder, recipe, fabric, cache, watcher)
-    block = new_block(recipe, data.train[0]).to(fabric.device)
-    optimiser = make_optimiser(block, recipe.lr, recipe.weight_decay)
+    module = method.new(data.train).to(fabric.device)
+    optimiser = make_optimiser(module, *method.rates(0))
     digests = [c.clip.digest for c in data.train]
     first = 0
     if checkpoint is not None:
         check_fits(checkpoint, recipe, digests, out)
-        block.load_state_dict(checkpoint.block)
+        module.load_state_dict(checkpoint.module)
         optimiser.load_state_dict(checkpoint.optimiser)
         first = checkpoint.step
 
     def save(step: int) -> None:
         if fabric.is_global_zero:
-            state = block.state_dict(), optimiser.state_dict()
+            state = module.state_dict(), optimiser.state_dict()
             save_checkpoint(Checkpoint(step, dataclasses.asdict(recipe), digests, *state), out)
         fabric.barrier()
 
+    def write(step: int, path: Path) -> None:
+        if not fabric.is_global_zero:
+            return
+        try:
+            method.write(module, step, len(data.train), data.held or data.train, path)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write the {method.name} {path}: {error.strerror or error}"
+            ) from error
+
     def keep(step: int) -> None:
-        if step in recipe.keep and fabric.is_global_zero:
-            write_block(block, recipe, step, data, out / f"block-{step}.safetensors")
+        if step in recipe.keep:
+            write(step, out / f"{method.name}-{step}.safetensors")
 
     watcher.started(first, data.train, data.held)
     if first == 0:
         keep(0)
-        watcher.tried(0, block, data.held)
+        watcher.tried(0, module, data.held)
     for step in range(first, recipe.steps):
-        watcher.stepped(take_step(block, optimiser, recipe, data.train, step, fabric))
+        watcher.stepped(take_step(module, optimiser, method, data.train, step, fabric))
         done = step + 1
         keep(done)
         if done % recipe.try_every == 0 or done == recipe.steps:
-            watcher.tried(done, block, data.held)
+            watcher.tried(done, module, data.held)
         if done % recipe.checkpoint_every == 0 or done == recipe.steps:
             save(done)
-    if fabric.is_global_zero:
-        write_block(block, recipe, recipe.steps, data, out / BLOCK)
+    file = out / f"{method.name}.safetensors"
+    write(recipe.steps, file)
     fabric.barrier()
-    return out / BLOCK
+    return file
 
 
-def prepare(folder: Path, recipe: Recipe, fabric: Fabric, cache: Cache, watcher: Watcher) -> Data:
+def prepare(folder: Path, recipe: Any, fabric: Fabric, cache: Cache, watcher: Watcher) -> Data:
     """The features of every clip; what cannot be used is skipped, said and counted."""
     loaded: list[Backbone] = []
 
@@ -188,79 +190,52 @@ def _usable_by_all(usable: list[bool], fabric: Fabric) -> list[bool]:
 
 
 def take_step(
-    block: Block,
+    module: M,
     optimiser: torch.optim.Optimizer,
-    recipe: Recipe,
+    method: Method[M],
     clips: Sequence[ClipFeatures],
     step: int,
     fabric: Fabric,
 ) -> StepRecord:
     """One step on this process's share of the batch, gradients summed over all processes."""
     began = time.perf_counter()
-    rate = cosine(recipe.lr, recipe.final_lr, step, recipe.steps)
-    decay = cosine(recipe.weight_decay, recipe.final_weight_decay, step, recipe.steps)
+    rate, decay = method.rates(step)
     for group, wd in zip(optimiser.param_groups, (decay, 0.0), strict=True):
         group["lr"], group["weight_decay"] = rate, wd
     optimiser.zero_grad(set_to_none=False)
-    block.train()
-    sums = torch.zeros(2, device=fabric.device, dtype=torch.float64)
-    batch = draw_batch(recipe, clips, step)
-    for sample in batch[fabric.global_rank :: fabric.world_size]:
-        try:
-            sums += _backward(block, recipe, sample, fabric.device)
-        except Exception as error:
-            raise TrainingError(
-                f"step {step + 1}, {sample.features.clip.name} (window {sample.window}): "
-                f"{said_of(error)}; the last checkpoint is kept"
-            ) from error
-    norm = _share(block, sums, fabric)
-    semantic, motion = sums.tolist()
-    if not math.isfinite(semantic + motion + norm):
-        names = ", ".join(f"{s.features.clip.name} (window {s.window})" for s in batch)
+    module.train()
+    batch = draw_batch(method.recipe, clips, step)
+    share = batch[fabric.global_rank :: fabric.world_size]
+    try:
+        losses = method.backward(module, share, fabric.device)
+    except Exception as error:
         raise TrainingError(
-            f"step {step + 1}: semantic loss {semantic}, motion loss {motion}, gradient norm "
-            f"{norm} on {names}; the last checkpoint is kept, lower lr or leave those clips out"
+            f"step {step + 1}, {said_of(error)}; the last checkpoint is kept"
+        ) from error
+    sums = torch.tensor([*losses.values()], device=fabric.device, dtype=torch.float64)
+    norm = _share(module, sums, fabric)
+    losses = dict(zip(losses, sums.tolist(), strict=True))
+    if not math.isfinite(sum(losses.values()) + norm):
+        names = ", ".join(f"{s.features.clip.name} (window {s.window})" for s in batch)
+        told = ", ".join(f"{name} loss {value}" for name, value in losses.items())
+        raise TrainingError(
+            f"step {step + 1}: {told}, gradient norm {norm} on {names}; the last checkpoint is "
+            "kept, lower lr or leave those clips out"
+        )
+    if method.most_gradient is not None:
+        torch.nn.utils.clip_grads_with_norm_(
+            module.parameters(), method.most_gradient, torch.tensor(norm, device=fabric.device)
         )
     optimiser.step()
-    return StepRecord(step + 1, semantic, motion, rate, norm, time.perf_counter() - began)
+    return StepRecord(step + 1, losses, rate, norm, time.perf_counter() - began)
 
 
-def write_block(block: Block, recipe: Recipe, steps: int, data: Data, path: Path) -> None:
-    """The block as a file that `--block` takes; its recipe and scale travel in it."""
-    still = copy.deepcopy(block).cpu().eval()
-    about: dict[str, Any] = {
-        "backbone": recipe.backbone,
-        "steps": steps,
-        "clips": len(data.train),
-        "scale": row_scale(still, data.held or data.train),
-        "recipe": dataclasses.asdict(recipe),
-    }
-    try:
-        save_block(still, path, **about)
-    except OSError as error:
-        raise TrainingError(f"cannot write the block {path}: {error.strerror or error}") from error
-
-
-def _backward(block: Block, recipe: Recipe, sample: Sample, device: torch.device) -> Tensor:
-    features = sample.features.window(sample.window).to(device).float()
-    with torch.autocast(device.type, torch.bfloat16, enabled=_bf16(recipe, device)):
-        losses = clip_losses(block, features, recipe.losses, sample.generator)
-    (losses.total / recipe.batch).backward()
-    return torch.stack([losses.semantic, losses.motion]).detach().double() / recipe.batch
-
-
-def _bf16(recipe: Recipe, device: torch.device) -> bool:
-    if recipe.precision == "auto":
-        return pick_dtype(device) == torch.bfloat16
-    return recipe.precision == "bf16"
-
-
-def _share(block: Block, sums: Tensor, fabric: Fabric) -> float:
+def _share(module: nn.Module, sums: Tensor, fabric: Fabric) -> float:
     """Sum gradients and losses over processes, in place; the norm of the summed gradient.
 
     What is not finite in one process is so in the sum, and thus in all of them.
     """
-    parameters = list(block.parameters())
+    parameters = list(module.parameters())
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     if fabric.world_size > 1:
         flat = torch.cat([g.flatten() for g in gradients])

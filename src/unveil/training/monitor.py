@@ -1,27 +1,21 @@
-"""A run as it goes on: a bar on the terminal, JSON lines, TensorBoard, trials of the block.
+"""A run as it goes on: a bar on the terminal, JSON lines, TensorBoard, trials of the module.
 
 Only the first process watches. `log.jsonl` holds one object a line, told apart by `kind`: start,
 step, trial, skip. After an interruption, lines past the checkpoint are removed, so that a resumed
 run's log reads like that of one never interrupted.
 """
 
-import copy
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from unveil.attention.block import Block
+from torch import nn
+
 from unveil.errors import TrainingError
 from unveil.files import written_whole
 from unveil.training.features import ClipFeatures
 from unveil.training.loop import StepRecord, Watcher
-from unveil.training.panels import draw_attention
-from unveil.training.recipe import Recipe
-from unveil.training.report import draw_report
-from unveil.training.start import new_block
-from unveil.training.trial import try_block
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -31,18 +25,20 @@ Show = Callable[[str, int, int | None, str], None]
 
 
 class _Open(NamedTuple):
-    """What a run that began has open, and the block that it is compared with."""
+    """What a run that began has open."""
 
     log: TextIO
     board: "SummaryWriter"
-    untrained: Block
 
 
 class Monitor(Watcher):
-    """Writes into a run's folder, and tells `show` (stage, done, total, words) what goes on."""
+    """Writes into a run's folder, and tells `show` (stage, done, total, words) what goes on.
 
-    def __init__(self, out: Path, recipe: Recipe, show: Show | None = None) -> None:
-        self.out, self.recipe = out, recipe
+    What it tries, and what its report shows, is for each method to say.
+    """
+
+    def __init__(self, out: Path, steps: int, show: Show | None = None) -> None:
+        self.out, self.steps = out, steps
         self._show = show or (lambda stage, done, total, words: None)
         self.skipped_clips: dict[str, str] = {}
         self._begun: _Open | None = None
@@ -74,43 +70,39 @@ class Monitor(Watcher):
         lines = "".join(json.dumps(record) + "\n" for record in before)
         with written_whole(self.out / LOG) as partial:
             partial.write_text(lines)
-        # As published: at random, whatever the run starts from.
-        random = dataclasses.replace(self.recipe, start="random")
         self._begun = _Open(
             (self.out / LOG).open("a", buffering=1),
             SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1),
-            new_block(random, train[0]).eval(),
         )
         names = {"train": [c.clip.name for c in train], "held": [c.clip.name for c in held]}
         self._write("start", {"step": step, **names, "skipped": self.skipped_clips})
 
     def stepped(self, record: StepRecord) -> None:
         """Log a step."""
-        numbers = dataclasses.asdict(record)
+        numbers = record.plain()
         self._write("step", numbers)
-        for name in ("semantic", "motion", "lr", "grad_norm"):
+        for name in (*record.losses, "lr", "grad_norm"):
             self._open.board.add_scalar(name, numbers[name], record.step)
-        words = (
-            f"semantic {record.semantic:.3f}, motion {record.motion:.3f}, lr {record.lr:.1e}, "
-            f"{record.seconds:.2f} s"
-        )
-        self._show("steps", record.step, self.recipe.steps, words)
+        told = ", ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+        words = f"{told}, lr {record.lr:.1e}, {record.seconds:.2f} s"
+        self._show("steps", record.step, self.steps, words)
 
-    def tried(self, step: int, block: Block, held: Sequence[ClipFeatures]) -> None:
-        """Try the block on the held-out clips; log it and draw its attention beside untrained."""
+    def tried(self, step: int, module: nn.Module, held: Sequence[ClipFeatures]) -> None:
+        """Try the module on the held-out clips, and log what that says."""
         if not held:
             return
-        block = copy.deepcopy(block).cpu().eval()
-        trial = dataclasses.asdict(try_block(step, block, held))
-        self._write("trial", trial)
-        for name in sorted(trial.keys() - {"step"}):
+        trial = self.trial(step, module, held)
+        self._write("trial", {"step": step, **trial})
+        for name in sorted(trial):
             self._open.board.add_scalar(f"trial/{name}", trial[name], step)
-        picture = self.out / "attention" / f"{step:06d}.png"
-        draw_attention(picture, self._open.untrained, block, held, step)
+
+    def trial(self, step: int, module: Any, held: Sequence[ClipFeatures]) -> dict[str, Any]:
+        """What a trial on held-out clips says, a number a name."""
+        raise NotImplementedError
 
     def report(self) -> Path:
         """Draw `report.png` from the log."""
-        return draw_report(self.out, read_log(self.out))
+        raise NotImplementedError
 
     @property
     def _open(self) -> _Open:

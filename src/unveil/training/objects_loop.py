@@ -90,7 +90,7 @@ def train_head(
     first = 0
     if checkpoint is not None:
         check_fits(checkpoint, recipe, digests, out)
-        head.load_state_dict(checkpoint.block)
+        head.load_state_dict(checkpoint.module)
         optimiser.load_state_dict(checkpoint.optimiser)
         first = checkpoint.step
     watcher.started(first, sources, sum(len(s.cut_outs()) for s in sources))

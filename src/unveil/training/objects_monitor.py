@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from PIL import Image, ImageDraw, ImageFont
-
 from unveil.errors import TrainingError
 from unveil.files import written_whole
-from unveil.training.chart import Line, draw_chart
 from unveil.training.monitor import LOG, Show, read_log
 from unveil.training.objects_loop import HeadRecord, HeadWatcher
 from unveil.training.objects_recipe import ObjectsRecipe
-from unveil.training.report import REPORT, smoothed
+from unveil.training.report import draw_losses
 from unveil.training.sources import Source
-
-_SIZE, _HEAD, _GAP = (700, 260), 48, 10
-_PAPER, _INK = (250, 250, 248), (28, 28, 30)
 
 
 class HeadMonitor(HeadWatcher):
@@ -74,24 +68,9 @@ class HeadMonitor(HeadWatcher):
     def report(self) -> Path:
         """Draw `report.png` from the log: losses of the steps, and on composites held out."""
         records = read_log(self.out)
-        steps = [r for r in records if r["kind"] == "step"]
-        trials = [r for r in records if r["kind"] == "trial"]
-        held = [Line(n, [(float(r["step"]), r[n]) for r in trials]) for n in _LOSSES]
-        charts = [
-            draw_chart("losses", smoothed(steps, *_LOSSES), _SIZE),
-            draw_chart("losses on composites held out", held, _SIZE),
-        ]
-        height = _HEAD + len(charts) * (_SIZE[1] + _GAP)
-        sheet = Image.new("RGB", (_SIZE[0] + 2 * _GAP, height), _PAPER)
         start = next(r for r in reversed(records) if r["kind"] == "start")
         words = f"{self.out.name}: {start['things']} cut-outs of {len(start['clips'])} clips"
-        draw = ImageDraw.Draw(sheet)
-        draw.text((_GAP, 24), words, _INK, ImageFont.load_default(18), anchor="lm")
-        for i, chart in enumerate(charts):
-            sheet.paste(chart, (_GAP, _HEAD + i * (_SIZE[1] + _GAP)))
-        with written_whole(self.out / REPORT) as partial:
-            sheet.save(partial, "PNG")
-        return self.out / REPORT
+        return draw_losses(self.out, records, _LOSSES, words, "composites")
 
     def _write(self, kind: str, record: dict[str, Any]) -> None:
         if self._log is None:

@@ -78,14 +78,6 @@ class ObjectsRecipe:
             )
 
 
-def trains_head(path: Path) -> bool:
-    """Whether a recipe's file trains the objects' head (`trains = "objects"`) and not the block."""
-    trains = read_table(path).get("trains", "block")
-    if trains not in ("block", "objects"):
-        raise TrainingError(f"{path}: trains is 'block' or 'objects', got {trains!r}")
-    return trains == "objects"
-
-
 def read_objects_recipe(path: Path) -> ObjectsRecipe:
     """Read a recipe from TOML. Raises TrainingError for anything that is not one of a head."""
     table = read_table(path)

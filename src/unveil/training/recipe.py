@@ -72,6 +72,11 @@ class Recipe:
     losses: LossSettings = _LOSSES
     """Constants of the losses."""
 
+    @property
+    def augment(self) -> str:
+        """How windows are augmented: as published."""
+        return "photometric"
+
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
         whole = ("heads", "size", "max_gap", "windows", "batch", "steps", "checkpoint_every")
@@ -94,6 +99,14 @@ def read_recipe(path: Path) -> Recipe:
     table = read_table(path)
     losses = change(_LOSSES, table.pop("losses", {}), f"{path}, [losses]")
     return change(Recipe(losses=losses), table, str(path))
+
+
+def what_is_trained(path: Path) -> str:
+    """What a recipe's file says that it trains: `block` where it says nothing, objects, slots."""
+    trains = read_table(path).get("trains", "block")
+    if trains not in ("block", "objects", "slots"):
+        raise TrainingError(f"{path}: trains is 'block', 'objects' or 'slots', got {trains!r}")
+    return trains
 
 
 def read_table(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ picture of the attention, and how many clips were used and skipped.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,29 @@ def draw_report(out: Path, records: list[dict[str, Any]]) -> Path:
         row, column = divmod(i, 2)
         sheet.paste(chart, (_GAP + column * (_WIDTH + _GAP), _HEAD + row * (_HEIGHT + _GAP)))
     sheet.paste(last, (_GAP, _HEAD + 3 * (_HEIGHT + _GAP)))
+    with written_whole(out / REPORT) as partial:
+        sheet.save(partial, "PNG")
+    return out / REPORT
+
+
+def draw_losses(
+    out: Path, records: list[dict[str, Any]], names: Sequence[str], title: str, held: str
+) -> Path:
+    """Draw a report of losses alone: those of the steps, and those on what was held out."""
+    steps = [r for r in records if r["kind"] == "step"]
+    trials = [r for r in records if r["kind"] == "trial"]
+    charts = [
+        draw_chart("losses", smoothed(steps, *names), (_WIDTH, _HEIGHT)),
+        draw_chart(
+            f"losses on {held} held out", _of(trials, **{n: n for n in names}), (_WIDTH, _HEIGHT)
+        ),
+    ]
+    height = _HEAD + len(charts) * (_HEIGHT + _GAP)
+    sheet = Image.new("RGB", (_WIDTH + 2 * _GAP, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, 24), title, _INK, ImageFont.load_default(18), anchor="lm")
+    for i, chart in enumerate(charts):
+        sheet.paste(chart, (_GAP, _HEAD + i * (_HEIGHT + _GAP)))
     with written_whole(out / REPORT) as partial:
         sheet.save(partial, "PNG")
     return out / REPORT

@@ -8,11 +8,11 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from unveil.training.features import ClipFeatures
-from unveil.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,11 @@ class Sample:
     generator: torch.Generator
 
 
-def draw_batch(recipe: Recipe, clips: Sequence[ClipFeatures], step: int) -> list[Sample]:
-    """The samples of a step. Each clip comes once an epoch, in an order drawn for the epoch."""
+def draw_batch(recipe: Any, clips: Sequence[ClipFeatures], step: int) -> list[Sample]:
+    """The samples of a step of a recipe with a `batch` and a `seed`.
+
+    Each clip comes once an epoch, in an order drawn for the epoch.
+    """
     samples = []
     for number in range(step * recipe.batch, (step + 1) * recipe.batch):
         epoch, place = divmod(number, len(clips))

@@ -1,0 +1,12 @@
+"""Slot methods on frozen features, and k-means, the floor of their tables.
+
+kmeans      k-means of keys, nothing trained
+layers      the projection of keys, and transformer layers
+attention   slot attention, and its invariant form
+decoder     from slots to masks and features: mixer, spatial broadcast
+merging     slots of one thing joined, complete linkage
+settings    what sets one method apart from another
+model       SlotContrast, VideoSAUR, SAVi, SOLV as one model
+model_file  a trained model as a file
+carry       a video seen chunk by chunk, ids that last
+"""

@@ -1,0 +1,103 @@
+"""A video seen chunk by chunk: slots are carried from frame to frame, so that ids last.
+
+    carrier = Carrier(model)
+    for keys in chunks:                      # [t, h, w, c]
+        masks = carrier.add(keys)            # [t', k, h, w] of the frames that are decided
+    masks = carrier.flush()                  # and of those that still wait
+
+How the frames were chunked changes nothing. A recurrent model decides every frame at once, and
+slot k is object k all along. One that reads windows waits for the frames after each; the slots of a
+frame take the ids of the slots before that they are most like (one to one, cosine).
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.slots.model import SlotModel
+
+Masks = Float[Tensor, "_ k h w"]
+
+
+@dataclass
+class Carrier:
+    """Carries the slots of one video. seed: of random ones before the first frame."""
+
+    model: SlotModel
+    seed: int = 0
+    _slots: Tensor | None = None
+    _waiting: deque[Tensor | None] = field(default_factory=deque, repr=False)
+    _past: int = 0
+
+    @property
+    def delay(self) -> int:
+        """How many frames wait for their masks."""
+        s = self.model.settings
+        return s.around if s.time == "window" else 0
+
+    @torch.inference_mode()
+    def add(self, keys: Float[Tensor, "t h w c"]) -> Masks:
+        """Take the keys of the next frames; the masks of those that are decided."""
+        if self.model.settings.time == "window":
+            return self._windows([*keys])
+        if not len(keys):
+            return self._shaped([])
+        seen = self.model(keys[None], self._slots, self._generator())
+        self._slots = seen.after
+        return self._shaped([*seen.masks[0]])
+
+    @torch.inference_mode()
+    def flush(self) -> Masks:
+        """The masks of frames that still wait, once the video has ended."""
+        if self.model.settings.time == "window" and self._waiting:
+            return self._windows([None] * self.delay)
+        return self._shaped([])
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
+
+    def _windows(self, keys: list[Tensor | None]) -> Masks:
+        """See every frame that has all it needs around it; None: frames after the last."""
+        around, masks = self.delay, []
+        for key in keys:
+            # What is left of the queue: up to `around` frames before the middle, it, those after.
+            self._waiting.append(key)
+            if len(self._waiting) <= self._past + around:
+                continue
+            frames = list(self._waiting)
+            before: list[Tensor | None] = [None] * (around - self._past)
+            masks.append(self._middle(before + frames))
+            if self._past < around:
+                self._past += 1
+            else:
+                self._waiting.popleft()
+        return self._shaped(masks)
+
+    def _middle(self, frames: list[Tensor | None]) -> Tensor:
+        there = [f is not None for f in frames]
+        some = next(f for f in frames if f is not None)
+        keys = torch.stack([some if f is None else f for f in frames])[None]
+        present = torch.tensor([there], device=keys.device)
+        seen = self.model(keys, None, self._generator(), present)
+        slots, masks = F.normalize(seen.slots[0, 0], dim=-1), seen.masks[0, 0]
+        used = masks.sum(1) > 0
+        if self._slots is None:
+            self._slots = slots
+            return masks
+        old, new = linear_sum_assignment(-(self._slots @ slots[used].T).cpu().double().numpy())
+        old, new = torch.from_numpy(old).to(masks.device), torch.from_numpy(new).to(masks.device)
+        named = torch.zeros_like(masks)
+        named[old] = masks[used][new]
+        self._slots = self._slots.index_copy(0, old, slots[used][new])
+        return named
+
+    def _shaped(self, masks: list[Tensor]) -> Masks:
+        k, (h, w) = self.model.settings.slots, self.model.grid
+        if not masks:
+            return self.model.mean.new_zeros(0, k, h, w)
+        return torch.stack(masks).unflatten(-1, (h, w))

@@ -1,0 +1,319 @@
+"""Slot models against slow loops, and what every one of them has to keep."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
+
+from oracles import slots_plain as plain
+from unveil.errors import InputError, WeightsError
+from unveil.slots.attention import InvariantSlotAttention, SlotAttention, places
+from unveil.slots.carry import Carrier
+from unveil.slots.decoder import Broadcast, Mixer
+from unveil.slots.kmeans import cluster_keys
+from unveil.slots.layers import TransformerLayer
+from unveil.slots.merging import alike, joined
+from unveil.slots.model import SlotModel, new_model
+from unveil.slots.model_file import load_model, model_metadata, save_model
+from unveil.slots.settings import SlotSettings
+
+SMALL = {"slots": 3, "width": 8, "decoder_width": 13, "decoder_layers": 2}
+MODELS = {
+    "videosaur": SlotSettings(**SMALL),
+    "slotcontrast": SlotSettings(
+        **SMALL, start="learned", mlp=11, decoder="broadcast", similarity=False
+    ),
+    "savi": SlotSettings(**SMALL, mlp=11, hidden="raw", similarity=False, steps=1),
+    "solv": SlotSettings(
+        slots=5, width=8, decoder_width=13, decoder_layers=2, start="learned", mlp=11,
+        time="window", around=1, attention="invariant", hidden="raw", projection=1, heads=2,
+        decoder="broadcast", similarity=False, merge=0.5, encoder_layers=2,
+    ),
+}  # fmt: skip
+
+
+def rand(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def moved(module: torch.nn.Module) -> torch.nn.Module:
+    """In double precision, no parameter at a special value."""
+    module.double()
+    with torch.no_grad():
+        for i, p in enumerate(module.parameters()):
+            p += 0.1 * rand(*p.shape, seed=i)
+    return module
+
+
+def same_values_and_gradients(module, fast, slow, *inputs) -> None:
+    """Two ways to compute the same tuple of tensors, held together value by value."""
+    found = []
+    for way in (fast, slow):
+        given = [x.clone().requires_grad_() for x in inputs]
+        out = way(*given)
+        total = sum((y * rand(*y.shape, seed=7 + i)).sum() for i, y in enumerate(out))
+        of = [*given, *module.parameters()]
+        grads = torch.autograd.grad(total, of, allow_unused=True)
+        zeros = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, of, strict=True)]
+        found.append(([y.detach() for y in out], zeros))
+    for fast_part, slow_part in zip(*found, strict=True):
+        torch.testing.assert_close(fast_part, slow_part, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("mlp", "raw"), [(0, False), (11, False), (11, True)])
+def test_slot_attention_is_that_of_the_loops(mlp, raw):
+    torch.manual_seed(0)
+    module = moved(SlotAttention(6, mlp, raw))
+
+    def fast(slots, x):
+        got = module(slots, x, 2)
+        return got.slots, got.shares
+
+    def slow(slots, x):
+        got = [plain.attend(module, s, y, 2) for s, y in zip(slots, x, strict=True)]
+        return tuple(torch.stack(part) for part in zip(*got, strict=True))
+
+    same_values_and_gradients(module, fast, slow, rand(2, 3, 6), rand(2, 7, 6, seed=1))
+
+
+def test_invariant_slot_attention_is_that_of_the_loops():
+    torch.manual_seed(0)
+    module = moved(InvariantSlotAttention(4, 3, 5, places(2, 3)))
+
+    def fast(slots, x):
+        got = module(slots, x, 2)
+        return got.slots, got.shares, got.frame.place[:, :, 0], got.frame.extent[:, :, 0]
+
+    def slow(slots, x):
+        got = [plain.attend_invariant(module, s, y, 2) for s, y in zip(slots, x, strict=True)]
+        return tuple(torch.stack(part) for part in zip(*got, strict=True))
+
+    same_values_and_gradients(module, fast, slow, rand(2, 3, 4), rand(2, 6, 4, seed=1))
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_transformer_layer_is_that_of_the_loops(memory):
+    torch.manual_seed(0)
+    layer = moved(TransformerLayer(6, 2))
+
+    def fast(x, m):
+        return (layer(x, m if memory else None),)
+
+    def slow(x, m):
+        pairs = [(a, b if memory else None) for a, b in zip(x, m, strict=True)]
+        return (torch.stack([plain.transformer(layer, *pair) for pair in pairs]),)
+
+    if memory:
+        same_values_and_gradients(layer, fast, slow, rand(2, 5, 6), rand(2, 3, 6, seed=1))
+        return
+    same_values_and_gradients(layer, lambda x: fast(x, x), lambda x: slow(x, x), rand(2, 5, 6))
+
+
+@pytest.mark.parametrize(("kind", "slow"), [(Broadcast, plain.broadcast), (Mixer, plain.mixer)])
+def test_decoders_are_those_of_the_loops(kind, slow):
+    torch.manual_seed(0)
+    decoder = moved(kind(8, 5, 7, 2, 4))
+
+    def by_loops(slots):
+        got = [slow(decoder, s) for s in slots]
+        return tuple(torch.stack(part) for part in zip(*got, strict=True))
+
+    same_values_and_gradients(decoder, lambda s: decoder(s), by_loops, rand(2, 3, 8))
+
+
+def test_a_place_relative_to_slots_is_added_before_decoding():
+    decoder = Broadcast(4, 3, 7, 1, 2)
+    slots, seen = torch.randn(1, 2, 4), torch.randn(1, 2, 3, 4)
+    masks, _ = decoder(slots, seen)
+    want = torch.stack(
+        [
+            torch.stack([decoder.mlp(s + decoder.places[j] + near[j])[-1] for j in range(3)])
+            for s, near in zip(slots[0], seen[0], strict=True)
+        ]
+    )
+    torch.testing.assert_close(masks[0], want.softmax(0), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_masks_sum_to_one_and_a_clip_does_not_depend_on_its_neighbours(name):
+    model = moved(new_model(MODELS[name], 5, (2, 3), seed=1)).eval()
+    keys = rand(2, 3, 2, 3, 5)
+    start = model.begin(2, torch.Generator().manual_seed(0))
+    recurrent = model.settings.time == "recurrent"
+    seen = model(keys, start if recurrent else None)
+    torch.testing.assert_close(seen.masks.sum(2), torch.ones_like(seen.masks.sum(2)))
+    alone = model(keys[1:], start[1:] if recurrent else None)
+    torch.testing.assert_close(alone.masks[0], seen.masks[1])
+    torch.testing.assert_close(alone.outputs[0], seen.outputs[1])
+
+
+@pytest.mark.parametrize("name", ["videosaur", "slotcontrast", "savi"])
+def test_slots_permuted_give_permuted_masks_and_the_same_features(name):
+    model = moved(new_model(MODELS[name], 5, (2, 3), seed=1))
+    keys, start, order = rand(1, 4, 2, 3, 5), rand(1, 3, 8, seed=3), torch.tensor([2, 0, 1])
+    first, second = model(keys, start), model(keys, start[:, order])
+    torch.testing.assert_close(second.masks, first.masks[:, :, order])
+    torch.testing.assert_close(second.slots, first.slots[:, :, order])
+    torch.testing.assert_close(second.outputs, first.outputs)
+
+
+def test_learned_slots_of_a_window_permuted_give_permuted_masks():
+    settings = SlotSettings(**MODELS["solv"].said(merge=0.0))
+    model = moved(new_model(settings, 5, (2, 3), seed=1)).eval()
+    keys, order = rand(1, 3, 2, 3, 5), torch.tensor([2, 0, 4, 1, 3])
+    first = model(keys)
+    with torch.no_grad():
+        for p in (model.first, model.attention.place, model.attention.extent):
+            p.copy_(p[order])
+    second = model(keys)
+    torch.testing.assert_close(second.masks, first.masks[:, :, order])
+    torch.testing.assert_close(second.outputs, first.outputs)
+
+
+def test_a_recurrent_model_is_its_parts_in_turn():
+    model = moved(new_model(MODELS["slotcontrast"], 5, (2, 3), seed=1))
+    keys = rand(1, 3, 2, 3, 5)
+    seen, slots = model(keys), model.first
+    for t in range(3):
+        x = model.project((keys[0, t].flatten(0, 1) - model.mean) / model.scale)
+        slots, _ = plain.attend(model.attention, slots, x, 3 if t == 0 else 2)
+        torch.testing.assert_close(seen.slots[0, t], slots)
+        masks, outputs = plain.broadcast(model.decoder, slots)
+        torch.testing.assert_close(seen.masks[0, t], masks)
+        torch.testing.assert_close(seen.outputs[0, t], outputs)
+        slots = plain.transformer(model.predictor, slots, None)
+    torch.testing.assert_close(seen.after[0], slots)
+
+
+def test_a_window_ignores_frames_that_are_not_of_the_video():
+    model = moved(new_model(MODELS["solv"], 5, (2, 3), seed=1)).eval()
+    keys, present = rand(1, 3, 2, 3, 5), torch.tensor([[False, True, True]])
+    first = model(keys, present=present)
+    keys[:, 0] = rand(1, 2, 3, 5, seed=9)
+    second = model(keys, present=present)
+    torch.testing.assert_close(first.outputs, second.outputs)
+    assert not torch.allclose(model(keys).outputs, second.outputs)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_merging_is_complete_linkage(seed):
+    slots = rand(6, 3, seed=seed)
+    groups = alike(slots, 0.5)
+    want = fcluster(linkage(pdist(slots.numpy(), "cosine"), "complete"), 0.5, "distance")
+    slow = plain.complete_linkage(slots, 0.5)
+    members = {frozenset(np.flatnonzero(want == g).tolist()) for g in want}
+    assert members == set(map(frozenset, slow))
+    if len(slow) < 3:
+        assert groups.tolist() == list(range(6))
+        return
+    assert {frozenset((groups == g).nonzero()[:, 0].tolist()) for g in groups} == set(
+        map(frozenset, slow)
+    )
+    assert groups[0] == 0 and all(g <= groups[:i].max() + 1 for i, g in enumerate(groups) if i)
+
+
+def test_what_is_joined_is_a_mean_or_a_sum():
+    x, groups = torch.tensor([[1.0], [3.0], [8.0]]), torch.tensor([0, 1, 0])
+    assert joined(x, groups, mean=True).tolist() == [[4.5], [3.0]]
+    assert joined(x, groups, mean=False).tolist() == [[9.0], [3.0]]
+
+
+def test_merged_slots_leave_one_mask_a_group():
+    settings = SlotSettings(**MODELS["solv"].said(merge=1e-6))
+    model = moved(new_model(settings, 5, (2, 3), seed=1)).eval()
+    with torch.no_grad():  # the places of two slots made those of two others
+        for p in (model.first, model.attention.place, model.attention.extent):
+            p[3:] = p[:2]
+    masks = model(rand(1, 3, 2, 3, 5)).masks[0, 0]
+    assert (masks[3:] == 0).all() and (masks[:3] > 0).all()
+    torch.testing.assert_close(masks.sum(0), torch.ones(6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_chunks_change_nothing(name):
+    model = moved(new_model(MODELS[name], 5, (2, 3), seed=1)).eval()
+    keys = rand(7, 2, 3, 5)
+    whole = Carrier(model)
+    want = torch.cat([whole.add(keys), whole.flush()])
+    assert len(want) == 7
+    for cuts in ([1] * 7, [2, 5], [6, 1]):
+        carrier = Carrier(model)
+        parts = [carrier.add(part) for part in keys.split(cuts)]
+        assert len(parts[0]) == max(0, cuts[0] - carrier.delay)
+        torch.testing.assert_close(torch.cat([*parts, carrier.flush()]), want)
+
+
+def test_a_video_shorter_than_a_window_is_seen():
+    model = moved(new_model(MODELS["solv"], 5, (2, 3), seed=1)).eval()
+    for t in (1, 2):
+        carrier = Carrier(model)
+        masks = torch.cat([carrier.add(rand(t, 2, 3, 5)), carrier.flush()])
+        assert len(masks) == t
+        torch.testing.assert_close(masks.sum(1), torch.ones_like(masks.sum(1)))
+
+
+def test_a_model_comes_back_from_its_file(tmp_path):
+    model = new_model(MODELS["solv"], 5, (2, 3), seed=1)
+    with torch.no_grad():
+        model.mean += 1
+    save_model(model, tmp_path / "m.safetensors", method="solv", backbone="b", size=[28, 42])
+    about = model_metadata(tmp_path / "m.safetensors")
+    assert (about["method"], about["backbone"], about["size"]) == ("solv", "b", [28, 42])
+    again = load_model(tmp_path / "m.safetensors", 5)
+    keys = torch.randn(1, 3, 2, 3, 5)
+    with torch.inference_mode():
+        assert torch.equal(again(keys).masks, model.eval()(keys).masks)
+    with pytest.raises(WeightsError, match="reads keys of 5 channels, the backbone has 6"):
+        load_model(tmp_path / "m.safetensors", 6)
+    with pytest.raises(WeightsError, match="no model"):
+        load_model(tmp_path / "gone.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"slots": 0}, "slots must be at least 1"),
+        ({"width": 6}, "no multiple of 4 heads"),
+        ({"merge": 0.1}, "go with time = 'window'"),
+    ],
+)
+def test_settings_that_make_no_model(wrong, said):
+    with pytest.raises(WeightsError, match=said):
+        SlotSettings(**wrong)
+
+
+def test_a_new_model_leaves_the_random_numbers_as_they_are():
+    torch.manual_seed(3)
+    want = torch.rand(2)
+    torch.manual_seed(3)
+    a, b = (new_model(MODELS["videosaur"], 5, (2, 3), seed=4) for _ in range(2))
+    assert torch.equal(torch.rand(2), want)
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    assert isinstance(a, SlotModel)
+
+
+def test_kmeans_finds_directions_and_keeps_them_over_time():
+    rng = np.random.default_rng(0)
+    truth = rng.choice(4, (3, 4, 5), p=[0.4, 0.3, 0.2, 0.1])
+    means = 5 * rng.normal(size=(4, 9)) + 40
+    keys = torch.from_numpy(means[truth] + rng.normal(size=(3, 4, 5, 9)) * 0.1)
+    found = cluster_keys(keys, 4).numpy()
+    assert len({(a, b) for a, b in zip(truth.ravel(), found.ravel(), strict=True)}) == 4
+    counts = np.bincount(found.ravel())
+    assert (np.diff(counts) <= 0).all(), "the largest comes first"
+    assert np.array_equal(found, cluster_keys(keys, 4).numpy())
+    with pytest.raises(InputError, match="61 clusters of 60 patches"):
+        cluster_keys(keys, 61)
+
+
+def test_kmeans_is_as_good_as_scikit_learn():
+    from sklearn.cluster import KMeans
+
+    keys = rand(2, 6, 8, 5)
+    x = keys.flatten(0, 2) - keys.flatten(0, 2).mean(0)
+    x = (x / x.norm(dim=1, keepdim=True)).numpy()
+    found = cluster_keys(keys, 3).flatten().numpy()
+    centres = np.stack([x[found == i].mean(0) for i in range(3)])
+    ours = ((x - centres[found]) ** 2).sum()
+    assert ours < 1.05 * KMeans(3, n_init=10, random_state=0).fit(x).inertia_
