@@ -294,7 +294,7 @@ def test_kmeans_is_a_mode(videos, tiny_backbone, tmp_path):
         ("frames = 1", "at least 2 frames"),
     ],
 )
-def test_recipes_that_make_no_sense(text, said, tmp_path):
+def test_recipes_that_make_no_sense(text, said, untyped, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(f'trains = "slots"\n{text}')
     with pytest.raises(TrainingError, match=said):
