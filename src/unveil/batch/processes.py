@@ -4,7 +4,7 @@ import queue
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.work import Work
@@ -113,7 +113,7 @@ class Processes:
         try:
             return worker.run(task.job, self._logs / f"{name}.log", report)
         except Exception as error:  # a thread that ended would leave its task for ever
-            what: Any = f"{type(error).__name__}: {error}"
-            return Outcome(error=f"the worker could not be run: {what}", again=True)
+            why = f"the worker could not be run: {type(error).__name__}: {error}"
+            return Outcome(error=why, again=True)
         finally:
             self._seen.pop(name, None)

@@ -9,6 +9,7 @@ The longest videos are begun first. A try that may go better another time (its p
 hung, or grew too large) waits behind what has not been tried yet.
 """
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,15 +23,21 @@ LOGS = "logs"
 Tell = Callable[[Job, Outcome], None]
 
 
-def missing(jobs: Iterable[Job], ledger: Ledger, resume: bool) -> tuple[list[Job], list[Job]]:
+def missing(
+    jobs: Iterable[Job], ledger: Ledger, resume: bool, elsewhere: bool = False
+) -> tuple[list[Job], list[Job]]:
     """Jobs that are to be done, and those that have a result already.
 
-    resume: what an earlier run named a failure is left at that, and in neither.
+    resume: what an earlier run named a failure is left at that, and in neither. elsewhere: results
+    do not lie beside the ledger, which alone tells of them.
     """
     todo, done = [], []
     for job in jobs:
         entry = ledger.book.videos.get(job.name)
-        if (ledger.path.parent / job.name / "run.json").is_file():
+        has = entry is not None and entry.state == "done"
+        if not elsewhere:
+            has = (ledger.path.parent / job.name / "run.json").is_file()
+        if has:
             done.append(job)
         elif not (resume and entry is not None and entry.state == "failed"):
             todo.append(job)
@@ -76,3 +83,11 @@ def place_of_logs(out: Path) -> Path:
     folder = out / LOGS
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def clear(out: Path, jobs: Iterable[Job]) -> None:
+    """Remove what workers on nodes that are gone left half written, once no worker lives."""
+    names = {f".{job.name}.partial-" for job in jobs}
+    for left in out.glob(".*.partial-*"):
+        if left.name.partition(".partial-")[0] + ".partial-" in names:
+            shutil.rmtree(left, ignore_errors=True)

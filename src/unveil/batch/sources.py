@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.batch.job import Job
+from unveil.batch.storage import as_address, listed
 from unveil.errors import InputError, UnveilError
 from unveil.exports.extra import need
 from unveil.video.listing import images_in, in_order, is_video, videos_in
@@ -44,6 +45,8 @@ def list_jobs(sources: Sequence[str], **span: Any) -> list[Job]:
 
 def is_many(source: str) -> bool:
     """Whether a source names a number of videos rather than one."""
+    if as_address(source) is not None:
+        return _is_listing(source)
     path = Path(source).expanduser()
     if path.suffix.lower() in {*_TABLES, _LIST} and path.is_file():
         return True
@@ -55,14 +58,26 @@ def is_many(source: str) -> bool:
 def _jobs_of(source: str, plain: Job) -> Iterable[Job]:
     if not source:
         raise InputError("nothing to segment: give a video, a folder, a pattern, a list or a table")
+    if (address := as_address(source)) is not None:
+        if not _is_listing(source):
+            return [replace(plain, source=address)]
+        found = [(a, n) for a, n in listed(address) if is_video(Path(a))]
+        if not found:
+            raise InputError(f"no videos at {source}")
+        return (replace(plain, source=a, frames=n / BYTES_A_FRAME) for a, n in found)
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() == _LIST:
         return (job for line in _lines(path) for job in _jobs_of(line, plain))
     if path.is_file() and path.suffix.lower() in _TABLES:
         return (_of_row(row, path, number, plain) for number, row in enumerate(_rows(path), 2))
     videos = videos_in(path) if path.is_dir() else [] if path.exists() else _matches(source)
-    found = [str(video) for video in videos] or [source]
-    return (replace(plain, source=video, frames=_frames(video)) for video in found)
+    names = [str(video) for video in videos] or [source]
+    return (replace(plain, source=name, frames=_frames(name)) for name in names)
+
+
+def _is_listing(address: str) -> bool:
+    """Whether an address is a pattern, or a folder: those end with a slash."""
+    return address.endswith("/") or bool({"*", "["} & set(address))
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -135,6 +150,8 @@ def _typed(value: Any, kind: type) -> Any:
 
 def _beside(file: Path, source: str) -> str:
     """A path that a file holds, which is meant relative to that file."""
+    if as_address(source) is not None:
+        return source
     path = Path(source).expanduser()
     return str(path if path.is_absolute() else file.parent / path)
 
@@ -142,6 +159,8 @@ def _beside(file: Path, source: str) -> str:
 def _frames(source: str) -> float:
     """About how many frames a source has, from what the file system says of it; 0: unknown."""
     path = Path(source)
+    if as_address(source) is not None:
+        return 0.0
     try:
         if path.is_dir():
             return float(len(images_in(path)))

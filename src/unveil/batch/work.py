@@ -10,7 +10,10 @@ import copy
 import json
 import logging
 import os
+import shutil
+import tempfile
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,8 @@ LOADING = "loading the backbone"
 class Work:
     """Segments videos into folders of `out`, all with one model.
 
+    address: of a storage that results are put in, one folder a video; `out` is scratch then.
+    again: also where it has a result already. scratch: where sources lie that have to be fetched.
     threads: of a processor that a worker may use; all by default. number: which of the workers
     this one is; on a machine with several GPUs each takes its own.
     """
@@ -38,6 +43,9 @@ class Work:
     settings: Settings = field(default_factory=Settings)
     threads: int | None = None
     number: int = 0
+    address: str | None = None
+    again: bool = False
+    scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / "unveil-fetched")
     _segmenter: Any = field(default=None, repr=False)
 
     def __call__(self, job: Job, report: Progress) -> Outcome:
@@ -56,22 +64,35 @@ class Work:
         if self._segmenter is None:
             report(LOADING, 0, None)
         self._limit_threads()
-        from unveil.video.source import open_video  # loads torch: seconds
+
+        from unveil.batch import storage
+
+        if not self.again and self.address and storage.exists(f"{self.address}/{job.name}"):
+            return _outcome(storage.read_run(f"{self.address}/{job.name}"), ())
+        if (address := storage.as_address(job.source)) is None:
+            return self._segment(job, job.source, report)
+        report("fetching", 0, None)
+        with storage.fetched(address, self.scratch) as file:
+            return self._segment(job, str(file), report)
+
+    def _segment(self, job: Job, source: str, report: Progress) -> Outcome:
+        from unveil.batch import storage
+        from unveil.video.source import open_video
 
         report("opening", 0, None)
-        open_video(job.source, **job.span)  # before seconds are spent on a model
+        open_video(source, **job.span)  # before seconds are spent on a model
         segmenter = copy.copy(self._loaded(report))
         segmenter.settings = replace(segmenter.settings, **job.options)
         folder = self.out / job.name
-        run = segmenter.segment_to(job.source, folder, on_progress=report, **job.span)
-        video = run["video"]
-        return Outcome(
-            frames=video["frames"],
-            height=video["height"],
-            width=video["width"],
-            scores=_scores(folder),
-            warnings=tuple(run["warnings"]),
-        )
+        run = segmenter.segment_to(source, folder, on_progress=report, **job.span)
+        if source != job.source:
+            storage.name_source(folder, job.source)
+        outcome = _outcome(run, _scores(folder))
+        if self.address is not None:
+            report("storing", 0, None)
+            storage.store(folder, f"{self.address}/{job.name}")
+            shutil.rmtree(folder)
+        return outcome
 
     def _limit_threads(self) -> None:
         if self.threads is not None:
@@ -105,6 +126,17 @@ def unforeseen(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory: segment it with a smaller --size or --chunk, or cut it shorter"
     return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
+
+
+def _outcome(run: Mapping[str, Any], scores: tuple[float, ...]) -> Outcome:
+    video = run["video"]
+    return Outcome(
+        frames=video["frames"],
+        height=video["height"],
+        width=video["width"],
+        scores=scores,
+        warnings=tuple(run["warnings"]),
+    )
 
 
 def _scores(folder: Path) -> tuple[float, ...]:

@@ -5,13 +5,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Book, Ledger
+from unveil.batch.mirror import Mirror, place_of
 from unveil.batch.page import write_index
 from unveil.batch.processes import Processes
-from unveil.batch.run import missing, place_of_logs, run
+from unveil.batch.run import clear, missing, place_of_logs, run
+from unveil.batch.storage import as_address
 from unveil.batch.work import Work
 from unveil.cli.progress import count, progress
 from unveil.settings import Settings
@@ -31,22 +34,36 @@ def segment_all(
 ) -> int:
     """Segment what has no result yet; 2 where a video failed.
 
-    again: also what has one. resume: not what failed for good before.
+    out: a folder, or an address. at_once: workers. again: also what has a result. resume: not what
+    failed for good before.
     """
-    with Ledger(out) as ledger:
-        todo, done = (list(jobs), []) if again else missing(jobs, ledger, resume)
-        _say_skipped(out, done)
+    address = as_address(out)
+    place = out.absolute() if address is None else place_of(address)
+    mirror = Mirror(place, address)
+    mirror.fetch()
+    with Ledger(place) as ledger:
+        elsewhere = address is not None
+        todo, done = (list(jobs), []) if again else missing(jobs, ledger, resume, elsewhere)
+        _say_skipped(address or out, done)
         if todo:
             ledger.begin(todo, {"settings": settings.plain(), "jobs": at_once})
+            work = Work(place, settings, address=address, again=again)
             workers = min(at_once, len(todo))
-            work = Work(out, settings, threads(workers))
-            crew = Processes(workers, work, limits, place_of_logs(out))
+            work = replace(work, threads=threads(workers))
+            crew = Processes(workers, work, limits, place_of_logs(place))
             try:
                 with _view(ledger.book, len(todo)) as (ended, looked):
-                    run(todo, crew, ledger, limits, ended, looked)
+
+                    def told(underway: int) -> None:
+                        looked(underway)
+                        mirror.now_and_then()
+
+                    run(todo, crew, ledger, limits, ended, told)
             finally:
                 crew.close()
-                write_index(out, ledger.book)
+                clear(place, todo)
+                write_index(place, ledger.book)
+                mirror.finish(ledger.book)
         names = {job.name for job in jobs}
         failed = [name for name in ledger.book.failed if name in names]
     if failed:
@@ -89,9 +106,9 @@ def _view(
         yield ended, looked
 
 
-def _say_skipped(out: Path, done: Sequence[Job]) -> None:
+def _say_skipped(out: Path | str, done: Sequence[Job]) -> None:
     for job in done[:_LISTED]:
-        print(f"{out / job.name}: has a result already, skipped (--again redoes it)")
+        print(f"{out}/{job.name}: has a result already, skipped (--again redoes it)")
     if len(done) > _LISTED:
         print(f"{len(done) - _LISTED} more have a result already and are skipped")
 

@@ -1,6 +1,9 @@
 """`unveil segment` and `unveil demo`."""
 
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,10 @@ class Segment:
 
     sources: tyro.conf.Positional[tuple[str, ...]]
     """Video files, folders of images, folders of videos, glob patterns, lists (.txt, a source a
-    line), tables (.csv, .parquet with a column source); alone, also camera:0 or an address
-    (https://, rtsp://)."""
+    line) or tables (.csv, .parquet with a column source); or addresses (s3://, https://, …);
+    alone, also camera:0 or what is live (rtsp://)."""
     out: Path
-    """The folder of the result; with several videos, one folder a video inside it."""
+    """The folder of the result; with several videos, or at an address, one a video inside it."""
     start: str | None = None
     """First moment used: seconds, mm:ss or hh:mm:ss."""
     end: str | None = None
@@ -50,18 +53,26 @@ class Segment:
             raise InputError("nothing to segment: give a video, a folder or a pattern")
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
         from unveil.batch.sources import is_many
+        from unveil.batch.storage import as_address
         from unveil.video.recording import is_live
 
-        if len(self.sources) > 1 or is_many(self.sources[0]):
+        if len(self.sources) > 1 or is_many(self.sources[0]) or as_address(self.out):
             return self._batch(span)
         for option, default in _OF_BATCH.items():
             if getattr(self, option) != default:
                 raise InputError(f"--{option} is for several videos, and this is one: leave it out")
-        source = self.sources[0]
-        if is_live(source):
-            source = str(_record(source, self.out, span["end"], self.again))
-        _check(source, span)
-        _segment_one(_load(self.settings), source, self.out, span)
+        if is_live(self.sources[0]):
+            source = str(_record(self.sources[0], self.out, span["end"], self.again))
+            _check(source, span)
+            _segment_one(_load(self.settings), source, self.out, span)
+            return 0
+        with _at_hand(self.sources[0]) as source:
+            _check(source, span)
+            _segment_one(_load(self.settings), source, self.out, span)
+            if source != self.sources[0]:
+                from unveil.batch.storage import name_source
+
+                name_source(self.out, self.sources[0])
         return 0
 
     def _batch(self, span: dict[str, Any]) -> int:
@@ -87,7 +98,13 @@ class Segment:
         )
 
 
-_OF_BATCH = {"resume": False, "jobs": 1, "timeout": None, "memory": None, "tries": 3}
+_OF_BATCH = {
+    "resume": False,
+    "jobs": 1,
+    "timeout": None,
+    "memory": None,
+    "tries": 3,
+}
 """Options that mean nothing for a single video, with what they are where nobody says."""
 
 
@@ -153,6 +170,18 @@ def _record(source: str, out: Path, end: float | None, again: bool) -> Path:
         record(source, file, end, show)
     print(f"{source}: recorded in {file}")
     return file
+
+
+@contextmanager
+def _at_hand(source: str) -> Iterator[str]:
+    """A source that is on this machine: itself, or what was fetched from its address."""
+    from unveil.batch.storage import as_address, fetched
+
+    if (address := as_address(source)) is None:
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder, fetched(address, Path(folder)) as file:
+        yield str(file)
 
 
 def _check(source: str, span: dict[str, Any]) -> None:

@@ -19,19 +19,23 @@ class Status:
     """Say how far a batch is: what is done, what fails and why, how long it will take."""
 
     out: tyro.conf.Positional[Path]
-    """The folder that was given to `unveil segment` as --out."""
+    """The folder that was given to `unveil segment` as --out, or its address."""
 
     def run(self) -> int:
         """Read the ledger and say what it holds; 1 where a video failed."""
         from unveil.batch.ledger import LEDGER, is_running, read
+        from unveil.batch.mirror import Mirror, place_of
+        from unveil.batch.storage import as_address
 
-        if not (self.out / LEDGER).is_file():
+        address = as_address(self.out)
+        out = self.out if address is None else place_of(address)
+        Mirror(out, address).fetch()
+        if not (out / LEDGER).is_file():
             raise InputError(
-                f"{self.out} is no folder of a batch: there is no {LEDGER} as 'unveil segment' of "
-                "several videos writes it"
+                f"{address or out} is no folder of a batch: there is no {LEDGER} as 'unveil "
+                "segment' of several videos writes it"
             )
-        book = read(self.out)
-        running = is_running(self.out)
+        book, running = read(out), is_running(out)
         for line in described(book, time.time() if running else book.last, running):
             print(line)
         return 1 if book.failed else 0
