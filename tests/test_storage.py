@@ -101,6 +101,25 @@ def test_what_is_an_address():
         storage.open_storage("nosuch://a/b")
 
 
+@pytest.mark.parametrize(
+    ("place", "stored"),
+    [("s3://a/b.mp4", True), ("https://a/b.mp4", False), ("rtsp://a/b", False), ("b.mp4", False)],
+)
+def test_what_is_fetched_and_what_is_recorded(place, stored):
+    assert storage.is_stored(place) is stored
+
+
+def test_a_single_video_of_a_storage_is_fetched(flaky, tmp_path, tiny_backbone):
+    from test_readme import write_video
+
+    write_video(tmp_path / "dog.mp4")
+    fsspec.filesystem("memory").pipe_file("/v/dog.mp4", (tmp_path / "dog.mp4").read_bytes())
+    command = ["segment", "flaky://v/dog.mp4", "--out", str(tmp_path / "out"), "--size", "16"]
+    assert main([*command, "--backbone", tiny_backbone, "--attention", "cosine"]) == 0
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["video"]["source"] == "flaky://v/dog.mp4"
+
+
 def test_a_fetch_goes_on_where_it_broke_off(flaky, tmp_path):
     content = os.urandom(505)
     fsspec.filesystem("memory").pipe_file("/v/dog.mp4", content)

@@ -46,6 +46,16 @@ def as_address(place: str | Path) -> str | None:
     return f"{found[1]}://{found[2]}".rstrip("/")
 
 
+def is_stored(place: str) -> bool:
+    """Whether a video is at an address of a storage; one of the web is recorded as it comes."""
+    import fsspec
+
+    address = as_address(place)
+    scheme = "" if address is None else address.partition("://")[0]
+    known = {*fsspec.available_protocols(), *fsspec.registry}
+    return scheme in known - {"http", "https", "ftp"}
+
+
 def open_storage(address: str) -> tuple[Any, str]:
     """The file system of an address, and the path in it.
 

@@ -53,7 +53,7 @@ class Segment:
             raise InputError("nothing to segment: give a video, a folder or a pattern")
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
         from unveil.batch.sources import is_many
-        from unveil.batch.storage import as_address
+        from unveil.batch.storage import as_address, is_stored
         from unveil.video.recording import is_live
 
         if len(self.sources) > 1 or is_many(self.sources[0]) or as_address(self.out):
@@ -61,7 +61,7 @@ class Segment:
         for option, default in _OF_BATCH.items():
             if getattr(self, option) != default:
                 raise InputError(f"--{option} is for several videos, and this is one: leave it out")
-        if is_live(self.sources[0]):
+        if is_live(self.sources[0]) and not is_stored(self.sources[0]):
             source = str(_record(self.sources[0], self.out, span["end"], self.again))
             _check(source, span)
             _segment_one(_load(self.settings), source, self.out, span)
