@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from unveil import files
@@ -130,6 +131,41 @@ def test_no_fault_of_one_video_ends_a_batch(tmp_path, tiny_backbone, monkeypatch
     assert [bool(outcome.error) for outcome in outcomes] == [False, True, False]
     assert outcomes[1].again and not outcomes[1].fatal
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "c"]
+
+
+def test_torch_out_of_memory_is_no_fault_of_unveil(tmp_path, options, capsys, monkeypatch):
+    def segment_to(self, source, out, **more):
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+    monkeypatch.setattr(Segmenter, "segment_to", segment_to)
+    folders = [str(image_folder(tmp_path / name)) for name in ("a", "b")]
+    assert main(["segment", *folders, "--out", str(tmp_path / "out"), *options]) == 2
+    said = capsys.readouterr().err
+    assert said.count("not enough memory: segment it with a smaller --size") == 2
+    assert "fault of Unveil" not in said
+
+
+def test_what_fails_for_all_is_said_once(tmp_path, options, capsys):
+    folders = [str(image_folder(tmp_path / name)) for name in ("a", "b")]
+    command = ["segment", *folders, "--out", str(tmp_path / "out"), *options, "--device", "gpu"]
+    assert main(command) == 2
+    assert capsys.readouterr().err.count("device 'gpu' cannot be used here") == 1
+
+
+def test_a_folder_that_cannot_be_read_leaves_the_others(tmp_path, options, capsys, monkeypatch):
+    real, good = Path.iterdir, image_folder(tmp_path / "good")
+    (tmp_path / "closed").mkdir()
+
+    def iterdir(self):
+        if self.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return real(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    sources = [str(tmp_path / "closed"), str(good)]
+    assert main(["segment", *sources, "--out", str(tmp_path / "out"), *options]) == 2
+    assert "closed cannot be read: permission denied" in capsys.readouterr().err
+    assert (tmp_path / "out/good/run.json").is_file()
 
 
 def test_a_cache_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch):

@@ -375,6 +375,29 @@ def test_chunks_that_do_not_fit(tmp_path, change, message):
     assert entries(tmp_path) == []
 
 
+class Name(str):
+    """A name that counts how often it is looked up."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        Name.looked_up += 1
+        return super().__hash__()
+
+
+def test_a_name_is_looked_up_as_often_in_a_long_video(tmp_path):
+    frames, labels = scene()
+    cost = []
+    with writer(tmp_path / "cat") as w:
+        for chunk in range(6):
+            before = Name.looked_up
+            w.write(frames, labels, [Name(f"{chunk}-{i}") for i in range(5)])
+            cost.append(Name.looked_up - before)
+        assert max(cost) == cost[0]
+        with pytest.raises(InputError, match="'0-4' cannot name a mask, or is there twice"):
+            w.write(frames, labels, [Name(f"{i}-4") for i in (6, 7, 8, 9, 0)])
+
+
 def test_frames_come_always_or_never(tmp_path):
     frames, labels = scene()
     with pytest.raises(InputError, match="every chunk"), writer(tmp_path / "cat") as w:

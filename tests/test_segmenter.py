@@ -14,9 +14,12 @@ from PIL import Image
 import unveil
 from unveil.attention.block import Block
 from unveil.attention.block_file import calibrated_tau, save_block, shipped_block
+from unveil.cli.segment import say
 from unveil.errors import InputError, WeightsError
 from unveil.fast.state import State
+from unveil.segmentation import refine
 from unveil.segmentation.first_pass import rank
+from unveil.segmentation.recut import recut
 from unveil.segmentation.segmenter import Segmenter
 from unveil.synthetic.render import render
 from unveil.types import Clusters, Features
@@ -244,10 +247,39 @@ def test_the_one_call(tiny_backbone):
     assert isinstance(got.state, State)
     first = next(iter(got))
     assert first.masks.dtype == bool
+    np.testing.assert_array_equal(first.masks, got[first.id].masks)
     np.testing.assert_array_equal(first.masks, got.masks(first.id))
+    assert got[first.id].score == first.score
     assert got.overlay().shape == got.frames.shape
     with pytest.raises(InputError, match="no object 99"):
-        got.masks(99)
+        got[99]
+
+
+def test_one_count_of_objects_everywhere(segmenters, tmp_path, monkeypatch, capsys):
+    """Found are three, but edges leave the third no pixel: it is counted nowhere."""
+    real = refine.labels
+
+    def labels(ids, share, frames):
+        got = real(ids, share, frames)
+        return np.where(got == 3, 0, got)
+
+    monkeypatch.setattr(refine, "labels", labels)
+    segmenter = Segmenter(segmenters["fast"].settings, objects=3, keep_background=True)
+    run = segmenter.segment_to(clip(), tmp_path / "a")
+    kept = json.loads((tmp_path / "a/run.json").read_text())
+    listed = json.loads((tmp_path / "a/objects.json").read_text())["annotations"]
+    found = segmenter(clip())
+    say("clip", tmp_path / "a", run)
+    assert "clip: 2 objects in 5 frames" in capsys.readouterr().out
+    assert run["objects"] == kept["objects"] == kept["output"]["objects"] == len(listed) == 2
+    assert len(found) == len(list(found)) == found.run["objects"] == 2
+    again = found.recut(objects=3, keep_background=True)
+    assert again.run["objects"] == len(again) == 2
+    (tmp_path / "in").mkdir()
+    for i, frame in enumerate(clip()):
+        Image.fromarray(frame).save(tmp_path / f"in/{i}.png")
+    more = {"objects": 3, "keep_background": True, "source": tmp_path / "in"}
+    assert recut(tmp_path / "a", **more)["objects"] == 2
 
 
 def test_weights_that_are_missing_are_said(options):

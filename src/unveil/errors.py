@@ -40,6 +40,13 @@ def said_of(error: Exception) -> str:
     """What is told of an error that must not end the rest of the work: also of one unforeseen."""
     if isinstance(error, UnveilError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "not enough memory"
     return f"{type(error).__name__}: {error}"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python's, a GPU's, or what torch asked of the system."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

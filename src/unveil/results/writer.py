@@ -77,7 +77,7 @@ class Writer:
         self._folder = ResultFolder(out, edited)
         self._about = dict(about or {})
         self.name, self.fps, self.height, self.width = name, fps, height, width
-        self._names: list[str] = []
+        self._names: dict[str, None] = {}  # in order, and found at once among many
         self._masks: dict[int, dict[int, objects.Mask]] = defaultdict(dict)
         self._movie: Movie | None = None
         self._sheet = ContactSheet(name, self._colours)
@@ -115,10 +115,11 @@ class Writer:
         """
         self._check(frames, labels, frame_names)
         first = len(self._names)
-        self._names.extend(frame_names)
+        self._names.update(dict.fromkeys(frame_names))
         if len(self._pending) == _AHEAD:
             self._pending.popleft().result()
-        self._pending.append(self._thread.submit(self._write, frames, labels, first))
+        names = list(frame_names)
+        self._pending.append(self._thread.submit(self._write, frames, labels, names, first))
 
     def keep(self, state: State, evidence: Evidence | None = None, edits: str = "") -> None:
         """Put what a new cut needs beside the masks, and the log of edits where there is one."""
@@ -129,6 +130,12 @@ class Writer:
             if edits:
                 (self.path / EDITS).write_text(edits, encoding="utf-8")
 
+    def painted(self) -> tuple[int, ...]:
+        """The ids that some frame shows, ascending, once all that was given is written."""
+        while self._pending:
+            self._pending.popleft().result()
+        return tuple(sorted(self._masks))
+
     def finish(self, scores: Mapping[int, float], run: Mapping[str, Any]) -> Path:
         """Complete the folder and put it in its place.
 
@@ -136,8 +143,7 @@ class Writer:
             scores: id → score in 0 … 1, for every id in the labels.
             run: what run.json shall hold.
         """
-        while self._pending:
-            self._pending.popleft().result()
+        self.painted()
         if not self._names:
             raise InputError(f"{self.name}: no frame was written, so there is no result")
         self._check_scores(scores)
@@ -154,10 +160,12 @@ class Writer:
             _write_json(self.path / RUN, self._run(run), indent=2)
             return self._folder.commit()
 
-    def _write(self, frames: np.ndarray | None, labels: np.ndarray, first: int) -> None:
+    def _write(
+        self, frames: np.ndarray | None, labels: np.ndarray, names: list[str], first: int
+    ) -> None:
         with output_errors(self._folder.out):
             for i, image in enumerate(labels):
-                write_mask(self.path / "masks" / f"{self._names[first + i]}.png", image)
+                write_mask(self.path / "masks" / f"{names[i]}.png", image)
                 for id, mask in objects.encode(image).items():
                     self._masks[id][first + i] = mask
                 if frames is not None:
@@ -194,11 +202,12 @@ class Writer:
         self._pictures = frames is not None
         if len(frame_names) != t:
             raise InputError(f"frame_names: expected {t} names, got {len(frame_names)}")
-        taken = set(self._names)
+        new: set[str] = set()
         for name in frame_names:
-            if name in taken or not name or "/" in name or "\\" in name or "\0" in name:
+            twice = name in self._names or name in new
+            if twice or not name or "/" in name or "\\" in name or "\0" in name:
                 raise InputError(f"frame name {name!r} cannot name a mask, or is there twice")
-            taken.add(name)
+            new.add(name)
 
     def _check_scores(self, scores: Mapping[int, float]) -> None:
         unscored = sorted(set(self._masks) - set(scores))
@@ -216,7 +225,7 @@ class Writer:
             fps=self.fps,
             height=self.height,
             width=self.width,
-            frame_names=self._names,
+            frame_names=list(self._names),
             about=self._about,
         )
 

@@ -100,10 +100,12 @@ def write_anew(
         edited=carried,
     ) as writer:
         write(writer, video, found, run["settings"]["chunk"], clock, on_progress or silent)
+        with clock("write"):
+            objects = len(writer.painted())
         run = {
             **run,
             "settings": {**run["settings"], **(log.cut if log.edits else wishes)},
-            "objects": len(found.scores),
+            "objects": objects,
             "recut": True,
             "seconds": {k: round(v, 3) for k, v in clock.seconds.items()},
             "peak_memory_mb": peak_memory_mb(),

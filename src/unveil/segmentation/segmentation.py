@@ -111,13 +111,17 @@ class Segmentation:
         return f'<img style="max-width:100%" alt="{alt}" src="data:image/jpeg;base64,{picture}">'
 
     def __iter__(self) -> Iterator[Object]:
-        return (Object(i, self.scores[i], self.masks(i)) for i in self.ids)
+        return (self[id] for id in self.ids)
 
-    def masks(self, id: int) -> np.ndarray:
-        """The masks of one object, bool [T, H, W]. Raises InputError for an id it does not have."""
+    def __getitem__(self, id: int) -> Object:
+        """The object of an id, which has its masks. Raises InputError for an id it does not have."""
         if id not in self.scores:
             raise InputError(f"no object {id}: this segmentation has {list(self.ids)}")
-        return self.labels == id
+        return Object(id, self.scores[id], self.labels == id)
+
+    def masks(self, id: int) -> np.ndarray:
+        """`found[id].masks`, under the name that it had before."""
+        return self[id].masks
 
     def save(self, out: str | Path) -> Path:
         """Write masks, pictures, objects.json, state.npz and run.json; return the folder."""
@@ -208,6 +212,14 @@ class Segmentation:
         return overlay(self.frames, self.labels, alpha)
 
 
+def painted_scores(labels: np.ndarray, scores: Mapping[int, float]) -> dict[int, float]:
+    """The scores of the objects that some pixel shows: of what was found, edges leave some none."""
+    seen = np.zeros(np.iinfo(labels.dtype).max + 1, bool)
+    for frame in labels:
+        seen[frame] = True
+    return {id: score for id, score in scores.items() if seen[id]}
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
@@ -247,7 +259,8 @@ def _recut(
         lacks = "merge tree (only fast mode keeps one)" if s.state is None else "frames"
         raise InputError(f"{s.name} cannot be cut anew: this segmentation kept no {lacks}")
     found = cut(s.state, **wishes)
-    run = dict(s.run) | {"objects": len(found.scores), "recut": True}
-    run["settings"] = {**run.get("settings", {}), **wishes}
     labels = refine.labels(found.ids, found.share, s.frames)
-    return replace(s, labels=labels, scores=found.scores, run=run)
+    scores = painted_scores(labels, found.scores)
+    run = dict(s.run) | {"objects": len(scores), "recut": True}
+    run["settings"] = {**run.get("settings", {}), **wishes}
+    return replace(s, labels=labels, scores=scores, run=run)

@@ -30,7 +30,7 @@ from unveil.results.writer import Writer
 from unveil.segmentation import refine
 from unveil.segmentation.first_pass import FastFinder, Found, PaperFinder
 from unveil.segmentation.second_pass import paint, write
-from unveil.segmentation.segmentation import Segmentation
+from unveil.segmentation.segmentation import Segmentation, painted_scores
 from unveil.segmentation.slot_pass import KmeansFinder, SlotFinder
 from unveil.segmentation.stream import Stream, in_blocks
 from unveil.settings import Settings
@@ -87,15 +87,17 @@ class Segmenter:
         video, clock, report = open_video(source, **span), Clock(), on_progress or silent
         found = self._look(video, clock, report)
         painted = paint(video, found, self.settings.chunk, clock, report)
-        frames, labels = zip(*painted, strict=True)
+        frames, parts = zip(*painted, strict=True)
+        labels = np.concatenate(parts)
+        scores = painted_scores(labels, found.scores)
         return Segmentation(
-            labels=np.concatenate(labels),
-            scores=found.scores,
+            labels=labels,
+            scores=scores,
             fps=video.fps,
             name=video.name,
             frame_names=video.frame_names,
             frames=np.concatenate(frames),
-            run=self._run(video, found, clock, source, span),
+            run=self._run(video, found, len(scores), clock, source, span),
             state=found.state,
             evidence=found.evidence,
         )
@@ -121,7 +123,9 @@ class Segmenter:
         with Writer(Path(out), name=video.name, fps=video.fps, **shape) as writer:
             found = self._look(video, clock, report)
             write(writer, video, found, self.settings.chunk, clock, report)
-            run = self._run(video, found, clock, source, span)
+            with clock("write"):
+                objects = len(writer.painted())
+            run = self._run(video, found, objects, clock, source, span)
             writer.finish(found.scores, run)
         return run
 
@@ -219,7 +223,13 @@ class Segmenter:
         return Propagation(self.backbone, self.settings.size, PACES[self.settings.speed])
 
     def _run(
-        self, video: Video, found: Found, clock: Clock, source: Source, span: dict[str, Any]
+        self,
+        video: Video,
+        found: Found,
+        objects: int,
+        clock: Clock,
+        source: Source,
+        span: dict[str, Any],
     ) -> dict[str, Any]:
         t, h, w = found.ids.shape
         return {
@@ -236,7 +246,7 @@ class Segmenter:
             },
             "warnings": list(video.warnings),
             "grid": [h, w],
-            "objects": len(found.scores),
+            "objects": objects,
             "seconds": {k: round(v, 3) for k, v in clock.seconds.items()},
             "peak_memory_mb": peak_memory_mb(),
             "device": str(self.backbone.device),
