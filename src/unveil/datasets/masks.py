@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from unveil.errors import DataError, InputError
-from unveil.metrics.measured import VOID
+from unveil.metrics.overlap import VOID
 from unveil.results.palette import davis_palette
 from unveil.video.images import read_image
 from unveil.video.listing import images_in

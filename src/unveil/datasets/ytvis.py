@@ -22,7 +22,7 @@ from unveil.datasets.run_lengths import Said
 from unveil.datasets.sequence import Dataset, Finding
 from unveil.datasets.text import read_json
 from unveil.errors import DataError
-from unveil.metrics.measured import VOID
+from unveil.metrics.overlap import VOID
 
 WHERE = "https://youtube-vos.org/dataset/vis (train split: train.json and train/JPEGImages)"
 ENTRIES = slice(600, 900)  # of the train file: the 300-video split

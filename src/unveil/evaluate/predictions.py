@@ -24,7 +24,7 @@ from unveil.datasets.run_lengths import NOTHING, Said
 from unveil.datasets.text import read_json
 from unveil.errors import DataError
 from unveil.evaluate import cache
-from unveil.metrics.measured import Track
+from unveil.metrics.overlap import Track
 
 RESULTS = "results.json"
 _DEEPEST = np.iinfo(np.uint16).max

@@ -10,7 +10,7 @@ from typing import Any
 
 from unveil.datasets import Dataset
 from unveil.evaluate import cache, protocols
-from unveil.evaluate.own import segmented
+from unveil.evaluate.inference import segmented
 from unveil.evaluate.published import published
 from unveil.evaluate.scoring import score
 from unveil.evaluate.task import Progress, Result, Task

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from scipy.optimize import linear_sum_assignment
 
-from unveil.metrics.measured import Measured
+from unveil.metrics.overlap import Measured
 
 
 def rand_index(counts: Integer[np.ndarray, "a b"]) -> float:

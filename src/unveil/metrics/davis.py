@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
 from unveil.errors import DataError
-from unveil.metrics.measured import VOID, Measured
+from unveil.metrics.overlap import VOID, Measured
 
 RELEASED_LIMIT = 300
 """Proposals that the released evaluation of "Betrayed by Attention" allows."""

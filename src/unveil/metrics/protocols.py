@@ -14,7 +14,7 @@ import numpy as np
 
 from unveil.errors import DataError
 from unveil.metrics import clustering, davis, detection, steadiness
-from unveil.metrics.measured import Measured
+from unveil.metrics.overlap import Measured
 
 Record = dict[str, Any]
 """What a protocol says of one sequence, as JSON can hold it: `values` by column, and details."""

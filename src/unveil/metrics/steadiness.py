@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
-from unveil.metrics.measured import Measured
+from unveil.metrics.overlap import Measured
 
 _SEEN = 0.5  # IoU from which a proposal counts as following an object in a frame
 

@@ -114,7 +114,7 @@ class Segmentation:
         return (self[id] for id in self.ids)
 
     def __getitem__(self, id: int) -> Object:
-        """The object of an id, which has its masks. Raises InputError for an id it does not have."""
+        """The object of an id, with its masks. Raises InputError for an id that is not there."""
         if id not in self.scores:
             raise InputError(f"no object {id}: this segmentation has {list(self.ids)}")
         return Object(id, self.scores[id], self.labels == id)

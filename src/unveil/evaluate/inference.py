@@ -1,4 +1,4 @@
-"""Unveil's own masks of a dataset, kept between runs."""
+"""Inference: Unveil run on the sequences of a dataset, its masks kept between runs."""
 
 import logging
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What all protocols need to know of one sequence, computed once and only when asked for."""
+"""How a prediction overlaps the ground truth: all that protocols read, computed when asked for."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
