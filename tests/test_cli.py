@@ -17,7 +17,7 @@ from unveil import files
 from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
 from unveil.batch.sources import list_jobs
-from unveil.batch.work import Work
+from unveil.batch.work import Work, unforeseen
 from unveil.cli import main
 from unveil.cli.segment import seconds
 from unveil.errors import InputError
@@ -133,26 +133,22 @@ def test_no_fault_of_one_video_ends_a_batch(tmp_path, tiny_backbone, monkeypatch
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "c"]
 
 
-def test_torch_out_of_memory_is_no_fault_of_unveil(tmp_path, options, capsys, monkeypatch):
-    def segment_to(self, source, out, **more):
+def test_torch_out_of_memory_is_no_fault_of_unveil():
+    with pytest.raises(RuntimeError) as error:
         torch.empty(1 << 60, dtype=torch.uint8)
-
-    monkeypatch.setattr(Segmenter, "segment_to", segment_to)
-    folders = [str(image_folder(tmp_path / name)) for name in ("a", "b")]
-    assert main(["segment", *folders, "--out", str(tmp_path / "out"), *options]) == 2
-    said = capsys.readouterr().err
-    assert said.count("not enough memory: segment it with a smaller --size") == 2
-    assert "fault of Unveil" not in said
+    assert unforeseen(error.value).startswith("not enough memory: segment it with a smaller --size")
 
 
-def test_what_fails_for_all_is_said_once(tmp_path, options, capsys):
-    folders = [str(image_folder(tmp_path / name)) for name in ("a", "b")]
-    command = ["segment", *folders, "--out", str(tmp_path / "out"), *options, "--device", "gpu"]
-    assert main(command) == 2
-    assert capsys.readouterr().err.count("device 'gpu' cannot be used here") == 1
+def test_a_model_that_cannot_be_loaded_is_fatal_and_a_video_is_not(tmp_path, tiny_backbone):
+    good = str(image_folder(tmp_path / "a"))
+    settings = Settings(backbone=tiny_backbone, attention="cosine", size=16, device="gpu")
+    (job,) = list_jobs([good])
+    assert Work(tmp_path / "out", settings)(job, silent).fatal
+    (lost,) = list_jobs([str(tmp_path / "lost.mp4")])
+    assert not Work(tmp_path / "out", settings)(lost, silent).fatal
 
 
-def test_a_folder_that_cannot_be_read_leaves_the_others(tmp_path, options, capsys, monkeypatch):
+def test_a_folder_that_cannot_be_read_leaves_the_others(tmp_path, tiny_backbone, monkeypatch):
     real, good = Path.iterdir, image_folder(tmp_path / "good")
     (tmp_path / "closed").mkdir()
 
@@ -162,10 +158,10 @@ def test_a_folder_that_cannot_be_read_leaves_the_others(tmp_path, options, capsy
         return real(self)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    sources = [str(tmp_path / "closed"), str(good)]
-    assert main(["segment", *sources, "--out", str(tmp_path / "out"), *options]) == 2
-    assert "closed cannot be read: permission denied" in capsys.readouterr().err
-    assert (tmp_path / "out/good/run.json").is_file()
+    work = Work(tmp_path / "out", Settings(backbone=tiny_backbone, attention="cosine", size=16))
+    closed, other = (work(j, silent) for j in list_jobs([str(tmp_path / "closed"), str(good)]))
+    assert "closed cannot be read: permission denied" in closed.error
+    assert not other.error
 
 
 def test_a_cache_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch):

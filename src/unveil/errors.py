@@ -45,7 +45,7 @@ def said_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: Python's, a GPU's, or what torch asked of the system."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

@@ -70,7 +70,10 @@ def _jobs_of(source: str, plain: Job) -> Iterable[Job]:
         return (job for line in _lines(path) for job in _jobs_of(line, plain))
     if path.is_file() and path.suffix.lower() in _TABLES:
         return (_of_row(row, path, number, plain) for number, row in enumerate(_rows(path), 2))
-    videos = videos_in(path) if path.is_dir() else [] if path.exists() else _matches(source)
+    try:
+        videos = videos_in(path) if path.is_dir() else [] if path.exists() else _matches(source)
+    except InputError:
+        videos = []  # a folder that cannot be read: said of it alone, when its turn comes
     names = [str(video) for video in videos] or [source]
     return (replace(plain, source=name, frames=_frames(name)) for name in names)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.batch.job import Job, Outcome
-from unveil.errors import UnveilError, WeightsError
+from unveil.errors import UnveilError, WeightsError, is_out_of_memory
 from unveil.progress import Progress
 from unveil.settings import Settings
 
@@ -47,6 +47,7 @@ class Work:
     again: bool = False
     scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / "unveil-fetched")
     _segmenter: Any = field(default=None, repr=False)
+    _loading: bool = field(default=False, repr=False)
 
     def __call__(self, job: Job, report: Progress) -> Outcome:
         """Segment one video. Whatever goes wrong with it is in the outcome."""
@@ -56,7 +57,8 @@ class Work:
             traceback.print_exc()  # into the video's log
             known = isinstance(error, UnveilError)
             what = str(error) if known else unforeseen(error)
-            fatal = isinstance(error, WeightsError)
+            # What the model cannot be loaded for ends every other video too.
+            fatal = isinstance(error, WeightsError) or (known and self._loading)
             return Outcome(error=what, again=not known, fatal=fatal)
 
     def segment(self, job: Job, report: Progress) -> Outcome:
@@ -107,7 +109,9 @@ class Work:
             report(LOADING, 0, None)
             from unveil.segmentation.segmenter import Segmenter  # seconds by itself
 
+            self._loading = True
             self._segmenter = Segmenter(replace(self.settings, device=self._device()))
+            self._loading = False
             report("opening", 0, None)
         return self._segmenter
 
@@ -123,7 +127,7 @@ class Work:
 
 def unforeseen(error: BaseException) -> str:
     """What to say of an error that Unveil does not raise on purpose."""
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "not enough memory: segment it with a smaller --size or --chunk, or cut it shorter"
     return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
 

@@ -8,7 +8,7 @@ import numpy as np
 from unveil.datasets.masks import image_files, read_labels
 from unveil.errors import DataError
 from unveil.imports.tracks import Tracks
-from unveil.metrics.measured import VOID
+from unveil.metrics.overlap import VOID
 
 _MASKS = ("Annotations_unsupervised/480p", "Annotations/480p")
 
