@@ -11,6 +11,7 @@ from scipy.spatial.distance import squareform
 
 from unveil.attention.objects_head import ObjectsHead
 from unveil.errors import DataError, InputError
+from unveil.fast import describe as fast_describe
 from unveil.fast import kmeans, prototypes, tree
 from unveil.fast import parts as cluster_parts
 from unveil.fast.describe import describe, find
@@ -172,16 +173,76 @@ def test_rough_products_make_groups_that_are_as_tight():
     torch.testing.assert_close(scatter(torch.bfloat16), scatter(torch.float32), rtol=0.01, atol=0)
 
 
-def test_a_cut_into_pieces_gives_nested_partitions():
-    state = describe(group(scene(moving()), 21))
-    before = None
-    for k in (1, 2, 3, 5, 8):
-        ids = find(state, objects=k).ids
-        assert len(np.unique(ids)) - 1 <= k
-        if before is not None:
-            pairs = np.unique(np.stack((before.ravel(), ids.ravel())), axis=1)
-            assert len(pairs.T) == len(np.unique(ids))
-        before = ids
+@pytest.fixture(scope="module")
+def state() -> State:
+    """Of a video of several objects, of which some have parts."""
+    return describe(group(scene(moving()), 21))
+
+
+def test_a_number_of_objects_keeps_the_best_and_drops_the_rest(state):
+    whole = find(state)
+    k = len(whole.scores)
+    assert k > 1 and list(whole.scores) == list(range(1, k + 1))
+    assert list(whole.scores.values()) == sorted(whole.scores.values(), reverse=True)
+    for n in range(1, k + 1):
+        some = find(state, objects=n)
+        assert some.scores == {i: whole.scores[i] for i in range(1, n + 1)}
+        np.testing.assert_array_equal(some.ids, np.where(whole.ids <= n, whole.ids, 0))
+    everything = find(state, keep_background=True)
+    assert everything.scores.items() >= whole.scores.items()
+    some = find(state, objects=k + 1, keep_background=True)
+    assert list(some.scores) == list(range(1, k + 2))
+
+
+def test_more_objects_than_there_are_part_those_there_are(state):
+    before = find(state)
+    front, k = before.ids > 0, len(before.scores)
+    for n in range(k + 1, k + 4):
+        ids = find(state, objects=n).ids
+        np.testing.assert_array_equal(ids > 0, front)
+        assert len(np.unique(ids[front])) <= n
+        pairs = np.unique(np.stack((before.ids.ravel(), ids.ravel())), axis=1)
+        assert len(pairs.T) == len(np.unique(ids))
+
+
+def test_an_object_has_one_id_in_every_cut(state):
+    wishes = [{"granularity": g} for g in (0, 0.3, 0.5, 0.6, 0.8, 1)]
+    wishes += [{"objects": n} for n in (1, 2, 9)] + [{}, {"keep_background": True}]
+    known: dict[bytes, int] = {}
+    for wish in wishes:
+        found = find(state, **wish)
+        assert set(np.unique(found.ids)) - {0} == set(found.scores)
+        for id in found.scores:
+            assert known.setdefault((found.ids == id).tobytes(), id) == id
+    whole, parted = find(state), find(state, granularity=1)
+    assert len(parted.scores) > len(whole.scores)
+    for id in whole.scores:  # the largest piece keeps the id
+        count = np.bincount(parted.ids[whole.ids == id])
+        assert count[id] == count.max()
+    assert list(find(state, granularity=0).scores) == [1]
+
+
+def test_a_least_score_drops_objects_that_are_less_sure(state):
+    scores = find(state, granularity=1).scores
+    least = sorted(scores.values())[len(scores) // 2]
+    found = find(state, granularity=1, min_score=least)
+    assert found.scores == {i: s for i, s in scores.items() if s >= least}
+    assert set(np.unique(found.ids)) - {0} == set(found.scores)
+    assert not find(state, min_score=1.0).scores
+
+
+def test_the_sides_of_a_part_are_named_from_the_top_down():
+    places = np.array([0.0, 1.0, 5.0, 5.5, 90.0])[:, None]
+    mass = np.array([1.0, 2.0, 9.0, 8.0, 4.0])
+    links = tree.link(np.abs(places - places.T), mass)
+    rank = np.array([1, 1, 1, 1, 0])
+    assert tree.seniority(links, mass, rank).tolist() == [3, 2, 1, 4, 0]
+
+
+def test_a_video_of_many_objects_shows_the_best(state, monkeypatch):
+    monkeypatch.setattr(fast_describe, "MAX_OBJECTS", 1)
+    assert list(find(state).scores) == [1]
+    assert len(find(state, objects=2).scores) == 2
 
 
 def test_a_saved_state_is_cut_anew_like_a_kept_one(tmp_path):
@@ -211,7 +272,6 @@ def test_scores_are_as_counted_patch_by_patch(wish):
         mine = found.ids == id
         wanted = likely[mine].mean() * np.sqrt(mine.any((1, 2)).mean())
         assert score == pytest.approx(wanted, abs=1e-4)
-    assert list(found.scores.values()) == sorted(found.scores.values(), reverse=True)
 
 
 def test_background_is_zero_unless_asked_for():
@@ -249,7 +309,12 @@ def test_an_occluded_object_of_the_synthetic_benchmark_keeps_its_id(default_back
 
 def test_wishes_that_make_no_sense_are_refused():
     state = describe(group(scene(moving(3)), 3))
-    for wish in ({"objects": 0}, {"granularity": 1.5}, {"objects": 2, "granularity": 0.5}):
+    for wish in (
+        {"objects": 0},
+        {"granularity": 1.5},
+        {"objects": 2, "granularity": 0.5},
+        {"min_score": -0.1},
+    ):
         with pytest.raises(InputError):
             find(state, **wish)
     with pytest.raises(InputError, match="no frames"):

@@ -169,19 +169,19 @@ def test_the_sliders_of_one_object_cut_it_alone_and_back(board):
         after(board, {"edit": "split", "of": 1, "into": 99}, {"edit": "split", "of": 3, "into": 2})
 
 
-def test_least_scores_drop_objects_and_shrink_them(board):
+def test_min_scores_drop_objects_and_shrink_them(board):
     fleeting = after(board, {"edit": "cut", "of": 1, "frame": 2}, {"edit": "drop", "of": 1})
     score = fleeting.scores(board)[2]
     assert score == pytest.approx((18 / 20) ** 0.5, abs=0.01)
     for least, left in ((0.9, 1), (1.0, 0)):
-        sliders = Sliders(least_score=least)
+        sliders = Sliders(min_score=least)
         assert len(start(faint(board), sliders).things) == left
     scene = after(board)
     share = np.where(scene.near == 1, 0.7, 0.0).astype(np.float32)
     share[:10] *= 0.5
     unsure = replace(scene, share=share)
     for least, frames in ((0.2, 20), (0.5, 10), (0.8, 0)):
-        got = apply(unsure, board, parse({"edit": "settings", "of": 1, "least_score": least}))
+        got = apply(unsure, board, parse({"edit": "settings", "of": 1, "min_score": least}))
         assert (got.hard() == 1).any(1).sum() == frames
 
 
@@ -239,7 +239,7 @@ def random_edits(board, rng, count):
             {"edit": "brush", "of": of, "frame": point[0], "points": [[x, y]], "radius": 0.1},
             {"edit": "settings", "granularity": x},
             {"edit": "settings", "of": of, "granularity": x},
-            {"edit": "settings", "objects": 3, "least_score": 0.2},
+            {"edit": "settings", "objects": 3, "min_score": 0.2},
             {"edit": "undo"},
             {"edit": "undo"},
             {"edit": "redo"},
@@ -290,7 +290,7 @@ def test_every_kind_has_a_line_that_reads_back():
         {"edit": "cut", "of": 1, "frame": 7},
         {"edit": "brush", "of": 1, "frame": 2, "points": [[0.1, 0.2]], "radius": 0.05,
          "add": False, "carry": True},
-        {"edit": "settings", "granularity": 0.5, "least_score": 0.2},
+        {"edit": "settings", "granularity": 0.5, "min_score": 0.2},
         {"edit": "settings", "of": 2, "granularity": 0.5},
         {"edit": "undo"},
         {"edit": "redo"},

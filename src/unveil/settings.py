@@ -28,7 +28,7 @@ paper: what `like="released"` stands for (docs/paper.md)."""
 CLUSTERS = 7
 """Of k-means, where nobody says: as many as the slot methods have slots on YouTube-VIS."""
 _OF_PAPER = {"like": None, "tau": TAU, "key_every": KEY_EVERY, "last_frame": "own"}
-_OF_FAST = ("head", "granularity", "keep_background")
+_OF_FAST = ("head", "granularity", "keep_background", "min_score")
 _OF_ROWS = ("attention", "block")
 _OTHER: dict[str, tuple[str, ...]] = {
     "fast": tuple(_OF_PAPER),
@@ -69,12 +69,14 @@ class Settings:
     """released: what is left at its default is as in the released code of the method, where that
     differs from its paper: size, precision, normalisation, positions, last frame (paper mode)."""
     objects: Annotated[int, Within(1)] | None = None
-    """So many objects; by default as many as the video seems to have (fast mode), or 7 clusters
-    (kmeans)."""
+    """The best so many; by default as many as the video seems to have. Where it has fewer they are
+    cut further, what parts most clearly first (fast mode). Or the clusters, 7 by default (kmeans)."""
     granularity: Annotated[float, Within(0, 1)] | None = None
-    """0, all foreground is one object, … 1, as fine as can be (fast mode)."""
+    """0, all foreground is one object, 0.5, objects are whole, 1, every part is one (fast mode)."""
     keep_background: bool = False
     """All clusters become objects, the background's too (fast mode)."""
+    min_score: Annotated[float, Within(0, 1)] | None = None
+    """Objects of a lower score are none (fast mode)."""
     size: Pixels | tuple[Pixels, Pixels] = SIZE
     """Short side of what the backbone sees, in px, aspect kept; or height and width. Results keep
     the resolution of the source."""
@@ -121,7 +123,7 @@ class Settings:
             raise InputError(
                 f"a block means nothing with {self.attention} rows: leave one of the two out"
             )
-        check_cut(self.objects, self.granularity)
+        check_cut(self.objects, self.granularity, self.min_score)
         if self.tau == "calibrated" and self.rows != "block":
             raise InputError(
                 "a calibrated tau means nothing with cosine rows, only a block has one: give tau "
@@ -167,17 +169,28 @@ class Settings:
 
 
 def cut_wishes(
-    objects: int | None, granularity: float | None, keep_background: bool
+    objects: int | None = None,
+    granularity: float | None = None,
+    keep_background: bool = False,
+    min_score: float | None = None,
 ) -> dict[str, Any]:
     """Wishes about the cut, by name, once they are known to make sense. Errors as `check_cut`."""
-    check_cut(objects, granularity)
+    check_cut(objects, granularity, min_score)
     check_field(Settings, "keep_background", keep_background)
-    return {"objects": objects, "granularity": granularity, "keep_background": keep_background}
+    return {
+        "objects": objects,
+        "granularity": granularity,
+        "keep_background": keep_background,
+        "min_score": min_score,
+    }
 
 
-def check_cut(objects: int | None, granularity: float | None) -> None:
+def check_cut(
+    objects: int | None, granularity: float | None, min_score: float | None = None
+) -> None:
     """Raise InputError for wishes about the cut that contradict or make no sense."""
     check_field(Settings, "objects", objects)
     check_field(Settings, "granularity", granularity)
+    check_field(Settings, "min_score", min_score)
     if objects is not None and granularity is not None:
         raise InputError("give either objects or granularity, not both")

@@ -22,7 +22,12 @@ from unveil.errors import InputError, UnveilError
 from unveil.exports.extra import need
 from unveil.video.listing import images_in, in_order, is_video, videos_in
 
-OPTIONS: dict[str, type] = {"objects": int, "granularity": float, "keep_background": bool}
+OPTIONS: dict[str, type] = {
+    "objects": int,
+    "granularity": float,
+    "keep_background": bool,
+    "min_score": float,
+}
 """Settings that a table may give a video: those that need no other model, nor another pass."""
 RESERVED = frozenset({"logs", "index.html", "ledger.jsonl"})
 """What a batch itself writes beside its results."""

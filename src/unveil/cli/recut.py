@@ -13,11 +13,14 @@ class Recut:
     folder: tyro.conf.Positional[Path]
     """A result of `unveil segment`."""
     objects: int | None = None
-    """So many objects; by default as many as the video seems to have."""
+    """The best so many; by default as many as the video seems to have. Where it has fewer they are
+    cut further, what parts most clearly first."""
     granularity: float | None = None
-    """0, all foreground is one object, … 1, as fine as can be."""
+    """0, all foreground is one object, 0.5, objects are whole, 1, every part is one."""
     keep_background: bool = False
     """All clusters become objects, the background's too."""
+    min_score: float | None = None
+    """Objects of a lower score are none."""
     out: Path | None = None
     """The folder of the new result; in the place of the old one by default."""
     source: Path | None = None
@@ -37,6 +40,7 @@ class Recut:
                 objects=self.objects,
                 granularity=self.granularity,
                 keep_background=self.keep_background,
+                min_score=self.min_score,
                 out=self.out,
                 source=self.source,
                 edits=self.edits,

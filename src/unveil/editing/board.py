@@ -24,29 +24,29 @@ _CUTS = 16  # kept, for a slider that goes to and fro
 
 @dataclass(frozen=True)
 class Sliders:
-    """The wishes about the whole video: as `fast.describe.find` takes them, and the least score."""
+    """The wishes about the whole video, as `fast.describe.find` takes them."""
 
     objects: int | None = None
     granularity: float | None = None
     keep_background: bool = False
-    least_score: float = 0.0
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
-        check_cut(self.objects, self.granularity)
+        check_cut(self.objects, self.granularity, self.min_score)
 
     def moved(
         self,
         objects: int | None = None,
         granularity: float | None = None,
         keep_background: bool | None = None,
-        least_score: float | None = None,
+        min_score: float | None = None,
     ) -> "Sliders":
         """These with some moved; a number of objects and a granularity replace each other."""
         moved: dict[str, Any] = {
             "objects": objects,
             "granularity": granularity,
             "keep_background": keep_background,
-            "least_score": least_score,
+            "min_score": min_score,
         }
         said = {name: value for name, value in moved.items() if value is not None}
         if "objects" in said:
@@ -136,12 +136,13 @@ class Board:
         return np.array(sorted(found), np.int64)
 
     def automatic(self, sliders: Sliders) -> Ranked:
-        """The objects by some wishes, whatever their score."""
-        return self._cut(sliders.objects, sliders.granularity, sliders.keep_background)
+        """The objects by some wishes."""
+        s = sliders
+        return self._cut(s.objects, s.granularity, s.keep_background, s.min_score)
 
-    def clusters(self, granularity: float | None = None) -> Integer[np.ndarray, " g"]:
-        """The cluster of every group, 1 … K, the background's too."""
-        return self._cut(None, granularity, True).near
+    def clusters(self, granularity: float | None = None) -> Ranked:
+        """Every cluster, the background's too, with the ids that all cuts give them."""
+        return self._cut(None, granularity, True, None)
 
     def patch_at(self, frame: int, x: float, y: float) -> tuple[int, int, int]:
         """Frame, row and column of the patch at a point. Raises InputError beyond the video."""
@@ -150,11 +151,10 @@ class Board:
         row = min(int(y * self.height), self.height - 1)
         return frame, row, min(int(x * self.width), self.width - 1)
 
-    def _cut(self, objects: int | None, granularity: float | None, back: bool) -> Ranked:
-        key = (objects, granularity, back)
-        if key not in self._cuts:
-            self._cuts[key] = of_groups(self.state, objects, granularity, back)
+    def _cut(self, *wishes: Any) -> Ranked:
+        if wishes not in self._cuts:
+            self._cuts[wishes] = of_groups(self.state, *wishes)
             if len(self._cuts) > _CUTS:
                 self._cuts.popitem(last=False)
-        self._cuts.move_to_end(key)
-        return self._cuts[key]
+        self._cuts.move_to_end(wishes)
+        return self._cuts[wishes]

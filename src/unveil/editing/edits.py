@@ -168,7 +168,7 @@ class Brush:
 class Wishes:
     """Where the sliders stand: of the whole video, or of one object.
 
-    granularity: 0 … 1, how fine. objects: so many instead. least_score: what an object's score is
+    granularity: 0 … 1, how fine. objects: so many instead. min_score: what an object's score is
     at least; of one object, how sure its patches have to be, 0.5 as found. keep_background: all
     clusters are objects.
     """
@@ -176,17 +176,17 @@ class Wishes:
     of: Target | None = None
     granularity: Number | None = None
     objects: int | None = None
-    least_score: Number | None = None
+    min_score: Number | None = None
     keep_background: bool | None = None
 
     def __post_init__(self) -> None:
         if self.of is not None:
             _set(self, of=_target(self.of))
             if self.objects is not None or self.keep_background is not None:
-                raise InputError("settings of one object are granularity and least_score")
+                raise InputError("settings of one object are granularity and min_score")
         if self.granularity is not None and self.objects is not None:
             raise InputError("settings: give either objects or granularity, not both")
-        for name in ("granularity", "least_score"):
+        for name in ("granularity", "min_score"):
             if (value := getattr(self, name)) is not None:
                 value = _number(name, value)
                 if not 0 <= value <= 1:
@@ -196,7 +196,7 @@ class Wishes:
             _whole("objects", self.objects, 1)
         if self.keep_background is not None:
             _flag("keep_background", self.keep_background)
-        said = ("granularity", "objects", "least_score", "keep_background")
+        said = ("granularity", "objects", "min_score", "keep_background")
         if all(getattr(self, name) is None for name in said):
             raise InputError(f"settings: give one of {', '.join(said)}")
 
@@ -231,6 +231,7 @@ KINDS: dict[str, type[Edit]] = {
     "redo": Redo,
 }
 """What the log calls each."""
+_OLD = {"least_score": "min_score"}  # fields in logs of before, and what they are called now
 _NAMES = {kind: name for name, kind in KINDS.items()}
 
 
@@ -252,7 +253,7 @@ def parse(said: Any) -> Edit:
     if kind is None:
         raise InputError(f"no edit {said['edit']!r}: there are {', '.join(KINDS)}")
     names = {f.name.rstrip("_"): f.name for f in fields(kind)}
-    given = {name: value for name, value in said.items() if name != "edit"}
+    given = {_OLD.get(name, name): value for name, value in said.items() if name != "edit"}
     if unknown := sorted(set(given) - set(names)):
         raise InputError(f"{said['edit']} knows no {', '.join(unknown)}: it takes {_words(names)}")
     try:

@@ -43,7 +43,7 @@ def read(path: Path, cut: dict[str, Any] | None = None) -> Log:
 
     Raises DataError for a log of another version, and for a line that is no edit, with its number.
     """
-    cut = cut or cut_wishes(None, None, False)
+    cut = cut or cut_wishes()
     try:
         content = path.read_bytes()
     except FileNotFoundError:

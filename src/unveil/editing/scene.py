@@ -5,8 +5,8 @@
     scene.objects(board)                      # ids, shares and scores a patch, as `find` has them
 
 What a person fixed (any edit of an object fixes it) stays as it is when a slider moves: the
-automatic cut only gets what is left. Ids stay with their objects, too: a slider that moves gives an
-object the id of the one it overlaps most.
+automatic cut only gets what is left. Ids stay with their objects, too: a piece has one id in all
+cuts of a state (`State.names`), and another only where a fixed object took it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -155,7 +155,7 @@ def target(scene: Scene, board: Board, of: e.Target) -> int:
 def cluster_at(scene: Scene, board: Board, at: e.Point) -> Bool[np.ndarray, "t l"]:
     """The cells of the cluster at a point that are of no object."""
     frame, row, column = board.patch_at(*at)
-    cluster = board.clusters(scene.sliders.granularity)
+    cluster = board.clusters(scene.sliders.granularity).near
     group = board.state.groups[frame, row, column]
     return (cluster[board.group] == cluster[group]) & (scene.hard() == 0) & (board.patches > 0)
 
@@ -295,12 +295,12 @@ def _brush(scene: Scene, board: Board, edit: e.Brush) -> Scene:
 def _wish(scene: Scene, board: Board, edit: e.Wishes) -> Scene:
     if edit.of is None:
         sliders = scene.sliders.moved(
-            edit.objects, edit.granularity, edit.keep_background, edit.least_score
+            edit.objects, edit.granularity, edit.keep_background, edit.min_score
         )
         return _slide(scene, board, sliders)
     id = target(scene, board, edit.of)
-    if edit.least_score is not None:
-        scene = _firm(_fix(scene, id, changed=True), id, edit.least_score)
+    if edit.min_score is not None:
+        scene = _firm(_fix(scene, id, changed=True), id, edit.min_score)
     if edit.granularity is not None:
         scene = _regrain(scene, board, id, edit.granularity)
     return scene
@@ -326,20 +326,18 @@ def _slide(scene: Scene, board: Board, sliders: Sliders) -> Scene:
     auto = board.automatic(sliders)
     near, share = auto.near[board.group], auto.share[board.group]
     hard = np.where(share > INSIDE, near, 0)
-    k = len(auto.scores) + 1
+    k = max(auto.scores, default=0) + 1
     mass = np.bincount(hard.ravel(), board.patches.ravel(), minlength=k)
     open_ = ~scene.fixed
     left = np.bincount(hard[open_], board.patches[open_], minlength=k)
-    wanted = [
-        id
-        for id, score in auto.scores.items()
-        if score >= sliders.least_score and left[id] > _LEFT * mass[id]
-    ]
+    wanted = [id for id in auto.scores if left[id] > _LEFT * mass[id]]
     fixed = {id: thing for id, thing in scene.things.items() if thing.fixed}
-    names = _inherit(scene, board, hard, wanted, set(scene.things) - set(fixed), _taken(fixed))
+    taken = _taken(fixed)
     new_id = np.zeros(k, np.int32)
     things = dict(fixed)
-    for old, id in names.items():
+    for old in wanted:
+        id = _free(taken | set(wanted)) if old in taken else old
+        taken.add(id)
         new_id[old] = id
         changed = bool(left[old] < mass[old])
         things[id] = Thing(root=id, score=None if changed else auto.scores[old])
@@ -356,12 +354,7 @@ def _inherit(
     old: set[int],
     taken: set[int],
 ) -> dict[int, int]:
-    """The id of every wanted piece: that of the old object it overlaps most, or the next free one.
-
-    Where there is nothing old, pieces keep their numbers.
-    """
-    if not old and not taken:
-        return {piece: piece for piece in wanted}
+    """The id of every wanted piece: that of the old object it overlaps most, or a free one."""
     was = scene.hard()
     k = int(pieces.max()) + 1
     pairs = np.bincount(

@@ -21,16 +21,15 @@ from unveil.fast.contacts import contacts
 from unveil.fast.foreground import foreground, objectness
 from unveil.fast.groups import Groups
 from unveil.fast.instances import instances
-from unveil.fast.parts import WHOLE, distances, parts, spread
+from unveil.fast.parts import distances, parts, spread
 from unveil.fast.prototypes import PROTOTYPES, attend, summarise
 from unveil.fast.prototypes import rows as attention_rows
-from unveil.fast.state import INSIDE, Objects, Ranked, State
-from unveil.fast.tree import cut, cut_below, link
+from unveil.fast.state import GROUND_SPLIT, INSIDE, WHOLE, Objects, Ranked, State
+from unveil.fast.tree import cut_further, link, merges_below
 from unveil.settings import check_cut
 
-GROUND_SPLIT = 0.4
-"""Height at which the background is cut, where it is asked for."""
 MAX_OBJECTS = 20
+"""Objects of a video at most, where nobody says how many."""
 
 
 def describe(
@@ -79,15 +78,18 @@ def find(
     objects: int | None = None,
     granularity: float | None = None,
     keep_background: bool = False,
+    min_score: float | None = None,
 ) -> Objects:
-    """The objects of a video, by default as many as it seems to have; at most 20.
+    """The objects of a video, by default as many as it seems to have; at most the 20 best.
 
-    objects: so many (fewer where there is less to tell apart). granularity: 0, all foreground is
-    one object, 0.5, objects are whole, … 1, every part is one. keep_background: all clusters
-    become objects, the background's too. Takes milliseconds. Raises InputError for wishes that
+    objects: the best so many; only where there are fewer are they cut further, what parts most
+    clearly first. granularity: 0, all foreground is one object, 0.5, objects are whole, … 1, every
+    part is one. keep_background: the background's clusters are objects too. min_score: objects of a
+    lower score are none. What is left out becomes background. An object that is in two cuts has
+    the same id in both (`State.names`). Takes milliseconds. Raises InputError for wishes that
     contradict or make no sense.
     """
-    found = of_groups(state, objects, granularity, keep_background)
+    found = of_groups(state, objects, granularity, keep_background, min_score)
     return Objects(found.near[state.groups], found.share[state.groups], found.scores)
 
 
@@ -96,57 +98,40 @@ def of_groups(
     objects: int | None = None,
     granularity: float | None = None,
     keep_background: bool = False,
+    min_score: float | None = None,
 ) -> Ranked:
     """What `find` finds, a group at a time: nothing as large as the video's patches is made."""
-    check_cut(objects, granularity)
-    leaves = np.arange(len(state.tree) + 1)
-    front, everything = leaves < state.objects, np.ones(len(leaves), bool)
-    if keep_background and objects is not None:
-        piece = cut(state.tree, everything, state.mass, objects)
-    else:
-        piece = _cut_front(state, front, objects, granularity)
-        if keep_background:
-            height = GROUND_SPLIT if granularity is None else WHOLE * (1 - granularity)
-            back = cut_below(state.tree, ~front, height)
-            piece = np.where(front, piece, back + piece.max())
-    return _ranked(state, piece, keep_background)
-
-
-def _cut_front(
-    state: State, front: np.ndarray, objects: int | None, granularity: float | None
-) -> np.ndarray:
-    if objects is None:
-        height = WHOLE if granularity is None else 2 * WHOLE * (1 - granularity)
-        piece = cut_below(state.tree, front, height)
-        if granularity is not None or piece.max(initial=0) <= MAX_OBJECTS:
-            return piece
-    return cut(state.tree, front, state.mass, objects or MAX_OBJECTS)
-
-
-def _ranked(state: State, piece: Integer[np.ndarray, " l"], keep_background: bool) -> Ranked:
-    """Pieces renumbered 1 … K by falling score.
-
-    The score of a piece is the mean probability of its patches times the root of the share of
-    frames that show it.
-    """
-    front = state.share > INSIDE
-    leaf = np.where(front, state.leaf, state.ground) if keep_background else state.leaf
-    of_group = np.where(leaf >= 0, piece[leaf], 0)
-    share = np.ones_like(state.share) if keep_background else state.share
+    check_cut(objects, granularity, min_score)
+    piece = _pieces(state, objects, granularity, keep_background)
     k = int(piece.max(initial=0))
-    counts = np.where(share > INSIDE, state.patches, 0).astype(float)
-    mass = np.bincount(of_group, counts, minlength=k + 1)[1:]
-    likely = np.bincount(of_group, counts * state.share, minlength=k + 1)[1:]
-    t, frame, group = len(state.groups), *state.sights
-    shown = np.where(share > INSIDE, of_group, 0)[group]
-    frames = (np.bincount(frame * (k + 1) + shown, minlength=t * (k + 1)) > 0).reshape(t, -1).sum(0)
-    there = frames[1:] / t
-    score = likely / np.maximum(mass, 1) * np.sqrt(there)
-    order = np.argsort(-score, kind="stable")
-    order = order[mass[order] > 0]
-    dtype: type[np.unsignedinteger] = np.uint8 if k <= np.iinfo(np.uint8).max else np.uint16
-    id = np.zeros(k + 1, dtype)
-    id[order + 1] = np.arange(1, len(order) + 1)
-    near = id[of_group]
-    share = np.where(near > 0, share, 0).astype(np.float32)
-    return Ranked(near, share, {i + 1: round(float(score[j]), 4) for i, j in enumerate(order)})
+    id = np.full(k + 1, len(piece) + 1)
+    np.minimum.at(id, piece, state.names)
+    scores = dict(zip(id[1:].tolist(), state.scores(piece).tolist(), strict=True))
+    most = objects
+    if objects is None and granularity is None and not keep_background:
+        most = MAX_OBJECTS
+    chosen = sorted(i for i, score in scores.items() if score >= (min_score or 0.0))[:most]
+    id[0] = 0
+    id[~np.isin(id, chosen)] = 0
+    at = state.part if keep_background else state.leaf
+    dtype = np.uint8 if max(chosen, default=0) <= np.iinfo(np.uint8).max else np.uint16
+    near = np.where(at >= 0, id[piece[at]], 0).astype(dtype)
+    share = np.ones_like(state.share) if keep_background else state.share
+    return Ranked(
+        near, np.where(near > 0, share, 0).astype(np.float32), {i: scores[i] for i in chosen}
+    )
+
+
+def _pieces(
+    state: State, objects: int | None, granularity: float | None, keep_background: bool
+) -> Integer[np.ndarray, " l"]:
+    """The piece of every part, 1 … K; 0 for those of the background, unless it is kept."""
+    front, height, ground = state.front, WHOLE, GROUND_SPLIT
+    if granularity is not None:
+        height, ground = 2 * WHOLE * (1 - granularity), WHOLE * (1 - granularity)
+    merges = merges_below(state.tree, front, height)
+    if keep_background:
+        merges += merges_below(state.tree, ~front, ground)
+    kept = front | keep_background
+    pieces = max(objects or 0, int(kept.sum()) - len(merges))
+    return cut_further(state.tree, kept, state.mass, merges, pieces)

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float, Integer
 
 from unveil.attention.divergence import symmetric_kl
+from unveil.fast.state import WHOLE
 
-WHOLE = 1.0
-"""Height of the tree below which all merges are within one object, above which between objects."""
 GROUND = 3.0
 """Height at which objects and background merge."""
 MAX_PARTS = 256

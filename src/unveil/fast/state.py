@@ -5,12 +5,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from unveil.fast.arrays import load_arrays, save_arrays
+from unveil.fast.tree import cut_below, seniority
 
 INSIDE = 0.5
 """A patch is of an object from this probability on."""
+WHOLE = 1.0
+"""Height of the tree below which all merges are within one object, above which between objects."""
+GROUND_SPLIT = 0.4
+"""Height at which the background is cut, where nobody says."""
 _FORMAT = 3
 
 
@@ -50,6 +55,50 @@ class State:
         frame, cell = divmod(np.flatnonzero(np.bincount(cells)), spread)
         return frame, first[frame] + cell
 
+    @cached_property
+    def front(self) -> Bool[np.ndarray, " l"]:
+        """The parts of objects."""
+        return np.arange(len(self.mass)) < self.objects
+
+    @cached_property
+    def part(self) -> Int[np.ndarray, " g"]:
+        """The part that every group is of, an object's or the background's."""
+        return np.where(self.share > INSIDE, self.leaf, self.ground)
+
+    def scores(self, piece: Integer[np.ndarray, " l"]) -> Float[np.ndarray, " k"]:
+        """The score of every piece 1 … K of a cut, -1 where it has no patch; 0 stands for no piece.
+
+        It is the mean probability of the piece's patches to be of an object, times the root of the
+        share of frames that show it.
+        """
+        k, t = int(piece.max(initial=0)) + 1, len(self.groups)
+        of_group = piece[self.part]
+        mass = np.bincount(of_group, self.patches, minlength=k)
+        likely = np.bincount(of_group, self.patches * self.share, minlength=k)
+        frame, group = self.sights
+        seen = np.bincount(frame * k + of_group[group], minlength=t * k).reshape(t, k) > 0
+        score = likely / np.maximum(mass, 1) * np.sqrt(seen.sum(0) / t)
+        return np.where(mass > 0, score.round(4), -1)[1:]
+
+    @cached_property
+    def names(self) -> Int[np.ndarray, " l"]:
+        """The id of every part; the id of a piece of whatever cut is the least of its parts' ids.
+
+        Whole objects come first, the best first, then the clusters of the background; then what
+        they are cut into, by the height at which it parts. So an object keeps its id from cut to
+        cut, its largest piece keeps it when it is parted, and a union has that of the best in it.
+        """
+        rank = np.zeros(len(self.mass), int)
+        before = 0
+        for kept, height in ((self.front, WHOLE), (~self.front, GROUND_SPLIT)):
+            piece = cut_below(self.tree, kept, height)
+            score = self.scores(piece)
+            place = np.empty(len(score), int)
+            place[np.argsort(-score, kind="stable")] = np.arange(len(score))
+            rank[kept] = before + place[piece[kept] - 1]
+            before += len(score)
+        return seniority(self.tree, self.mass, rank) + 1
+
     def save(self, path: Path) -> None:
         """Write as one compressed .npz, under a temporary name first."""
         arrays = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -66,7 +115,7 @@ class State:
 @dataclass(frozen=True)
 class Ranked:
     """A cut, a group at a time: the object it is of or next to, 0 where none is, and how much of
-    it is that object's, 0 … 1. scores: id → 0 … 1; ids ascend as scores fall.
+    it is that object's, 0 … 1. scores: id → 0 … 1; ids may have gaps, see `State.names`.
     """
 
     near: Integer[np.ndarray, " g"]
@@ -79,7 +128,7 @@ class Objects:
     """The objects of a video on the patch grid.
 
     near: [T, h, w], the object that a patch is of or next to, 0 where none is. share: [T, h, w],
-    0 … 1, how much of the patch is that object's. scores: id → 0 … 1; ids ascend as scores fall.
+    0 … 1, how much of the patch is that object's. scores: id → 0 … 1; ids may have gaps.
     ids: [T, h, w], near where it has most of the patch, else 0 = background.
     """
 

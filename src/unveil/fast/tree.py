@@ -7,7 +7,7 @@ patches and not of what they are summed up by.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 SCRAP = 0.02
 """A piece of less than this share of what is cut is made only when nothing larger is left."""
@@ -45,19 +45,63 @@ def cut(
     keep: bool [L]. mass: patches. Returns int [L]: 0 for leaves not kept, pieces 1 … in the order
     of their first leaf; fewer than asked for where there are fewer leaves.
     """
+    return cut_further(tree, keep, mass, _between(tree, keep), pieces)
+
+
+def cut_further(
+    tree: Float[np.ndarray, "e 4"],
+    keep: np.ndarray,
+    mass: Float[np.ndarray, " l"],
+    merges: list[int],
+    pieces: int,
+) -> np.ndarray:
+    """Like `cut`, from kept leaves that some merges only have joined; the others stay undone.
+
+    merges: their indices in the tree.
+    """
     below = np.concatenate((np.where(keep, mass, 0), np.zeros(len(tree))))
     for step, (a, b) in enumerate(tree[:, :2].astype(int)):
         below[len(keep) + step] = below[a] + below[b]
-    merges = np.array(_between(tree, keep), int)
-    lesser = below[tree[merges, :2].astype(int)].min(axis=1)
+    held = np.array(sorted(merges), int)
+    lesser = below[tree[held, :2].astype(int)].min(axis=1)
     lowest_first = np.argsort(lesser >= SCRAP * below[: len(keep)].sum(), kind="stable")
-    kept = merges[lowest_first][: max(0, len(merges) + 1 - pieces)]
+    kept = held[lowest_first][: max(0, int(keep.sum()) - pieces)]
     return _join(tree, keep, kept.tolist())
 
 
 def cut_below(tree: Float[np.ndarray, "e 4"], keep: np.ndarray, height: float) -> np.ndarray:
     """Like `cut`, undoing every merge of kept leaves above a height in nats."""
-    return _join(tree, keep, [i for i in _between(tree, keep) if tree[i, 2] <= height])
+    return _join(tree, keep, merges_below(tree, keep, height))
+
+
+def merges_below(tree: Float[np.ndarray, "e 4"], keep: np.ndarray, height: float) -> list[int]:
+    """Indices of the merges of kept leaves up to a height, lowest first."""
+    return [i for i in _between(tree, keep) if tree[i, 2] <= height]
+
+
+def seniority(
+    tree: Float[np.ndarray, "e 4"], mass: Float[np.ndarray, " l"], rank: Integer[np.ndarray, " l"]
+) -> Integer[np.ndarray, " l"]:
+    """A number for every leaf, 0 … L-1, so that the least number of its leaves names a piece.
+
+    rank: [L], 0 … K-1, the ranks of the pieces of one cut. Its pieces have their ranks as names.
+    Where a piece is parted its larger side keeps the name, and the other has a name that comes
+    after those of all sides that were parted higher up; so a piece has one name in whatever cut.
+    """
+    m, k = len(mass), int(rank.max(initial=-1)) + 1
+    first = np.append(np.arange(m), np.zeros(len(tree), int))  # the leaf that names a node
+    weight = np.append(mass, np.zeros(len(tree)))
+    parted = np.full(m, len(tree))  # the merge at which a leaf's name begins
+    for step, (a, b) in enumerate(tree[:, :2].astype(int)):
+        if weight[a] < weight[b]:
+            a, b = b, a
+        first[m + step], weight[m + step] = first[a], weight[a] + weight[b]
+        if rank[first[a]] == rank[first[b]]:
+            parted[first[b]] = step
+    name = np.where(parted == len(tree), rank, 0)
+    later = np.flatnonzero(parted < len(tree))
+    name[later[np.argsort(-parted[later], kind="stable")]] = np.arange(k, k + len(later))
+    return name
 
 
 def _between(tree: np.ndarray, keep: np.ndarray) -> list[int]:

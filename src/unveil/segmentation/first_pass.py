@@ -74,7 +74,7 @@ class FastFinder:
         groups = self._grouper.finish()
         state = describe(groups, self.block, seed=self.settings.seed)
         s = self.settings
-        found = cut(state, s.objects, s.granularity, s.keep_background)
+        found = cut(state, s.objects, s.granularity, s.keep_background, s.min_score)
         found = replace(found, evidence=evidence(groups))
         report("clustering", 1, 1)
         return found
@@ -125,10 +125,14 @@ class PaperFinder:
 
 
 def cut(
-    state: State, objects: int | None, granularity: float | None, keep_background: bool
+    state: State,
+    objects: int | None = None,
+    granularity: float | None = None,
+    keep_background: bool = False,
+    min_score: float | None = None,
 ) -> Found:
     """The objects of a state by wishes as `fast.find` takes them, in milliseconds."""
-    found = find(state, objects, granularity, keep_background)
+    found = find(state, objects, granularity, keep_background, min_score)
     return Found(found.near, found.scores, found.share, state)
 
 

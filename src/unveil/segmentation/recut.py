@@ -36,6 +36,7 @@ def recut(
     objects: int | None = None,
     granularity: float | None = None,
     keep_background: bool = False,
+    min_score: float | None = None,
     out: str | Path | None = None,
     source: str | Path | None = None,
     edits: str | Path | None = None,
@@ -45,7 +46,7 @@ def recut(
 
     Args:
         folder: a result of `unveil segment` in fast mode.
-        objects, granularity, keep_background: as in `unveil.settings.Settings`.
+        objects, granularity, keep_background, min_score: as in `unveil.settings.Settings`.
         out: where the new result goes; in the place of the old one by default.
         source: the video, where it is no longer where it was.
         edits: a log of edits to do instead of the folder's own.
@@ -56,7 +57,7 @@ def recut(
             done.
         OutputError: `out` cannot be written.
     """
-    wishes = cut_wishes(objects, granularity, keep_background)
+    wishes = cut_wishes(objects, granularity, keep_background, min_score)
     folder, clock = Path(folder), Clock()
     run = read_run(folder)
     log = _log(folder, run, wishes, edits)
@@ -135,7 +136,10 @@ def cut_of(run: dict[str, Any]) -> dict[str, Any]:
     """The wishes by which a result was cut."""
     said = run["settings"]
     return cut_wishes(
-        said.get("objects"), said.get("granularity"), bool(said.get("keep_background"))
+        said.get("objects"),
+        said.get("granularity"),
+        bool(said.get("keep_background")),
+        said.get("min_score"),
     )
 
 

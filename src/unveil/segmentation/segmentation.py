@@ -197,13 +197,14 @@ class Segmentation:
         objects: int | None = None,
         granularity: float | None = None,
         keep_background: bool = False,
+        min_score: float | None = None,
     ) -> "Segmentation":
         """The same video cut into other objects, without computing its features again.
 
         Arguments as in `unveil.Settings`. Raises InputError where they contradict, and where this
         segmentation kept no merge tree or no frames.
         """
-        return _recut(self, objects, granularity, keep_background)
+        return _recut(self, cut_wishes(objects, granularity, keep_background, min_score))
 
     def overlay(self, alpha: float = 0.5) -> np.ndarray:
         """The frames with the objects painted over them, uint8 [T, H, W, 3]."""
@@ -246,15 +247,9 @@ def _save(segmentation: Segmentation, out: str | Path) -> Path:
         return writer.finish(s.scores, s.run)
 
 
-def _recut(
-    segmentation: Segmentation,
-    objects: int | None = None,
-    granularity: float | None = None,
-    keep_background: bool = False,
-) -> Segmentation:
+def _recut(segmentation: Segmentation, wishes: dict[str, Any]) -> Segmentation:
     """The same for a segmentation in memory. Raises InputError without a state or frames."""
     s = segmentation
-    wishes = cut_wishes(objects, granularity, keep_background)
     if s.state is None or s.frames is None:
         lacks = "merge tree (only fast mode keeps one)" if s.state is None else "frames"
         raise InputError(f"{s.name} cannot be cut anew: this segmentation kept no {lacks}")

@@ -155,6 +155,7 @@ class Segmenter:
             objects=s.objects,
             granularity=s.granularity,
             keep_background=s.keep_background,
+            min_score=s.min_score,
         )
         return self._stream(stream, in_blocks(frames))
 

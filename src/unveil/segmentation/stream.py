@@ -64,10 +64,9 @@ class Stream:
     """Keeps what has been seen, and labels what comes.
 
     attention: the trained block, or None for cosine rows. head: the objects' head, or None.
-    warm_up, memory: in blocks of eight frames. seed, objects, granularity, keep_background: as
-    `fast.describe.describe` and `find` take them, for each window. Memory is bounded by `memory`
-    blocks, and one key an object ever seen. The answer does not depend on the chunks that frames
-    come in.
+    warm_up, memory: in blocks of eight frames. seed and the wishes: as `fast.describe.describe` and
+    `find` take them, a window each. Memory is bounded by `memory` blocks, and one key an object
+    ever seen. The answer does not depend on the chunks that frames come in.
     """
 
     attention: Block | None = None
@@ -78,6 +77,7 @@ class Stream:
     objects: int | None = None
     granularity: float | None = None
     keep_background: bool = False
+    min_score: float | None = None
     _grouper: Grouper = field(init=False, repr=False)
     _frames: deque[np.ndarray] = field(default_factory=deque, repr=False)
     _past: list[Groups] = field(default_factory=list, repr=False)
@@ -115,7 +115,8 @@ class Stream:
         """Cut all that is remembered, and name the pieces of the blocks that have no ids yet."""
         groups = join(self._past)
         state = describe(groups, self.attention, seed=self.seed)
-        found = find(state, self.objects, self.granularity, self.keep_background)
+        wishes = (self.objects, self.granularity, self.keep_background, self.min_score)
+        found = _numbered(find(state, *wishes))
         named = self._names(found, groups)[found.near]
         start = 0
         for i, block in enumerate(self._past):
@@ -194,6 +195,14 @@ def _single(frames: object) -> UInt8[np.ndarray, "t H W 3"]:
     has_pixels = 0 not in frames.shape[-3:]
     require(is_rgb and has_pixels, "frames", form, f"{frames.dtype} {list(frames.shape)}")
     return frames if frames.ndim == 4 else frames[None]
+
+
+def _numbered(found: Objects) -> Objects:
+    """The same with ids 1 … K, without gaps."""
+    ids = np.array([0, *sorted(found.scores)])
+    near = np.searchsorted(ids, found.near).astype(found.near.dtype)
+    scores = {i: found.scores[id] for i, id in enumerate(ids[1:].tolist(), 1)}
+    return Objects(near, found.share, scores)
 
 
 def _looks(found: Objects, groups: Groups) -> Tensor:

@@ -320,7 +320,7 @@ class Session:
             "sliders": {
                 "objects": sliders.objects,
                 "granularity": sliders.granularity,
-                "least_score": sliders.least_score,
+                "min_score": sliders.min_score or 0.0,
                 "keep_background": sliders.keep_background,
             },
             "edits": len(done),
@@ -331,6 +331,7 @@ class Session:
 
     def _of_clusters(self, scene: Scene) -> list[dict[str, Any]]:
         cells = _clusters(scene, self.board)
+        scores = self.board.clusters(scene.sliders.granularity).scores
         k = int(cells.max()) + 1
         t = self.board.frames
         at = np.arange(t)[:, None] * k + cells
@@ -344,6 +345,7 @@ class Session:
                 found.append(
                     {
                         "id": id,
+                        "score": scores[id],
                         "at": [frame, *_middle(inside)],
                         **_presence(areas[:, id].astype(np.int64), total),
                     }
@@ -370,7 +372,7 @@ def run_lengths(labels: Integer[np.ndarray, "H W"]) -> bytes:
 
 def _clusters(scene: Scene, board: Board) -> Integer[np.ndarray, "t l"]:
     """The cluster of every cell that is of no object, 0 for the others."""
-    of_group = board.clusters(scene.sliders.granularity)
+    of_group = board.clusters(scene.sliders.granularity).near
     return np.where((scene.hard() == 0) & (board.patches > 0), of_group[board.group], 0)
 
 

@@ -103,7 +103,7 @@ export class Side {
         button("cut-time", "Cut here", "C", "From this frame on it is another", doings.cut),
         button("drop", "Drop", "Del", "Not an object", doings.drop, "danger")),
       this.#slider("own-granularity", "Finer", 0, "whole", "parts", (v) => ({ edit: "settings", of: thing.id, granularity: v })),
-      this.#slider("own-score", "Surer", 0.5, "more", "less", (v) => ({ edit: "settings", of: thing.id, least_score: v })),
+      this.#slider("own-score", "Surer", 0.5, "more", "less", (v) => ({ edit: "settings", of: thing.id, min_score: v })),
     );
   }
 
@@ -113,7 +113,7 @@ export class Side {
     this.cut.replaceChildren(
       h("h2", {}, "Whole video"),
       this.#slider("granularity", "Granularity", sliders.granularity ?? 0.5, "one", "parts", (v) => ({ edit: "settings", granularity: v })),
-      this.#slider("least-score", "Least score", sliders.least_score, "all", "sure", (v) => ({ edit: "settings", least_score: v })),
+      this.#slider("least-score", "Least score", sliders.min_score, "all", "sure", (v) => ({ edit: "settings", min_score: v })),
       h("p", { class: "faint small" }, "What you fixed by hand stays as it is."),
     );
   }

@@ -5,7 +5,7 @@
  * @typedef {{seen: [number, number][], areas: string, largest: number}} Presence
  * @typedef {Presence & {id: number, name: string, class: string, colour: string, fixed: boolean, score: number}} Thing
  * @typedef {Presence & {id: number, at: Point}} Cluster
- * @typedef {{objects: number | null, granularity: number | null, least_score: number, keep_background: boolean}} Sliders
+ * @typedef {{objects: number | null, granularity: number | null, min_score: number, keep_background: boolean}} Sliders
  * @typedef {{edit: string, [field: string]: unknown}} Edit
  * @typedef {{version: number, objects: Thing[], clusters: Cluster[], sliders: Sliders, edits: number, undo: Edit | null, redo: Edit | null, saved: boolean}} Scene
  * @typedef {{name: string, title: string, about: string, heads: number}} Panel
