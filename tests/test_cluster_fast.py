@@ -206,7 +206,7 @@ def test_more_objects_than_there_are_part_those_there_are(state):
 
 
 def test_an_object_has_one_id_in_every_cut(state):
-    wishes = [{"granularity": g} for g in (0, 0.3, 0.5, 0.6, 0.8, 1)]
+    wishes = [{"granularity": g} for g in (0.0, 0.3, 0.5, 0.6, 0.8, 1.0)]
     wishes += [{"objects": n} for n in (1, 2, 9)] + [{}, {"keep_background": True}]
     known: dict[bytes, int] = {}
     for wish in wishes:
@@ -214,18 +214,18 @@ def test_an_object_has_one_id_in_every_cut(state):
         assert set(np.unique(found.ids)) - {0} == set(found.scores)
         for id in found.scores:
             assert known.setdefault((found.ids == id).tobytes(), id) == id
-    whole, parted = find(state), find(state, granularity=1)
+    whole, parted = find(state), find(state, granularity=1.0)
     assert len(parted.scores) > len(whole.scores)
     for id in whole.scores:  # the largest piece keeps the id
         count = np.bincount(parted.ids[whole.ids == id])
         assert count[id] == count.max()
-    assert list(find(state, granularity=0).scores) == [1]
+    assert list(find(state, granularity=0.0).scores) == [1]
 
 
 def test_a_least_score_drops_objects_that_are_less_sure(state):
-    scores = find(state, granularity=1).scores
+    scores = find(state, granularity=1.0).scores
     least = sorted(scores.values())[len(scores) // 2]
-    found = find(state, granularity=1, min_score=least)
+    found = find(state, granularity=1.0, min_score=least)
     assert found.scores == {i: s for i, s in scores.items() if s >= least}
     assert set(np.unique(found.ids)) - {0} == set(found.scores)
     assert not find(state, min_score=1.0).scores

@@ -49,7 +49,7 @@ def test_like_the_released_code_is_what_its_details_say():
         ({"objects": 3, "granularity": 0.5}, "either objects or granularity"),
         ({"objects": 0}, "objects: expected a whole number of at least 1"),
         ({"granularity": 1.5}, "granularity: expected a number in 0 … 1"),
-        ({"min_score": -1}, "min_score: expected a number in 0 … 1"),
+        ({"min_score": -1.0}, "min_score: expected a number in 0 … 1"),
         ({"mode": "paper", "min_score": 0.2}, "min_score means nothing in paper mode"),
         ({"chunk": 0}, "chunk: expected a whole number of at least 1"),
     ],
