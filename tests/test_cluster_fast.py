@@ -216,9 +216,10 @@ def test_an_object_has_one_id_in_every_cut(state):
             assert known.setdefault((found.ids == id).tobytes(), id) == id
     whole, parted = find(state), find(state, granularity=1.0)
     assert len(parted.scores) > len(whole.scores)
-    for id in whole.scores:  # the largest piece keeps the id
-        count = np.bincount(parted.ids[whole.ids == id])
-        assert count[id] == count.max()
+    once = find(state, objects=len(whole.scores) + 1)
+    (new,) = set(once.scores) - set(whole.scores)
+    (old,) = np.unique(whole.ids[once.ids == new])
+    assert (once.ids == old).sum() >= (once.ids == new).sum()  # the larger side keeps the id
     assert list(find(state, granularity=0.0).scores) == [1]
 
 
@@ -228,7 +229,6 @@ def test_a_least_score_drops_objects_that_are_less_sure(state):
     found = find(state, granularity=1.0, min_score=least)
     assert found.scores == {i: s for i, s in scores.items() if s >= least}
     assert set(np.unique(found.ids)) - {0} == set(found.scores)
-    assert not find(state, min_score=1.0).scores
 
 
 def test_the_sides_of_a_part_are_named_from_the_top_down():

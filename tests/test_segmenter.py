@@ -119,7 +119,8 @@ def test_wishes_reach_the_cut(segmenters, options):
     fast = segmenters["fast"].settings
     whole = Segmenter(fast, keep_background=True, objects=4)(clip())
     assert whole.ids == (1, 2, 3, 4) and whole.labels.min() >= 1
-    assert not len(Segmenter(fast, min_score=1.0)(clip()))
+    sure = Segmenter(fast, keep_background=True, min_score=0.6)(clip())
+    assert sure.scores == {id: s for id, s in whole.scores.items() if s >= 0.6} != whole.scores
     assert len(Segmenter(fast, objects=2)(clip())) <= 2
     cuts = [Segmenter(fast, keep_background=True, granularity=g) for g in (0.0, 1.0)]
     coarse, fine = (len(cut(clip())) for cut in cuts)

@@ -253,7 +253,9 @@ def parse(said: Any) -> Edit:
     if kind is None:
         raise InputError(f"no edit {said['edit']!r}: there are {', '.join(KINDS)}")
     names = {f.name.rstrip("_"): f.name for f in fields(kind)}
-    given = {_OLD.get(name, name): value for name, value in said.items() if name != "edit"}
+    given = {
+        _OLD.get(str(name), str(name)): value for name, value in said.items() if name != "edit"
+    }
     if unknown := sorted(set(given) - set(names)):
         raise InputError(f"{said['edit']} knows no {', '.join(unknown)}: it takes {_words(names)}")
     try:

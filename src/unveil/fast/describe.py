@@ -114,7 +114,8 @@ def of_groups(
     id[0] = 0
     id[~np.isin(id, chosen)] = 0
     at = state.part if keep_background else state.leaf
-    dtype = np.uint8 if max(chosen, default=0) <= np.iinfo(np.uint8).max else np.uint16
+    fits = max(chosen, default=0) <= np.iinfo(np.uint8).max
+    dtype: type[np.unsignedinteger] = np.uint8 if fits else np.uint16
     near = np.where(at >= 0, id[piece[at]], 0).astype(dtype)
     share = np.ones_like(state.share) if keep_background else state.share
     return Ranked(

@@ -86,7 +86,7 @@ class State:
 
         Whole objects come first, the best first, then the clusters of the background; then what
         they are cut into, by the height at which it parts. So an object keeps its id from cut to
-        cut, its largest piece keeps it when it is parted, and a union has that of the best in it.
+        cut, the larger side keeps it where it is parted, and a union has that of the best in it.
         """
         rank = np.zeros(len(self.mass), int)
         before = 0
