@@ -186,7 +186,7 @@ class Segmentation:
         result = with_video(result, self.run.get("video") or {})
         if self.state is not None:
             said = self.run.get("settings") or {}
-            wishes = {k: said.get(k) for k in ("objects", "granularity")}
+            wishes = {k: said.get(k) for k in ("objects", "granularity", "min_score")}
             found = cut(self.state, **wishes, keep_background=bool(said.get("keep_background")))
             result = replace(result, shares=shares_of(found))
         frames = self.frames
