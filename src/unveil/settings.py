@@ -70,7 +70,7 @@ class Settings:
     differs from its paper: size, precision, normalisation, positions, last frame (paper mode)."""
     objects: Annotated[int, Within(1)] | None = None
     """The best so many; by default as many as the video seems to have. Where it has fewer they are
-    cut further, what parts most clearly first (fast mode). Or the clusters, 7 by default (kmeans)."""
+    cut further, what parts most clearly first (fast mode). Of kmeans, clusters, by default 7."""
     granularity: Annotated[float, Within(0, 1)] | None = None
     """0, all foreground is one object, 0.5, objects are whole, 1, every part is one (fast mode)."""
     keep_background: bool = False
