@@ -76,3 +76,20 @@ def default_backbone() -> str:
 
     weights.pull(weights.DEFAULT)
     return weights.DEFAULT
+
+
+@pytest.fixture(scope="module")
+def dog(tmp_path_factory):
+    """A result whose frames are pictures beside it."""
+    from exported import scene, write_result
+
+    frames, labels = scene()
+    return write_result(tmp_path_factory.mktemp("results") / "dog", labels, frames)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """A result of 300 ids, without a video."""
+    from exported import many, write_result
+
+    return write_result(tmp_path_factory.mktemp("results") / "crowd", many())

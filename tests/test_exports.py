@@ -27,19 +27,6 @@ from unveil.segmentation.segmentation import Segmentation
 
 
 @pytest.fixture(scope="module")
-def dog(tmp_path_factory):
-    """A result whose frames are pictures beside it."""
-    frames, labels = scene()
-    return write_result(tmp_path_factory.mktemp("results") / "dog", labels, frames)
-
-
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
-    """A result of 300 ids, without a video."""
-    return write_result(tmp_path_factory.mktemp("results") / "crowd", many())
-
-
-@pytest.fixture(scope="module")
 def nothing(tmp_path_factory):
     """A result in which nothing was found."""
     frames, labels = scene()

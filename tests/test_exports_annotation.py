@@ -9,23 +9,12 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from exported import NAMES, many, scene, write_result
+from exported import NAMES, scene, write_result
 from oracles.label_studio_plain import read_brush
 from unveil.exports.cvat import row_runs
 from unveil.exports.formats import export
 from unveil.exports.label_studio import brush
 from unveil.exports.result import open_result
-
-
-@pytest.fixture(scope="module")
-def dog(tmp_path_factory):
-    frames, labels = scene()
-    return write_result(tmp_path_factory.mktemp("results") / "dog", labels, frames)
-
-
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
-    return write_result(tmp_path_factory.mktemp("results") / "crowd", many())
 
 
 def hard_masks():

@@ -15,17 +15,6 @@ from unveil.exports.result import open_result
 from unveil.results.palette import vivid_palette
 
 
-@pytest.fixture(scope="module")
-def dog(tmp_path_factory):
-    frames, labels = scene()
-    return write_result(tmp_path_factory.mktemp("results") / "dog", labels, frames)
-
-
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
-    return write_result(tmp_path_factory.mktemp("results") / "crowd", many())
-
-
 def labels_of(which):
     return scene()[1] if which == "dog" else many()
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exported import NAMES, NTSC, many, scene, write_result
+from exported import NAMES, NTSC, scene, write_result
 from unveil.cli import main
 from unveil.errors import DataError, InputError, OutputError
 from unveil.exports.formats import export
@@ -15,17 +15,6 @@ from unveil.exports.result import open_result
 from unveil.imports.result import import_result, read_tracks
 
 FORMS = ("davis", "coco", "ytvis", "cvat")
-
-
-@pytest.fixture(scope="module")
-def dog(tmp_path_factory):
-    frames, labels = scene()
-    return write_result(tmp_path_factory.mktemp("results") / "dog", labels, frames)
-
-
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
-    return write_result(tmp_path_factory.mktemp("results") / "crowd", many())
 
 
 def stack(result):

@@ -86,8 +86,6 @@ class PaperFinder:
 
     settings: Settings = field(default_factory=lambda: Settings(mode="paper"))
     block: Block | None = None
-    head: ObjectsHead | None = None
-    """Of no use here."""
     _parts: list[Features] = field(default_factory=list, repr=False)
 
     def add(self, features: Features, frames: np.ndarray) -> None:

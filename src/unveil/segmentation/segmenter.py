@@ -191,8 +191,9 @@ class Segmenter:
             return SlotFinder(self._model, s.seed)
         if s.mode == "kmeans":
             return KmeansFinder(s)
-        finder = FastFinder if s.mode == "fast" else PaperFinder
-        return finder(s, self._block, self._head)
+        if s.mode == "paper":
+            return PaperFinder(s, self._block)
+        return FastFinder(s, self._block, self._head)
 
     def _look(self, video: Video, clock: Clock, report: Progress) -> Found:
         """The first pass: what is in the video."""
