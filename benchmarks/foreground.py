@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import tyro
 
-from objects_head import ROOT, Place, find_places, mean_error, shares, truth
+from objects_head import ROOT, Place, find_places, mean_error, read_features, shares, truth
 from unveil.attention.objects_file import load_head
 from unveil.attention.objects_head import ObjectsHead
 from unveil.errors import UnveilError
@@ -119,18 +119,7 @@ def read_cases(bench: ForegroundBench) -> Cases:
     for place in find_places():
         if place.set not in SETS:
             continue
-        kept = bench.features / f"{place.set}_{place.name}.npz"
-        if not kept.is_file():
-            loaded = loaded or [Backbone(bench.backbone)]
-            bench.features.mkdir(parents=True, exist_ok=True)
-            parts = list(loaded[0].encode_chunks(open_video(place.source).chunks(CHUNK)))
-            np.savez(
-                kept,
-                keys=torch.cat([part.keys.half().cpu() for part in parts]).numpy(),
-                saliency=torch.cat([part.saliency.cpu() for part in parts]).numpy(),
-            )
-        with np.load(kept) as arrays:
-            keys, saliency = (torch.from_numpy(arrays[k]).float() for k in ("keys", "saliency"))
+        keys, saliency = read_features(place, bench.backbone, bench.features, loaded)
         head = load_head(None, bench.backbone, keys.shape[-1])
         grouped = group(place, keys, saliency, head)
         with mock.patch.object(groups, "APART", 0.0):
@@ -172,6 +161,21 @@ def changed(**constants: float) -> Variant:
     return variant
 
 
+BEFORE = {
+    "MOTION_POWER": 0.5,
+    "MOST_MOTION": 4.0,
+    "LEVEL": 1.9,
+    "OF_BEST": 2 / 3,
+    "FIRMNESS": 0.3,
+}
+"""The constants that were chosen on `davis` alone, before there was a head."""
+
+
+def before(case: Case) -> np.ndarray:
+    with mock.patch.multiple(foreground, **BEFORE):
+        return inside(case, replace(case.without, objectness=None))
+
+
 VARIANTS: dict[str, Variant] = {
     "default": inside,
     "no head: saliency and border contact": lambda case: inside(
@@ -181,6 +185,7 @@ VARIANTS: dict[str, Variant] = {
     "no look: motion alone": changed(HEAD_POWER=0.0),
     "motion counts without bound": changed(MOST_MOTION=1e3),
     "a threshold, no random walker": lambda case: inside(case, walk=False),
+    "the constants of before, no head": before,
     "the head's embedding not in the groups": lambda case: inside(case, case.without),
 }
 

@@ -140,14 +140,7 @@ def read_sequences(
     for place in find_places():
         if chosen and place.name not in chosen:
             continue
-        kept = folder / f"{place.set}_{place.name}.npz"
-        if not kept.is_file():
-            if not loaded:
-                loaded.append(Backbone(backbone))
-            folder.mkdir(parents=True, exist_ok=True)
-            chunks = loaded[0].encode_chunks(open_video(place.source).chunks(8))
-            np.savez(kept, keys=torch.cat([f.keys.half().cpu() for f in chunks]).numpy())
-        keys = torch.from_numpy(np.load(kept)["keys"][::stride]).float()
+        keys = read_features(place, backbone, folder, loaded)[0][::stride]
         masks = [truth(place, i) for i in range(0, len(keys) * stride, stride)]
         known = [i for i, m in enumerate(masks) if m is not None]
         grid = keys.shape[1:3]
@@ -155,6 +148,29 @@ def read_sequences(
         objects = [{k: shares(masks[i][1] == k, grid) for k in ids(masks[i][1])} for i in known]
         found.append(Sequence(place.set, place.name, keys[known], front, objects))
     return found
+
+
+def read_features(
+    place: Place, backbone: str, folder: Path, loaded: list[Backbone]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and saliency of all frames, fp32, from a file where they are kept.
+
+    loaded: the backbone once it had to be, for the next sequence.
+    """
+    kept = folder / f"{place.set}_{place.name}.npz"
+    if not kept.is_file():
+        loaded[:] = loaded or [Backbone(backbone)]
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = list(loaded[0].encode_chunks(open_video(place.source).chunks(8)))
+        np.savez(
+            kept,
+            keys=torch.cat([part.keys.half().cpu() for part in parts]).numpy(),
+            saliency=torch.cat([part.saliency.float().cpu() for part in parts]).numpy(),
+        )
+    with np.load(kept) as arrays:
+        if "saliency" not in arrays:
+            raise UnveilError(f"{kept} is of an older benchmark, without saliency: remove it")
+        return tuple(torch.from_numpy(arrays[k]).float() for k in ("keys", "saliency"))
 
 
 def truth(place: Place, index: int) -> tuple[np.ndarray, np.ndarray] | None:
