@@ -1,6 +1,7 @@
 """The backbone against keys computed step by step from the model's own weights."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from torch.nn import functional as F
 
 from conftest import TINY, make_tiny_backbone
 from unveil.errors import InputError, WeightsError
-from unveil.features import weights
+from unveil.features import dinov2, weights
 from unveil.features.backbone import RELEASED_COLOURS, Backbone, pick_device
+from unveil.features.dinov2 import interpolated
+from unveil.features.hub_model import HubModel
 
 
 def frames(t: int, h: int, w: int, seed: int = 0) -> np.ndarray:
@@ -100,14 +103,11 @@ def test_every_family_gives_the_keys_of_the_whole_model(tmp_path, family):
     torch.testing.assert_close(backbone.encode(x, 16).keys.flatten(1, 2), seen[0][:, -24:])
 
 
-def test_positions_by_scale_are_sampled_a_tenth_of_a_patch_wider(tmp_path):
+def test_positions_by_scale_are_sampled_a_tenth_of_a_patch_wider():
     """Bicubic by hand along each axis: sample i lies at (i + ½) · side / (n + 0.1) - ½."""
-    backbone = Backbone(str(make_tiny_backbone(tmp_path / "b")), "cpu", by_scale=True)
-    embeddings = backbone._model.embeddings
-    table = embeddings.position_embeddings.detach()
-    side = round((table.shape[1] - 1) ** 0.5)
-    h, w = side + 1, side + 3
-    got = embeddings.interpolate_pos_encoding(table, 4 * h, 4 * w)
+    side, h, w = 5, 6, 8
+    table = torch.randn(1, 1 + side * side, 3, generator=torch.Generator().manual_seed(0))
+    got = interpolated(table, h, w, by_scale=True)
 
     def weights_of(n: int) -> np.ndarray:
         out = np.zeros((n, side))
@@ -124,7 +124,41 @@ def test_positions_by_scale_are_sampled_a_tenth_of_a_patch_wider(tmp_path):
     want = np.einsum("yi,xj,ijc->yxc", weights_of(h), weights_of(w), grid)
     np.testing.assert_allclose(got[0, 1:], want.reshape(h * w, -1), atol=1e-5)
     assert torch.equal(got[:, :1], table[:, :1])
-    assert torch.equal(embeddings.interpolate_pos_encoding(table, 4 * side, 4 * side), table)
+    assert torch.equal(interpolated(table, side, side, by_scale=True), table)
+
+
+@pytest.mark.parametrize("by_scale", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dinov2_here_is_that_of_transformers_to_the_bit(tmp_path, by_scale, dtype):
+    folder = make_tiny_backbone(tmp_path / "b", layers=3)
+    own = dinov2.load(folder, by_scale).to(dtype)
+    theirs = HubModel("b", folder, by_scale).to(dtype)
+    names = ("patch", "channels", "heads", "prefix")
+    assert [getattr(own, n) for n in names] == [getattr(theirs, n) for n in names]
+    for height, width in ((20, 20), (12, 28)):
+        x = torch.randn(2, 3, height, width, dtype=dtype)
+        for got, want in zip(own(x), theirs(x), strict=True):
+            assert torch.equal(got, want)
+
+
+def test_dinov2_needs_no_transformers_and_others_do(tmp_path, monkeypatch):
+    paths = {family: make_tiny_backbone(tmp_path / family, family) for family in TINY}
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert Backbone(str(paths.pop("dinov2")), "cpu").channels == 16
+    for path in paths.values():
+        with pytest.raises(ImportError):
+            Backbone(str(path), "cpu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_act": "relu"}, {"use_swiglu_ffn": True}, {"image_size": [20, 20]}, {"patch_size": 0}],
+)
+def test_a_dinov2_of_another_kind_is_left_to_transformers(tmp_path, change):
+    folder = make_tiny_backbone(tmp_path / "b")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    assert dinov2.load(folder) is None
 
 
 def test_colours_are_normalised_by_what_is_asked_for(tiny_backbone):

@@ -5,18 +5,18 @@ concatenated (design: Ding et al., arXiv 2311.17893, section 3.1). Nothing after
 computed.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from unveil.errors import InputError, WeightsError
-from unveil.features import weights
+from unveil.errors import InputError
+from unveil.features import dinov2, weights
+from unveil.features.dinov2 import Dinov2
+from unveil.features.hub_model import HubModel
 from unveil.settings import SIZE
 from unveil.types import Features
 
@@ -33,7 +33,7 @@ class Backbone:
     device: cpu, cuda, cuda:1, mps; chosen if None. dtype: bf16 where the processor gains from
     it, if None. colours: mean and deviation of R, G and B, 0 … 1, by which frames are
     normalised; the model's own if None. by_scale: interpolate the grid of positions as the
-    released code of the method does, see `_interpolate_by_scale`.
+    released code of the method does, see `unveil.features.dinov2.interpolated`.
 
     Raises WeightsError when weights are missing, broken, or not exactly those of the model.
     """
@@ -50,21 +50,12 @@ class Backbone:
         self.device = pick_device(device)
         self.dtype = dtype or pick_dtype(self.device)
         row = weights.TABLE.get(name)
-        self._model = _load(name).to(self.device, self.dtype)
-        self._last = _keep_only_keys_of_last_layer(self._model)
-        config: Any = self._model.config
-        self.patch: int = config.patch_size
-        self.channels: int = config.hidden_size
-        self._heads: int = config.num_attention_heads
-        self._prefix = 1 + getattr(config, "num_register_tokens", 0)
-        if by_scale:
-            _interpolate_by_scale(self._model)
+        self._model = _load(name, by_scale).to(self.device, self.dtype)
+        self.patch, self.channels = self._model.patch, self._model.channels
         own = (row.mean, row.std) if row else (weights.IMAGENET_MEAN, weights.IMAGENET_STD)
         mean, std = colours or own
         self._mean = torch.tensor(mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(std, device=self.device)[:, None, None] * 255
-        # ViT of the first DINO interpolates its position grid on request only; the others always.
-        self._options = {"interpolate_pos_encoding": True} if config.model_type == "vit" else {}
 
     def grid(self, height: int, width: int, size: Size = SIZE) -> tuple[int, int]:
         """Patches down and across for a frame of height x width px.
@@ -132,37 +123,31 @@ class Backbone:
         """Keys and CLS saliency of frames that `prepare` made; sides are whole patches."""
         _, _, height, width = pixels.shape
         h, w = height // self.patch, width // self.patch
-        self._model(pixels.to(self.dtype), **self._options)
-        keys = self._last.keys[:, self._prefix :].unflatten(1, (h, w))
-        return keys, self._saliency().unflatten(1, (h, w))
+        keys, query = self._model(pixels.to(self.dtype))
+        keys = keys[:, self._model.prefix :]
+        saliency = _saliency(keys, query, self._model.heads)
+        return keys.unflatten(1, (h, w)), saliency.unflatten(1, (h, w))
 
     @torch.inference_mode()
     def encode_with_cls(self, pixels: Float[Tensor, "t 3 H1 W1"]) -> Float[Tensor, "t n c"]:
         """Keys of CLS, then those of the patches row by row, n = 1 + h·w: what training reads."""
-        self._model(pixels.to(self.dtype), **self._options)
-        keys = self._last.keys
-        return torch.cat([keys[:, :1], keys[:, self._prefix :]], 1)
-
-    def _saliency(self) -> Float[Tensor, "t n"]:
-        """Softmax of the CLS query over the patches, mean over heads."""
-        k = self._last.keys[:, self._prefix :].unflatten(-1, (self._heads, -1)).float()
-        q = self._last.cls_query.unflatten(-1, (self._heads, -1)).float()
-        logits = torch.einsum("thd,tnhd->thn", q, k) * k.shape[-1] ** -0.5
-        return logits.softmax(-1).mean(1)
+        keys, _ = self._model(pixels.to(self.dtype))
+        return torch.cat([keys[:, :1], keys[:, self._model.prefix :]], 1)
 
 
-class _LastKeys(nn.Module):
-    """Stands in for the last layer: computes its keys and the query of CLS, and nothing more."""
+def _saliency(
+    keys: Float[Tensor, "t n c"], query: Float[Tensor, "t c"], heads: int
+) -> Float[Tensor, "t n"]:
+    """Softmax of the CLS query over the patches, mean over heads."""
+    k = keys.unflatten(-1, (heads, -1)).float()
+    q = query.unflatten(-1, (heads, -1)).float()
+    logits = torch.einsum("thd,tnhd->thn", q, k) * k.shape[-1] ** -0.5
+    return logits.softmax(-1).mean(1)
 
-    def __init__(self, norm: nn.Module, k_proj: nn.Linear, q_proj: nn.Linear) -> None:
-        super().__init__()
-        self.norm, self.k_proj, self.q_proj = norm, k_proj, q_proj
 
-    def forward(self, hidden: Tensor, *args: object, **kwargs: object) -> Tensor:
-        x = self.norm(hidden)
-        self.keys = self.k_proj(x)
-        self.cls_query = self.q_proj(x[:, 0])
-        return hidden
+def _load(name: str, by_scale: bool) -> Dinov2 | HubModel:
+    folder = weights.pull(name)
+    return dinov2.load(folder, by_scale) or HubModel(name, folder, by_scale)
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
@@ -186,73 +171,3 @@ def pick_dtype(device: torch.device) -> torch.dtype:
         can = torch.cpu.get_capabilities()
         return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
     return torch.float32
-
-
-def _load(name: str) -> nn.Module:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    folder = weights.pull(name)
-    from transformers import AutoConfig, AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # what does not fit is an error of ours, below
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        options = {"add_pooling_layer": False} if config.model_type == "vit" else {}
-        model, info = AutoModel.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, **options
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"cannot load backbone {name!r} from {folder}: {error}") from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info[kind]:
-            some = ", ".join(sorted(map(str, info[kind]))[:5])
-            raise WeightsError(
-                f"backbone {name!r} in {folder} does not fit a {config.model_type} model: "
-                f"{len(info[kind])} {kind.replace('_', ' ')} ({some})"
-            )
-    return model.eval().requires_grad_(False)
-
-
-def _interpolate_by_scale(model: nn.Module) -> None:
-    """Let positions be interpolated by a factor of scale, a tenth of a patch on top of the grid.
-
-    So the first DINO's code has it, and the released code of the method with it: samples are taken
-    where that factor says, not where a grid of exactly h x w would have them.
-    """
-    embeddings: Any = model.embeddings
-    patch: int = embeddings.config.patch_size
-    if not hasattr(embeddings, "interpolate_pos_encoding"):
-        raise InputError(
-            "positions: scale is for a backbone with a learned grid of positions, and "
-            f"{type(model).__name__} has none: leave it at size"
-        )
-
-    def interpolate(tokens: Tensor, height: int, width: int) -> Tensor:
-        table = embeddings.position_embeddings
-        side = round((table.shape[1] - 1) ** 0.5)
-        grid = [pixels // patch for pixels in (height, width)]
-        if grid == [side, side]:
-            return table
-        patches = F.interpolate(
-            table[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2),
-            scale_factor=[(n + 0.1) / side for n in grid],
-            mode="bicubic",
-        )
-        patches = patches.flatten(2).transpose(1, 2).to(table.dtype)
-        return torch.cat((table[:, :1], patches), 1)
-
-    embeddings.interpolate_pos_encoding = interpolate
-
-
-def _keep_only_keys_of_last_layer(model: nn.Module) -> _LastKeys:
-    layers = [m for m in model.modules() if isinstance(m, nn.ModuleList)][-1]
-    last: Any = layers[-1]
-    norm = last.norm1 if hasattr(last, "norm1") else last.layernorm_before
-    attention = last.attention
-    keys = _LastKeys(norm, attention.k_proj, attention.q_proj)
-    layers[-1] = keys
-    return keys
