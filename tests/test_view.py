@@ -21,7 +21,10 @@ from unveil.attention.maps import attention_of
 from unveil.cli import main
 from unveil.editing.log import read
 from unveil.errors import DataError, InputError
+from unveil.exports.formats import export
+from unveil.exports.result import open_result
 from unveil.fast.state import State
+from unveil.imports.result import import_result
 from unveil.results.heat import BRIGHTEST, heat
 from unveil.segmentation.recut import recut
 from unveil.settings import Settings
@@ -306,6 +309,104 @@ def test_a_video_that_moved_is_asked_for(copy, result, tmp_path):
         assert v.json("api/state")["phase"] == "ready"
 
 
+def looked_at(folder, why: str, objects: list[tuple], **options) -> None:
+    """That a folder is shown, and that every edit of it is refused in these words."""
+    before = digests(folder)
+    with viewer(folder, **options) as v:
+        about, scene = v.json("api/about"), v.json("api/scene")
+        assert why in about["locked"] and scene["saved"] and scene["clusters"] == []
+        assert [(o["id"], o["name"], o["class"], o["seen"]) for o in scene["objects"]] == objects
+        assert v.ask("api/frame/19.jpg")[0] == 200 and v.ask("api/frame/20.jpg")[0] == 409
+        np.testing.assert_array_equal(v.labels("api/mask/0/7", H, W), mask_of(folder, 7))
+        assert v.ask("api/mask/0/20")[0] == 409
+        assert not v.labels("api/clusters/0/7", H, W).any()
+        assert v.json("api/panels")["panels"] == []
+        for path, said in (
+            ("api/edit", {"edit": "drop", "of": 1}),
+            ("api/preview", {"edit": {"edit": "drop", "of": 1}, "frame": 0}),
+            ("api/save", {}),
+        ):
+            status, body, _ = v.ask(path, said)
+            assert status == 409 and why in json.loads(body)["error"]
+        with viewer(folder, **options) as second:  # nothing is written: two may look
+            assert second.json("api/state")["phase"] == "ready"
+    assert digests(folder) == before
+
+
+@pytest.fixture
+def imported(result, tmp_path):
+    """The result as it comes back from YouTube-VIS, its object named."""
+    named = open_result(result).select(names={1: "square"})
+    place = export(named, tmp_path / "ytvis", "ytvis", images=False)
+    return import_result(place, tmp_path / "imported", video=result.parent / "clip.mp4")
+
+
+def test_an_imported_result_is_only_looked_at(imported, capsys):
+    why = "imported (YouTube-VIS"
+    looked_at(imported, why, [(1, "square", "", [[0, T]])])
+
+
+def test_masks_without_their_video_are_shown_if_wanted(result, tmp_path):
+    place = export(open_result(result), tmp_path / "davis", "davis", images=False)
+    out = import_result(place, tmp_path / "out")
+    with viewer(out) as v:
+        assert v.json("api/state") | {"phase": "source", "masks_only": True} == v.json("api/state")
+        assert v.json("api/source", {"source": None})["phase"] == "ready"
+        picture = np.array(Image.open(io.BytesIO(v.ask("api/frame/3.jpg")[1])))
+        assert picture.shape == (H, W, 3) and picture.std() < 1
+        np.testing.assert_array_equal(v.labels("api/mask/0/3", H, W), mask_of(result, 3))
+    source = result.parent / "clip.mp4"
+    looked_at(out, "no merge tree", [(1, "", "", [[0, T]])], source=source)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"mode": "paper"}, "made with --mode paper, which keeps no merge tree"),
+        ({"mode": "fast", "model": "/x/slots.safetensors"}, "made with --model, which"),
+        ({"mode": "fast"}, "'unveil segment' makes it anew"),
+    ],
+)
+def test_a_result_without_a_state_is_only_looked_at(copy, settings, why):
+    (copy / "state.npz").unlink()
+    run = json.loads((copy / "run.json").read_text())
+    run["settings"] |= settings
+    (copy / "run.json").write_text(json.dumps(run))
+    looked_at(copy, why, [(1, "", "", [[0, T]])])
+
+
+def test_a_state_of_another_version_is_only_looked_at_and_its_edits_are_kept(copy):
+    with viewer(copy) as v:
+        v.json("api/edit", PROMOTE)
+    np.savez(copy / "state.npz", format=1)
+    looked_at(copy, "was written by another version; segment anew", [(1, "", "", [[0, T]])])
+    assert len(read(copy / "edits.jsonl").edits) == 1
+
+
+def test_ids_beyond_what_the_page_has_room_for_are_shown_by_their_names(copy):
+    (copy / "state.npz").unlink()
+    record = json.loads((copy / "objects.json").read_text())
+    record["annotations"][0]["id"] = 60_000
+    (copy / "objects.json").write_text(json.dumps(record))
+    mask = mask_of(copy, 2).astype(np.uint16)
+    Image.fromarray(mask * 60_000).save(copy / "masks" / "00002.png")
+    with viewer(copy) as v:
+        (thing,) = v.json("api/scene")["objects"]
+        assert (thing["id"], thing["name"]) == (1, "object 60000")
+        np.testing.assert_array_equal(v.labels("api/mask/0/2", H, W), mask)
+
+
+def test_masks_that_are_missing_are_named(copy):
+    (copy / "state.npz").unlink()
+    (copy / "masks" / "00002.png").unlink()
+    with viewer(copy) as v:
+        status, body, _ = v.ask("api/mask/0/2")
+        assert status == 409 and "00002.png is missing" in json.loads(body)["error"]
+    (copy / "objects.json").unlink()
+    with pytest.raises(DataError, match=r"there is no objects\.json"):
+        Desk(copy)
+
+
 def test_a_second_viewer_on_one_folder_is_told(copy):
     with viewer(copy), pytest.raises(InputError, match="open in another viewer"):
         Desk(copy)
@@ -355,14 +456,8 @@ def test_a_port_in_use_moves_on_to_the_next_and_none_is_said(monkeypatch):
 
 
 def test_folders_that_cannot_be_shown_are_said(copy, tmp_path, capsys):
-    (copy / "state.npz").unlink()
-    assert main(["view", str(copy), "--no-browser"]) == 2
-    assert "segment --mode fast" in capsys.readouterr().err
     assert main(["view", str(tmp_path / "nothing"), "--no-browser"]) == 2
     assert "no such file or folder" in capsys.readouterr().err
-    np.savez(copy / "state.npz", format=1)
-    with pytest.raises(DataError, match="another version"):
-        Session(copy)
     assert main(["view", str(copy), "--out", "x"]) == 2
     assert "is a result already" in capsys.readouterr().err
 
@@ -427,10 +522,10 @@ def test_frames_of_a_folder_of_images(tmp_path):
 def test_memory_does_not_grow_with_what_is_looked_at(copy):
     session = Session(copy)
     try:
-        session.frames._room = 4
+        session.film.frames._room = 4
         for frame in range(T):
-            session.picture(frame)
+            session.film.picture(frame)
             session.mask(0, frame)
-        assert len(session.frames._kept) <= 4 and len(session._labels) <= 64
+        assert len(session.film.frames._kept) <= 4 and len(session._labels) <= 64
     finally:
         session.close()

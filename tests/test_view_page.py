@@ -375,6 +375,51 @@ def test_a_video_that_moved_is_asked_for_in_the_page(browser, copy, result, tmp_
         assert page.lanes() == ["object 1"]
 
 
+def test_a_result_without_a_tree_is_looked_at_and_edits_are_refused(browser, copy, tmp_path):
+    (copy / "state.npz").unlink()
+    run = json.loads((copy / "run.json").read_text())
+    run["settings"]["mode"] = "paper"
+    run["video"]["source"] = str(tmp_path / "gone.mp4")
+    (copy / "run.json").write_text(json.dumps(run))
+    with opened(browser, copy) as page:
+        page.page.goto(page.viewer.url)
+        page.page.get_by_role("button", name="Only the masks").click()
+        page.page.wait_for_selector("body[data-shown]")
+        page.click(LEFT)
+        assert page.page.locator("#chosen").get_by_text("20 of 20 frames").is_visible()
+        assert page.page.locator("#side").get_by_text("keeps no merge tree").is_visible()
+        assert page.colour(LEFT) != page.colour(AIR) == (32, 32, 32)
+        page.picture("locked")
+        for does in ("m", "s", "b", "c", "Delete", "Control+s", "Control+z"):
+            page.page.evaluate("document.getElementById('toast').hidden = true")
+            page.keys(does)
+            page.page.locator("#toast").get_by_text("keeps no merge tree").wait_for()
+        page.page.evaluate("document.getElementById('toast').hidden = true")
+        page.page.mouse.dblclick(*page.at(*STILL))
+        page.page.locator("#toast").get_by_text("keeps no merge tree").wait_for()
+        for hidden in ("#undo", "#redo", "#save", "[data-tool=brush]", "#granularity", "#clusters"):
+            assert not page.page.locator(hidden).is_visible()
+        page.keys(" ")
+        page.until(lambda: int(page.page.locator("#scrub").input_value()) >= 3)
+
+
+def test_what_is_being_typed_outlives_an_edit_that_ends_meanwhile(browser, copy):
+    with opened(browser, copy) as page:
+        page.open().click(LEFT).keys("r")
+        page.page.keyboard.type("the left")
+        page.viewer.json("api/edit", {"edit": "promote", "at": [0, *STILL]})
+        page.page.evaluate(  # the page hears of it while somebody is writing
+            "document.getElementById('granularity').dispatchEvent(new Event('change'))"
+        )
+        page.settle(2)
+        assert page.page.locator("#name").input_value() == "the left"
+        page.page.keyboard.type(" one")
+        page.keys("Enter").settle(3)
+        assert page.lanes()[0] == "the left one"
+        page.page.locator("#name").wait_for()
+        assert page.page.locator("#name").input_value() == "the left one"
+
+
 def test_progress_is_shown_while_a_video_is_segmented(browser, result, tmp_path):
     go = threading.Event()
 

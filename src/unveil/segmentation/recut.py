@@ -151,7 +151,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         if "imported" in run:
             raise DataError(
                 f"{folder} was imported from {run['imported']['from']}: it has masks and no merge "
-                "tree, so it cannot be cut or corrected here; look at its overlay.mp4, export or "
+                "tree, so it cannot be cut or corrected here; 'unveil view' shows it, export or "
                 "score it"
             )
         run["settings"]["chunk"], run["video"]["source"]

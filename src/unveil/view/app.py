@@ -69,7 +69,7 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         return _json(desk.session.scene())
 
     def frame(request: Request) -> Response:
-        content = desk.session.picture(request.path_params["frame"])
+        content = desk.session.film.picture(request.path_params["frame"])
         return Response(content, media_type="image/jpeg", headers=_FOREVER)
 
     def mask(request: Request) -> Response:
@@ -93,7 +93,7 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         return _json(desk.state())
 
     def source(request: Request, said: Any) -> Response:
-        desk.session.find_source(str(said["source"]))
+        desk.find_source(said["source"])
         return _json(desk.state())
 
     at = "/{token}/api"

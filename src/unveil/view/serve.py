@@ -32,7 +32,7 @@ def serve(
 
     source: the video, where it is no longer where it was. make: segments it first. port: the first
     one tried; one in use moves on to the next. browser: open it. say: told the address, and that no
-    browser could be opened. Raises what `Session` raises, and InputError where no port is free.
+    browser could be opened. Raises what `open_folder` raises, and InputError where no port is free.
     """
     desk = Desk(folder, source, make)
     try:
@@ -46,6 +46,8 @@ def serve(
                 app, log_level="warning", lifespan="off", server_header=False, ws="none"
             )
             say(f"the viewer is at {url}\nCtrl-C ends it; every edit is on the disk already")
+            if locked := desk.locked:
+                say(f"only to look at: {locked}")
             if browser and not _open(url):
                 say("no browser could be opened: open that address in one")
             uvicorn.Server(config).run([listening])

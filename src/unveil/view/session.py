@@ -4,8 +4,6 @@ Nothing is kept in the browser: every edit is on the disk before it is answered,
 closed, or opened again, at any moment.
 """
 
-import base64
-import io
 import os
 import threading
 from collections import OrderedDict
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer
 from PIL import Image
 
 from unveil.editing.board import Board, Sliders
@@ -22,22 +20,21 @@ from unveil.editing.edits import Edit, Redo, Undo, plain, standing
 from unveil.editing.log import Log, Pen, read
 from unveil.editing.scene import Scene, apply, start
 from unveil.editing.stroke import Stroke, draw
-from unveil.errors import InputError
+from unveil.errors import DataError, InputError
 from unveil.progress import Progress
 from unveil.results.folder import EDITS
-from unveil.results.palette import colour_index, vivid_palette
 from unveil.results.writer import STATE
 from unveil.segmentation import refine
 from unveil.segmentation.edited import board_of, found_in
 from unveil.segmentation.recut import cut_of, open_again, read_run, write_anew
 from unveil.timing import Clock
-from unveil.video.access import Frames
 from unveil.view.attention import Attention
+from unveil.view.film import Film
+from unveil.view.lanes import colour_of, presence, run_lengths
+from unveil.view.look import Look, why_locked
 
 _STEPS = 24  # scenes kept, for undo; older ones are played again
 _MASKS = 64  # frames whose labels are kept
-_PICTURES = 48 << 20  # bytes of encoded frames that are kept
-_QUALITY = 88  # of the JPEGs
 
 
 @dataclass(frozen=True)
@@ -52,16 +49,19 @@ class Painting:
 class Session:
     """A result folder, open for one viewer; close it to let another in.
 
-    folder: of a result in fast mode. source: the video, where it moved. Raises DataError where the
+    folder: of a result in fast mode. source: the video, where it moved. board: of its state, where
+    it was read already. Raises DataError where the
     folder is no such result, InputError where another viewer has it open or an edit of its log
     cannot be done. Memory: the state, a few frames and scenes; it does not grow with what is
     looked at.
     """
 
-    def __init__(self, folder: Path, source: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, source: Path | None = None, board: Board | None = None
+    ) -> None:
         self.folder = Path(folder).expanduser().absolute()
         self.run = read_run(self.folder)
-        self.board: Board = board_of(self.folder)
+        self.board: Board = board_of(self.folder) if board is None else board
         self.attention = Attention(self.board, self.run)
         self._lock = threading.RLock()
         self._held = _hold(self.folder)
@@ -84,49 +84,25 @@ class Session:
         self._scene = self._at(standing(self.log.edits)[0])
         self._paintings: OrderedDict[int, Painting] = OrderedDict()
         self._labels: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
-        self._pictures: OrderedDict[int, bytes] = OrderedDict()
         self.saving = False
         self._remember()
-        self.frames: Frames | None = None
-        self.source_error = ""
-        try:
-            self.find_source(source)
-        except InputError as error:
-            self.source_error = str(error)
+        self.film = Film(self.folder, self.run["video"], self.board.frames, source)
 
     def close(self) -> None:
         """Let go of the folder."""
         self._pen.close()
         os.close(self._held)
 
-    def find_source(self, source: str | Path | None) -> None:
-        """Take the video from elsewhere. Raises InputError where it is not there or another."""
-        about = self.run["video"]
-        video = open_again(self.folder, about, source)
-        path = Path(source or about["source"]).expanduser().absolute()
-        span = {name: about.get(name) for name in ("start", "end")}
-        frames = Frames(path, self.board.frames, **span, stride=about.get("stride", 1))
-        frames[self.board.frames - 1]  # the last one there, so are the others
-        if source is not None:
-            self.run["video"]["source"] = str(path)
-        self.frames, self.source_error, self.fps = frames, "", video.fps
-
     def about(self) -> dict[str, Any]:
         """What does not change: the video, its grid, the warnings."""
-        video = self.run["video"]
         shots = getattr(self.board.state, "shots", None)
         return {
-            "name": video["name"],
-            "folder": str(self.folder),
-            "source": video["source"],
-            "frames": self.board.frames,
-            "height": video["height"],
-            "width": video["width"],
-            "fps": float(self.fps) if self.frames else 24.0,
+            **self.film.describe(),
             "grid": [self.board.height, self.board.width],
             "shots": [] if shots is None else [int(x) for x in np.asarray(shots).ravel()],
             "evidence": self.board.evidence is not None,
             "warnings": self.warnings,
+            "locked": "",
         }
 
     def scene(self, clusters: bool = True) -> dict[str, Any]:
@@ -188,24 +164,10 @@ class Session:
             scene = self._paintings[version].scene
         near = _clusters(scene, self.board)[frame][self.board.of_patch[frame]].astype(np.uint16)
         share = (near > 0).astype(np.float32)
-        picture = self._frame(frame)
+        picture = self.film.frame(frame)
         labels = refine.sharpen(near[None], share[None], picture[None])[0]
         labels[self.labels(version, frame) > 0] = 0
         return run_lengths(labels)
-
-    def picture(self, frame: int) -> bytes:
-        """A frame as JPEG."""
-        with self._lock:
-            if frame in self._pictures:
-                self._pictures.move_to_end(frame)
-                return self._pictures[frame]
-        out = io.BytesIO()
-        Image.fromarray(self._frame(frame)).save(out, "JPEG", quality=_QUALITY)
-        with self._lock:
-            self._pictures[frame] = out.getvalue()
-            while sum(map(len, self._pictures.values())) > _PICTURES and len(self._pictures) > 1:
-                self._pictures.popitem(last=False)
-        return out.getvalue()
 
     def save(self, on_progress: Progress) -> dict[str, Any]:
         """Write the result anew, whole or not at all; returns what its run.json says."""
@@ -234,23 +196,19 @@ class Session:
         finally:
             self.saving = False
 
-    def _frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
-        if self.frames is None:
-            raise InputError(self.source_error)
-        return self.frames[index]
-
     def _paint(self, scene: Scene, frame: int) -> Integer[np.ndarray, "H W"]:
         cell = self.board.of_patch[frame]
         near, share = scene.near[frame][cell], scene.share[frame][cell]
         share = np.where(near > 0, share, 0).astype(np.float32)
-        picture = self._frame(frame)
+        picture = self.film.frame(frame)
         labels = refine.sharpen(near.astype(np.uint16)[None], share[None], picture[None])[0]
         return draw(labels, _strokes(scene, frame))
 
     def _read(self, frame: int) -> np.ndarray | None:
         """The mask that the folder holds; None where it cannot be read."""
         try:
-            names = self.frames.video.frame_name(frame) if self.frames else f"{frame:05d}"
+            frames = self.film.frames
+            names = frames.video.frame_name(frame) if frames else f"{frame:05d}"
             with Image.open(self.folder / "masks" / f"{names}.png") as image:
                 return np.array(image).astype(np.uint16)
         except OSError:
@@ -306,10 +264,10 @@ class Session:
                 "id": id,
                 "name": thing.name,
                 "class": thing.class_,
-                "colour": thing.colour or _colour(id),
+                "colour": thing.colour or colour_of(id),
                 "fixed": thing.fixed,
                 "score": scores[id],
-                **_presence(areas[:, id], total),
+                **presence(areas[:, id], total),
             }
             for id, thing in sorted(scene.things.items())
         ]
@@ -347,27 +305,10 @@ class Session:
                         "id": id,
                         "score": scores[id],
                         "at": [frame, *_middle(inside)],
-                        **_presence(areas[:, id].astype(np.int64), total),
+                        **presence(areas[:, id].astype(np.int64), total),
                     }
                 )
         return found
-
-
-def run_lengths(labels: Integer[np.ndarray, "H W"]) -> bytes:
-    """Labels row by row as little-endian words of 32 bits: id in the upper 12, length below."""
-    flat = labels.ravel()
-    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
-    lengths = np.diff(starts, append=len(flat))
-    ids = flat[starts].astype(np.uint32)
-    most = (1 << 20) - 1
-    pieces = -(-lengths // most)
-    if (pieces > 1).any():
-        ids = np.repeat(ids, pieces)
-        last = np.cumsum(pieces) - 1
-        rest = lengths - (pieces - 1) * most
-        lengths = np.full(len(ids), most)
-        lengths[last] = rest
-    return ((ids << np.uint32(20)) | lengths.astype(np.uint32)).astype("<u4").tobytes()
 
 
 def _clusters(scene: Scene, board: Board) -> Integer[np.ndarray, "t l"]:
@@ -382,25 +323,6 @@ def _middle(inside: np.ndarray) -> tuple[float, float]:
     i = ((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin()
     h, w = inside.shape
     return round(float((columns[i] + 0.5) / w), 5), round(float((rows[i] + 0.5) / h), 5)
-
-
-def _presence(areas: Integer[np.ndarray, " t"], total: int) -> dict[str, Any]:
-    """Where something is seen: stretches of frames, its area a frame in 255ths of its largest."""
-    seen = np.concatenate(([0], (areas > 0).astype(int), [0]))
-    change = np.diff(seen)
-    stretches = np.stack((np.flatnonzero(change > 0), np.flatnonzero(change < 0)), 1)
-    most = int(areas.max(initial=0))
-    levels = np.ceil(areas * 255 / max(most, 1)).astype(np.uint8)
-    return {
-        "seen": stretches.tolist(),
-        "areas": base64.b64encode(levels.tobytes()).decode(),
-        "largest": most / total,
-    }
-
-
-def _colour(id: int) -> str:
-    entry = colour_index(np.array([id], np.uint16))[0]
-    return "#" + bytes(vivid_palette()[entry]).hex()
 
 
 def _strokes(scene: Scene, frame: int) -> tuple[Stroke, ...]:
@@ -420,3 +342,15 @@ def _hold(folder: Path) -> int:
             f"{folder} is open in another viewer: close that one first, or go on in it"
         ) from error
     return file
+
+
+def open_folder(folder: Path, source: Path | None = None) -> Session | Look:
+    """A result to put right; to look at only, where it has no state that this program knows."""
+    folder = Path(folder).expanduser().absolute()
+    if why := why_locked(folder):
+        return Look(folder, why, source)
+    try:
+        board = board_of(folder)
+    except DataError as error:
+        return Look(folder, f"It cannot be put right: {error}.", source)
+    return Session(folder, source, board)

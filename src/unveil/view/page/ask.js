@@ -48,7 +48,7 @@ export const edit = async (said) => (await post("api/edit", said)).json();
 export const preview = async (said, frame) => words(await post("api/preview", { edit: said, frame }));
 /** @returns {Promise<State>} */
 export const save = async () => (await post("api/save", {})).json();
-/** @param {string} path @returns {Promise<State>} */
+/** @param {string | null} path null: masks alone @returns {Promise<State>} */
 export const source = async (path) => (await post("api/source", { source: path })).json();
 /** @param {number} version @param {number} frame */
 export const mask = async (version, frame) => words(await ask(`api/mask/${version}/${frame}`));

@@ -82,15 +82,22 @@ function where(dialog, state) {
   return new Promise((/** @type {(value: void) => void} */ done) => {
     const why = h("p", { class: "warn", role: "alert" }, state.error);
     const field = /** @type {HTMLInputElement} */ (h("input", { type: "text", id: "source", placeholder: "/path/to/the/video.mp4", "aria-label": "Path of the video", autofocus: true }));
-    const form = h("form", { onsubmit: async (/** @type {Event} */ event) => {
-      event.preventDefault();
+    const take = async (/** @type {string | null} */ path) => {
       try {
-        await ask.source(field.value.trim());
+        await ask.source(path);
         done();
       } catch (error) {
         why.textContent = error instanceof Error ? error.message : String(error);
+        field.select();
       }
-    } }, field, h("button", { class: "strong" }, "Open"));
+    };
+    const form = h("form", { onsubmit: (/** @type {Event} */ event) => {
+      event.preventDefault();
+      const path = field.value.trim();
+      if (path) void take(path);
+    } }, field,
+      state.masks_only && h("button", { type: "button", id: "masks-only", onclick: () => void take(null) }, "Only the masks"),
+      h("button", { class: "strong" }, "Open"));
     dialog.replaceChildren(h("h2", { id: "wait-title" }, "Where is the video?"), why, h("p", { class: "faint" }, "The result is here, its pictures are not. Give the path of the same video on this machine."), form);
     if (!dialog.open) dialog.showModal();
   });
@@ -120,6 +127,7 @@ async function main() {
   let chain = Promise.resolve();
   /** One edit after the other, in the order they were made. @param {Edit} edit */
   const edit = (edit) => {
+    if (about.locked) return Promise.resolve(complain(about.locked));
     chain = chain.then(async () => {
       try {
         const before = new Set(view.scene.objects.map((o) => o.id));
@@ -163,6 +171,7 @@ async function main() {
   };
 
   const need = (/** @type {number} */ n, /** @type {string} */ why) => {
+    if (about.locked) return complain(about.locked), false;
     if (store.things.length >= n) return true;
     complain(why);
     return false;
@@ -242,6 +251,7 @@ async function main() {
     void edit(said).then(() => use("select"));
   };
   const use = (/** @type {string} */ tool) => {
+    if (about.locked && tool !== "select") return complain(about.locked);
     stage.marks = [];
     turn = 0;
     if (view.tool === "split") stage.untry();
@@ -326,8 +336,11 @@ async function main() {
   find("redo").onclick = () => history("redo");
   find("save").onclick = save;
   find("save").title = "Write masks, overlay and objects.json (Ctrl+S)";
+  document.body.toggleAttribute("data-locked", Boolean(about.locked));
+  find("locked").title = about.locked;
+  find("locked").onclick = () => complain(about.locked);
   find("tools").append(
-    ...TOOLS.map(({ name, key, title }) => h("button", { type: "button", "data-tool": name, "aria-label": `${title} (${key})`, title: `${title} (${key})`, "aria-pressed": "false", onclick: () => use(name) }, icon(name))),
+    ...TOOLS.filter(({ name }) => !about.locked || name === "select").map(({ name, key, title }) => h("button", { type: "button", "data-tool": name, "aria-label": `${title} (${key})`, title: `${title} (${key})`, "aria-pressed": "false", onclick: () => use(name) }, icon(name))),
     h("span", { class: "gap" }),
     h("button", { type: "button", "aria-label": "Whole frame (0)", title: "Whole frame (0)", onclick: () => stage.fit() }, icon("fit")),
   );
@@ -365,7 +378,7 @@ async function main() {
       { keys: ["]"], shown: "]", about: "larger brush", act: () => store.set({ radius: Math.min(0.2, view.radius * 1.25) }) },
       { keys: ["Ctrl+z"], shown: "Ctrl Z", about: "undo", act: () => history("undo") },
       { keys: ["Ctrl+Shift+z", "Ctrl+y"], shown: "Ctrl Shift Z", about: "redo", act: () => history("redo") },
-      { keys: ["Ctrl+s"], shown: "Ctrl S", about: "save", act: () => void (view.scene.saved || save()) },
+      { keys: ["Ctrl+s"], shown: "Ctrl S", about: "save", act: () => void (about.locked ? complain(about.locked) : view.scene.saved || save()) },
     ] },
     { title: "Choose", keys: [
       { keys: ["v"], shown: "V", about: "select", act: () => use("select") },
@@ -377,7 +390,7 @@ async function main() {
       { keys: ["2"], shown: "2", about: "while splitting: clicks of side 2", act: () => (view.tool === "split" ? turnTo(1) : nth(2)) },
       { keys: ["Enter"], shown: "Enter", about: "do the split", act: () => view.tool === "split" && finish() },
       { keys: ["Escape"], shown: "Esc", about: "leave the tool, select nothing", act: () => (view.tool === "select" ? (select(0, false), store.set({ pressed: null, cluster: null })) : use("select")) },
-      { keys: ["?"], shown: "?", about: "this list", act: () => explain(groups) },
+      { keys: ["?"], shown: "?", about: "this list", act: () => explain(shown) },
     ] },
   ];
   const nth = (/** @type {number} */ n) => view.scene.objects[n - 1] && select(view.scene.objects[n - 1].id, false);
@@ -388,7 +401,8 @@ async function main() {
     select(all[(at + by + all.length + (at < 0 && by < 0 ? 1 : 0)) % all.length], false);
   };
   bind(groups);
-  find("help").onclick = () => explain(groups);
+  const shown = about.locked ? groups.filter((group) => group.title !== "Correct") : groups;
+  find("help").onclick = () => explain(shown);
   store.listen((changed) => {
     if (changed.has("scene")) bar();
     if (changed.has("tool") || changed.has("selected")) task();

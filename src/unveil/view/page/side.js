@@ -28,9 +28,13 @@ export class Side {
     this.cut = h("section", { class: "card", "aria-label": "Cut", id: "cut" });
     this.look = h("section", { class: "card", "aria-label": "Picture", id: "look" });
     this.clusters = h("section", { class: "card", "aria-label": "Background", id: "clusters" });
+    /** @type {HTMLInputElement | null} a field that is being written in while the scene changed */
+    this.late = null;
     /** @type {number | undefined} the object whose card is shown */
     this.last = undefined;
-    find("side").append(this.chosen, this.cut, this.clusters, this.look);
+    const { locked } = store.view.about;
+    const why = h("section", { class: "card", "aria-label": "Only to look at" }, h("h2", {}, "Only to look at"), h("p", { class: "faint small" }, locked), h("p", { class: "faint small" }, "It goes to other tools by"), h("code", {}, `unveil export ${store.view.about.folder}`));
+    find("side").append(this.chosen, ...(locked ? [this.look, why] : [this.cut, this.clusters, this.look]));
     store.listen((changed) => {
       if (changed.has("scene") || changed.has("selected")) this.#choose();
       if (changed.has("scene") || changed.has("cluster")) this.#list();
@@ -56,20 +60,32 @@ export class Side {
     if (document.activeElement && chosen.contains(document.activeElement) && this.last === things[0]?.id && things.length === 1) {
       const active = /** @type {HTMLInputElement} */ (document.activeElement);
       if (active.type === "range") return;
+      if (active.type === "text") {
+        // What somebody is writing must not vanish under the caret: the card is drawn when it is left.
+        if (this.late === active) return;
+        this.late = active;
+        active.addEventListener("blur", () => {
+          this.late = null;
+          setTimeout(() => this.#choose());
+        }, { once: true });
+        return;
+      }
     }
     this.last = things[0]?.id;
+    const { locked } = store.view.about;
     if (!things.length) {
       chosen.replaceChildren(
         h("h2", {}, "Nothing selected"),
+        locked ? h("p", { class: "faint" }, "Click a thing in the picture, or a lane below.") :
         h("p", { class: "faint" }, "Click a thing in the picture, or a lane below. A double-click on anything else makes it an object."),
       );
       return;
     }
     if (things.length > 1) {
-      chosen.replaceChildren(
+      fill(chosen,
         h("h2", {}, `${things.length} objects`),
         h("p", { class: "chips" }, ...things.map((t) => h("span", { class: "chip" }, swatch(t), nameOf(t)))),
-        h("div", { class: "row" },
+        !locked && h("div", { class: "row" },
           button("merge", "Merge", "M", "One object from now on", doings.merge, "strong"),
           button("join", "Join in time", "J", "One object that left and came back", doings.join),
           button("drop", "Drop", "Del", "Not objects", doings.drop, "danger")),
@@ -85,6 +101,17 @@ export class Side {
     };
     const frames = thing.seen.reduce((n, [a, b]) => n + b - a, 0);
     const gaps = Math.max(thing.seen.length - 1, 0);
+    const facts = [
+      fact("Id", String(thing.id)),
+      fact("Score", thing.score.toFixed(2)),
+      fact("Seen", `${frames} of ${store.view.about.frames} frames${gaps ? `, ${gaps} ${gaps === 1 ? "gap" : "gaps"}` : ""}`),
+    ];
+    if (locked) {
+      chosen.replaceChildren(
+        h("div", { class: "title" }, swatch(thing), h("b", { id: "name" }, nameOf(thing))),
+        h("dl", { class: "facts" }, ...facts, thing.class && fact("Class", thing.class)));
+      return;
+    }
     chosen.replaceChildren(
       h("div", { class: "title" },
         h("input", { type: "color", id: "colour", value: thing.colour, "aria-label": "Colour", title: "Colour", onchange: send("colour", "colour") }),
@@ -93,9 +120,7 @@ export class Side {
         h("input", { type: "text", id: "class", list: "classes", value: thing.class, placeholder: "object", maxlength: 100, onchange: send("class", "class"), onkeydown: leave }),
         h("datalist", { id: "classes" }, ...classes.map((c) => h("option", { value: c })))),
       h("dl", { class: "facts" },
-        fact("Id", String(thing.id)),
-        fact("Score", thing.score.toFixed(2)),
-        fact("Seen", `${frames} of ${store.view.about.frames} frames${gaps ? `, ${gaps} ${gaps === 1 ? "gap" : "gaps"}` : ""}`),
+        ...facts,
         fact("By hand", thing.fixed ? "yes, sliders leave it alone" : "no")),
       h("div", { class: "row" },
         button("split", "Split…", "S", "In two, by a click on either side", doings.split, "strong"),
@@ -185,17 +210,21 @@ export class Side {
       box.checked = on;
       return h("label", { class: "check" }, box, text);
     };
-    this.look.replaceChildren(
+    const { locked } = view.about;
+    fill(this.look,
       h("h2", {}, "Picture"),
       range("opacity", "Opacity", view.opacity, 1, (opacity) => this.store.set({ opacity })),
       h("div", { class: "row" },
         check("outlines", "Outlines", view.outlines, (outlines) => this.store.set({ outlines })),
-        check("show-clusters", "Background clusters", view.clusters, (clusters) => this.store.set({ clusters }))),
-      range("radius", "Brush", view.radius, 0.2, (radius) => this.store.set({ radius: Math.max(radius, 0.005) })),
-      check("carry", "Strokes go along with the video", view.carry, (carry) => this.store.set({ carry })),
+        !locked && check("show-clusters", "Background clusters", view.clusters, (clusters) => this.store.set({ clusters }))),
+      !locked && range("radius", "Brush", view.radius, 0.2, (radius) => this.store.set({ radius: Math.max(radius, 0.005) })),
+      !locked && check("carry", "Strokes go along with the video", view.carry, (carry) => this.store.set({ carry })),
     );
   }
 }
+
+/** @param {HTMLElement} node @param {...(Node | false)} children */
+const fill = (node, ...children) => node.replaceChildren(...children.filter((child) => child !== false));
 
 /** @param {KeyboardEvent} event */
 function leave(event) {

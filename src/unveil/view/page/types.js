@@ -9,8 +9,8 @@
  * @typedef {{edit: string, [field: string]: unknown}} Edit
  * @typedef {{version: number, objects: Thing[], clusters: Cluster[], sliders: Sliders, edits: number, undo: Edit | null, redo: Edit | null, saved: boolean}} Scene
  * @typedef {{name: string, title: string, about: string, heads: number}} Panel
- * @typedef {{name: string, folder: string, source: string | null, frames: number, height: number, width: number, fps: number, grid: [number, number], shots: number[], evidence: boolean, warnings: string[]}} About
- * @typedef {{phase: string, name: string, progress: {stage: string, done: number, total: number | null} | null, error: string, saves: number}} State
+ * @typedef {{name: string, folder: string, source: string | null, frames: number, height: number, width: number, fps: number, grid: [number, number], shots: number[], evidence: boolean, warnings: string[], locked: string}} About
+ * @typedef {{phase: string, name: string, progress: {stage: string, done: number, total: number | null} | null, error: string, saves: number, masks_only: boolean}} State
  */
 
 export {};
