@@ -8,17 +8,26 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from scipy import ndimage
 
 from test_cluster_fast import KINDS, group, iou, scene
 from unveil.fast import foreground as objectness
 from unveil.fast import prototypes
-from unveil.fast.contacts import STRANGE, contacts, scaled_keys
+from unveil.fast.contacts import (
+    STRANGE,
+    chained,
+    contacts,
+    neighbours,
+    next_neighbours,
+    scaled_keys,
+)
 from unveil.fast.describe import describe, find
-from unveil.fast.groups import Groups
+from unveil.fast.groups import Groups, join
 from unveil.fast.instances import (
     APART,
     FOREIGN,
     TOGETHER,
+    _gaps,
     contract,
     evidence,
     instances,
@@ -61,6 +70,32 @@ def test_contacts_equal_a_count_by_hand():
     assert (space > 0).any() and (space == 0).sum() > 7
     np.testing.assert_allclose(got.space.toarray(), space, rtol=1e-4)
     np.testing.assert_allclose(got.time.toarray(), time, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 3])
+def test_contacts_known_block_by_block_are_those_of_the_whole(dropped):
+    """As a stream has them, whose oldest blocks are forgotten."""
+    rng, blocks, near = np.random.default_rng(3), [], []
+    for i, (t, g) in enumerate(((3, 5), (3, 7), (2, 1), (3, 4), (1, 5))):
+        ids = np.append(np.arange(g), rng.integers(0, g, t * 35 - g)).astype(np.int32)
+        keys = torch.randn(g, 11, generator=torch.Generator().manual_seed(i)).half()
+        counts = torch.from_numpy(np.bincount(ids)).float()
+        ids = rng.permutation(ids).reshape(t, 5, 7)
+        blocks.append(Groups(ids, keys, counts, *torch.ones(4, g), torch.full((g,), i)))
+        near.append(next_neighbours(blocks[-1], blocks[-2] if i else None))
+    blocks, near = blocks[dropped:], near[dropped:]
+    whole, known = join(blocks), chained(near, blocks)
+    for got, expected in zip(
+        (known.space, known.time), vars(neighbours(whole)).values(), strict=True
+    ):
+        a, b = ((x.a, x.b) for x in (got, expected))
+        order = [np.lexsort(x) for x in (a, b)]
+        for name in ("a", "b", "pairs", "apart"):
+            np.testing.assert_array_equal(
+                getattr(got, name)[order[0]], getattr(expected, name)[order[1]]
+            )
+    one, other = contacts(whole, 2.0), contacts(whole, 2.0, known)
+    assert one.all.nnz > 7 and abs(one.all - other.all).max() == 0
 
 
 def test_what_drives_is_told_from_what_is_parked():
@@ -149,6 +184,33 @@ def test_tracks_follow_a_thing_from_block_to_block():
     inside = np.array([False, True] * 4)
     track = tracks(groups, inside, contacts(groups).time)
     assert track[inside].tolist() == [1, 1, 1, 1]
+
+
+def slow_gaps(track: np.ndarray, inside: np.ndarray) -> dict[tuple[int, int], float]:
+    """Frame by frame and pair by pair."""
+    said: dict[tuple[int, int], float] = {}
+    for names, there in zip(track, inside, strict=True):
+        part, k = ndimage.label(ndimage.binary_dilation(there, np.ones((3, 3))), np.ones((3, 3)))
+        size = np.bincount(part[there], minlength=k + 1)
+        for a, b in itertools.combinations(np.unique(names[there]).tolist(), 2):
+            for i, j in itertools.permutations(range(1, k + 1), 2):
+                shares = [((part == p) & there & (names == n)).sum() for n, p in ((a, i), (b, j))]
+                w = np.prod(shares) / (size[i] * size[j]) * APART * min(size[i], size[j]) ** 0.5
+                if w:
+                    said[a, b] = said.get((a, b), 0.0) + w
+    return said
+
+
+@pytest.mark.parametrize("some", [0.0, 0.1, 0.3, 1.0])
+def test_gaps_of_many_frames_equal_those_looked_at_one_by_one(some):
+    rng = np.random.default_rng(5)
+    track, inside = rng.integers(0, 7, (5, 11, 13)), rng.random((5, 11, 13)) < some
+    inside[2] = False  # a frame of background
+    a, b, w = _gaps(track, inside)
+    found: dict[tuple[int, int], float] = {}
+    for i, j, x in zip(a.tolist(), b.tolist(), w.tolist(), strict=True):
+        found[i, j] = found.get((i, j), 0.0) + x
+    assert found == {pair: pytest.approx(x) for pair, x in slow_gaps(track, inside).items()}
 
 
 def test_a_gap_speaks_against_and_contact_for():

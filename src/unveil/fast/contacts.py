@@ -5,23 +5,23 @@ side by side in a frame or at one place in two frames running. Foreground (`obje
 objects (`fast.instances`) are found on it.
 """
 
-from dataclasses import dataclass
-from functools import cached_property, reduce
-from operator import add
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 
-from unveil.fast.groups import Groups
+from unveil.fast.groups import Groups, join
 
 SOFTNESS = 0.2
 """Neighbours whose cosine is lower by this much hold together e times less."""
 STRANGE = 0.05
 """Neighbours less alike than this (at a cosine of 0.4) do not hold together at all."""
 _STRETCH = 128  # frames counted at once; more would only cost memory
-_EDGES = 1 << 14  # compared at once, for the same reason
+_EDGES = 1 << 11  # compared at once, for the same reason
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,77 @@ class Contacts:
         return (self.space + self.time).tocsr()
 
 
-def contacts(groups: Groups, softness: float = SOFTNESS) -> Contacts:
-    """The contacts of all groups; softness as `scaled_keys` takes it.
+@dataclass(frozen=True)
+class Edges:
+    """Groups a < b of which patches are neighbours.
 
-    Cost: linear in the patches. Peak memory: 128 frames' patch pairs, the edges, and the keys.
+    pairs: how many pairs of patches. apart: squared distance of the mean keys.
     """
-    g = len(groups)
-    keys = scaled_keys(groups, softness)
 
-    def weigh(counts: sp.csr_array) -> sp.csr_array:
-        edges = counts.tocoo()
-        likeness = np.empty(len(edges.data), keys.dtype)
-        for start in range(0, len(likeness), _EDGES):
-            part = slice(start, start + _EDGES)
-            apart = keys[edges.row[part]] - keys[edges.col[part]]
-            likeness[part] = np.exp(-np.square(apart).sum(1))
-        edges.data = np.where(likeness < STRANGE, 0, edges.data * likeness)
-        edges.eliminate_zeros()
-        return edges.tocsr()
+    a: Int[np.ndarray, " e"]
+    b: Int[np.ndarray, " e"]
+    pairs: Float[np.ndarray, " e"]
+    apart: Float[np.ndarray, " e"]
 
-    space, time = [], []
-    for start in range(0, len(groups.ids), _STRETCH):
-        ids = groups.ids[start : start + _STRETCH]
-        across = groups.ids[start : start + _STRETCH + 1]
-        space.append(_count(ids[:, 1:], ids[:, :-1], g) + _count(ids[..., 1:], ids[..., :-1], g))
-        time.append(_count(across[1:], across[:-1], g))
-    return Contacts(*(weigh(reduce(add, part)) for part in (space, time)))
+    def renumbered(self, first: int) -> "Edges":
+        """With `first` added to every number; what was numbered before 0 then is left out."""
+        kept = self.a >= -first
+        return Edges(self.a[kept] + first, self.b[kept] + first, self.pairs[kept], self.apart[kept])
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Which groups touch, and how far apart their keys are: all of `Contacts` that lasts.
+
+    How alike two groups are depends on all others, so on what else is looked at.
+    """
+
+    space: Edges
+    time: Edges
+
+
+def contacts(
+    groups: Groups, softness: float = SOFTNESS, known: Neighbours | None = None
+) -> Contacts:
+    """The contacts of all groups; softness as `scaled_keys` takes it. known: their `neighbours`.
+
+    Cost: linear in the patches. Peak memory: 128 frames' patch pairs, and the edges.
+    """
+    known = known or neighbours(groups)
+    scale = 2 * softness * _spread(groups)[1]
+    return Contacts(*(_weighed(x, scale, len(groups)) for x in (known.space, known.time)))
+
+
+def neighbours(groups: Groups) -> Neighbours:
+    """Which groups touch, counted a stretch of frames at a time."""
+    ids, space, time = groups.ids, [], []
+    for start in range(0, len(ids), _STRETCH):
+        here, on = ids[start : start + _STRETCH], ids[start : start + _STRETCH + 1]
+        sides = ((here[:, 1:], here[:, :-1]), (here[..., 1:], here[..., :-1]))
+        space.append(_edges(sides, groups.keys))
+        time.append(_edges(((on[1:], on[:-1]),), groups.keys))
+    return Neighbours(_joined(space), _joined(time))
+
+
+def next_neighbours(block: Groups, before: Groups | None = None) -> Neighbours:
+    """Those within a block, and with the one before it, whose groups have numbers below 0."""
+    if before is None:
+        return neighbours(block)
+    found = neighbours(join((replace(before, ids=before.ids[-1:]), block)))
+    n = len(before)
+    new = (
+        (e.a[k] - n, e.b[k] - n, e.pairs[k], e.apart[k])
+        for e, k in ((e, e.b >= n) for e in (found.space, found.time))
+    )
+    return Neighbours(*(Edges(*x) for x in new))
+
+
+def chained(parts: Sequence[Neighbours], blocks: Sequence[Groups]) -> Neighbours:
+    """The neighbours of `join(blocks)`, from those that `next_neighbours` gave of each."""
+    first = np.cumsum([0, *(len(block) for block in blocks[:-1])]).tolist()
+    spaces = [part.space.renumbered(i) for part, i in zip(parts, first, strict=True)]
+    times = [part.time.renumbered(i) for part, i in zip(parts, first, strict=True)]
+    return Neighbours(_joined(spaces), _joined(times))
 
 
 def scaled_keys(groups: Groups, softness: float = SOFTNESS) -> Float[np.ndarray, "g c"]:
@@ -74,18 +119,49 @@ def scaled_keys(groups: Groups, softness: float = SOFTNESS) -> Float[np.ndarray,
     d² is the squared distance of keys over 2 · softness · v, v the mean squared distance of the
     video's keys from their mean. For centred keys of equal length it is (1 - cosine) / softness.
     """
+    mean, spread = _spread(groups)
+    return (groups.keys - mean).div_((2 * softness * spread) ** 0.5).cpu().numpy()
+
+
+def _spread(groups: Groups) -> tuple[Float[torch.Tensor, " c"], float]:
+    """The mean key of all patches, and the mean squared distance from it."""
     share = groups.counts / groups.counts.sum()
-    centred = groups.keys - share @ groups.keys
-    spread = max(float(share @ torch.linalg.vector_norm(centred, dim=1).square()), 1e-12)
-    return centred.div_((2 * softness * spread) ** 0.5).cpu().numpy()
+    mean = share @ groups.keys
+    apart = torch.linalg.vector_norm(groups.keys - mean, dim=1).square()
+    return mean, max(float(share @ apart), 1e-12)
 
 
-def _count(
-    a: Integer[np.ndarray, "t h w"], b: Integer[np.ndarray, "t h w"], g: int
-) -> sp.csr_array:
-    """How often different groups stand at the same place of two arrays, both ways round."""
-    differ = a != b
-    a, b = a[differ], b[differ]
-    ones = np.ones(len(a), np.float32)
-    counts = sp.coo_array((ones, (a, b)), shape=(g, g)).tocsr()
-    return (counts + counts.T).tocsr()
+def _edges(
+    sides: Sequence[tuple[Integer[np.ndarray, "..."], Integer[np.ndarray, "..."]]],
+    keys: Float[torch.Tensor, "g c"],
+) -> Edges:
+    """What stands at the same places of pairs of arrays and differs."""
+    places = [(a[a != b], b[a != b]) for a, b in sides]
+    a, b = (np.concatenate(x) for x in zip(*places, strict=True))
+    if not len(a):
+        none = np.zeros(0, np.int32)
+        return Edges(none, none, none.astype(np.float32), none.astype(np.float32))
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    first, last = int(low.min()), int(high.max())
+    ones = np.ones(len(low), np.float32)
+    size = last - first + 1
+    found = sp.coo_array((ones, (low - first, high - first)), shape=(size, size)).tocsr().tocoo()
+    looks = keys[first : last + 1].float().cpu().numpy()
+    apart = np.empty_like(found.data)
+    for start in range(0, len(apart), _EDGES):
+        part = slice(start, start + _EDGES)
+        apart[part] = np.square(looks[found.row[part]] - looks[found.col[part]]).sum(1)
+    return Edges(found.row + first, found.col + first, found.data, apart)
+
+
+def _joined(parts: Sequence[Edges]) -> Edges:
+    names = ("a", "b", "pairs", "apart")
+    return Edges(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _weighed(edges: Edges, scale: float, g: int) -> sp.csr_array:
+    likeness = np.exp(edges.apart / -scale)
+    held = likeness >= STRANGE
+    weight = edges.pairs[held] * likeness[held]
+    one_way = sp.coo_array((weight, (edges.a[held], edges.b[held])), shape=(g, g)).tocsr()
+    return (one_way + one_way.T).tocsr()

@@ -17,7 +17,7 @@ from jaxtyping import Integer
 
 from unveil.attention.block import Block
 from unveil.attention.rows import TEMPERATURE
-from unveil.fast.contacts import contacts
+from unveil.fast.contacts import Neighbours, contacts
 from unveil.fast.foreground import foreground, objectness
 from unveil.fast.groups import Groups
 from unveil.fast.instances import instances
@@ -38,16 +38,17 @@ def describe(
     temperature: float = TEMPERATURE,
     prototypes: int = PROTOTYPES,
     seed: int = 0,
+    known: Neighbours | None = None,
 ) -> State:
     """Foreground, objects and the merge tree of a video's groups.
 
     block: the trained block; without one, cosine rows at a temperature. prototypes: at most so
-    many. seed: of the prototypes' start.
+    many. seed: of the prototypes' start. known: which groups touch, where somebody knows it.
     """
     summary = summarise(groups, prototypes, seed)
     how: dict[str, Any] = {"prototypes": summary, "block": block, "temperature": temperature}
     counts = groups.counts.double().cpu().numpy()
-    touching = contacts(groups)
+    touching = contacts(groups, known=known)
     seen = partial(attend, groups.keys, **how)
     score = objectness(groups, seen, summary.member)
     share = foreground(score, counts, touching.all)

@@ -31,7 +31,8 @@ FOREIGN = 0.03
 who returns has turned."""
 LEAST = 0.01
 """Objects smaller than this share of the foreground are none."""
-_SQUARE = np.ones((3, 3))
+_SQUARE = np.zeros((3, 3, 3))
+_SQUARE[1] = 1  # within a frame
 _STRETCH = 128  # frames counted at once; more would only cost memory
 
 
@@ -87,8 +88,7 @@ def evidence(
     total = sp.coo_array((half, (np.minimum(a, b), np.maximum(a, b))), shape=(g, g)).tocsr()
     for start in range(0, len(ids), _STRETCH):
         stretch = ids[start : start + _STRETCH]
-        found = [_gaps(track[frame], inside[frame]) for frame in stretch]
-        a, b, w = (np.concatenate(x) for x in zip(*found, strict=True))
+        a, b, w = _gaps(track[stretch], inside[stretch])
         total = total - sp.coo_array((w, (a, b)), shape=(g, g)).tocsr()
     total = total.tocoo()
     pairs = zip(total.row.tolist(), total.col.tolist(), total.data.tolist(), strict=True)
@@ -96,19 +96,33 @@ def evidence(
 
 
 def _gaps(track: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What one frame says against pairs of tracks a < b: those on two sides of a gap."""
+    """What frames [t, h, w] say against pairs of tracks a < b: those on two sides of a gap."""
     near = ndimage.binary_dilation(inside, _SQUARE, GAP)
     part, k = ndimage.label(near, _SQUARE)
-    names, of = np.unique(track[inside], return_inverse=True)
-    size = np.bincount(part[inside], minlength=k + 1)
-    share = np.zeros((len(names), k + 1))
-    np.add.at(share, (of, part[inside]), 1)
-    share /= np.maximum(size, 1)
-    against = APART * np.sqrt(np.minimum(size[:, None], size))
-    np.fill_diagonal(against, 0)
-    w = np.triu(share @ against @ share.T, 1)
-    a, b = np.nonzero(w)
-    return names[a], names[b], w[a, b]
+    part = part[inside] - 1
+    size = np.bincount(part, minlength=k)
+    frame = np.nonzero(inside)[0]
+    of_part = np.zeros(k, int)
+    of_part[part] = frame
+    sights, sight = np.unique(frame * (int(track.max()) + 1) + track[inside], return_inverse=True)
+    names = sights % (int(track.max()) + 1)
+    share = sp.coo_array((1 / size[part], (sight, part)), shape=(len(sights), k)).tocsr()
+    left, right = _pairs(of_part)
+    against = APART * np.sqrt(np.minimum(size[left], size[right]))
+    apart = sp.coo_array((against, (left, right)), shape=(k, k)).tocsr()
+    said = (share @ apart @ share.T).tocoo()
+    once = names[said.row] < names[said.col]
+    return names[said.row[once]], names[said.col[once]], said.data[once]
+
+
+def _pairs(of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of different places at which an ascending array holds the same, both ways round."""
+    count = np.bincount(of)
+    first = np.cumsum(count) - count
+    left = np.repeat(np.arange(len(of)), count[of])
+    right = np.arange(len(left)) - np.repeat(np.cumsum(count[of]) - count[of], count[of])
+    right = right + first[of][left]
+    return left[left != right], right[left != right]
 
 
 def contract(edges: Mapping[tuple[int, int], float]) -> dict[int, int]:

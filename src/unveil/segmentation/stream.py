@@ -7,8 +7,9 @@
     for labelled in stream.flush(): ...
 
 Every block of frames is cut together with the blocks before it, as many as memory holds, and the
-pieces take the ids that the shared past already has. A piece without a past takes the id of an
-object that is gone and looked like it, or a new one.
+pieces take the ids that the shared past already has. What touches what in a block, and between it
+and the next, is counted once, when it comes; the cut is that of `fast.describe` all the same. A
+piece without a past takes the id of an object that is gone and looked like it, or a new one.
 """
 
 from collections import deque
@@ -26,6 +27,7 @@ from unveil.attention.block import Block
 from unveil.attention.objects_head import ObjectsHead
 from unveil.checks import require
 from unveil.errors import InputError
+from unveil.fast.contacts import Neighbours, chained, next_neighbours
 from unveil.fast.describe import describe, find
 from unveil.fast.groups import BLOCK, Grouper, Groups, join
 from unveil.fast.state import INSIDE, Objects
@@ -34,7 +36,7 @@ from unveil.types import Features
 WARM_UP = 3
 """Blocks seen before the first label is given."""
 MEMORY = 32
-"""Blocks cut together: 256 frames."""
+"""Blocks remembered, 256 frames, and cut together with every new one."""
 ALIKE = 0.6
 """Cosine of centred mean keys from which a piece is an object that was gone."""
 MAX_ID = np.iinfo(np.uint16).max
@@ -81,6 +83,7 @@ class Stream:
     _grouper: Grouper = field(init=False, repr=False)
     _frames: deque[np.ndarray] = field(default_factory=deque, repr=False)
     _past: list[Groups] = field(default_factory=list, repr=False)
+    _near: list[Neighbours] = field(default_factory=list, repr=False)
     _ids: list[np.ndarray] = field(default_factory=list, repr=False)
     _looks: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
@@ -107,6 +110,7 @@ class Stream:
             yield from self._label()
 
     def _take(self, block: Groups, last: bool = False) -> Iterator[Labelled]:
+        self._near.append(next_neighbours(block, self._past[-1] if self._past else None))
         self._past.append(block)
         if self._ids or last or len(self._past) >= self.warm_up:
             yield from self._label()
@@ -114,7 +118,8 @@ class Stream:
     def _label(self) -> Iterator[Labelled]:
         """Cut all that is remembered, and name the pieces of the blocks that have no ids yet."""
         groups = join(self._past)
-        state = describe(groups, self.attention, seed=self.seed)
+        known = chained(self._near, self._past)
+        state = describe(groups, self.attention, seed=self.seed, known=known)
         wishes = (self.objects, self.granularity, self.keep_background, self.min_score)
         found = _numbered(find(state, *wishes))
         named = self._names(found, groups)[found.near]
@@ -127,7 +132,8 @@ class Stream:
                 self._ids.append(decided.ids)
                 yield decided
             start = stop
-        self._past, self._ids = self._past[-self.memory :], self._ids[-self.memory :]
+        for kept in (self._past, self._near, self._ids):
+            del kept[: -self.memory]
 
     def _names(self, found: Objects, groups: Groups) -> np.ndarray:
         """The lasting id of every piece: uint16 [K + 1], 0 for background."""
@@ -139,9 +145,9 @@ class Stream:
         if past.size and len(known):
             # Rows: pieces; columns: ids; in patches that both claim.
             now = found.ids[: len(past)].ravel().astype(int)
-            shared = np.zeros((k + 1, known.max() + 1))
-            np.add.at(shared, (now, past.ravel()), 1)
-            shared = shared[1:, known]
+            ids = int(known.max()) + 1
+            both = np.bincount(now * ids + past.ravel(), minlength=(k + 1) * ids)
+            shared = both.reshape(k + 1, ids)[1:, known]
             for piece, j in zip(*linear_sum_assignment(-shared), strict=True):
                 if shared[piece, j] > 0:
                     names[piece + 1] = known[j]
