@@ -18,8 +18,9 @@ from unveil.cli import main
 from unveil.editing.stroke import Stroke
 from unveil.errors import InputError, OutputError
 from unveil.exports import cut, film
+from unveil.exports.colours import object_colours
 from unveil.exports.formats import FORMATS, export
-from unveil.exports.matte import LEAST, matte
+from unveil.exports.matte import LEAST, matte, regions, spread
 from unveil.exports.result import open_result
 from unveil.segmentation.segmentation import Segmentation
 from unveil.segmentation.soft_edges import with_soft_edges
@@ -57,19 +58,32 @@ def test_prores_is_the_png_sequence_to_a_level(dog, tmp_path):
     assert np.abs(got.astype(int) - truth)[seen][:, :3].mean() < 2
 
 
-def test_prores_keeps_any_opacity(tmp_path):
+@pytest.mark.parametrize("width", [83, 84, 96])  # odd and even ones have encoders of their own
+def test_prores_keeps_any_opacity(width, tmp_path):
     rng = np.random.default_rng(0)
-    opacity = np.where(rng.random((8, 61, 83)) > 0.9, rng.integers(0, 256, (8, 61, 83)), 0)
-    opacity[4:] = rng.integers(0, 256, (4, 61, 83))
-    frames, labels = scene(8)
+    size = (61, width)
+    opacity = np.where(rng.random((8, *size)) > 0.9, rng.integers(0, 256, (8, *size)), 0)
+    opacity[4:] = rng.integers(0, 256, (4, *size))
+    frames, labels = scene(8, *size)
     result = open_result(write_result(tmp_path / "dog", labels, frames))
     with film.filmed([tmp_path / "a.mov"], film.PRORES, result) as (movie,):
         for frame, alpha in zip(frames, opacity.astype(np.uint8), strict=True):
             movie.write(np.dstack((frame, alpha)))
     with av.open(str(tmp_path / "a.mov")) as file:
+        assert file.streams.video[0].codec_context.codec_tag == "ap4h"
         for frame, wanted in zip(file.decode(video=0), opacity, strict=True):
-            plane = np.frombuffer(memoryview(frame.planes[3]), np.uint16).reshape(61, -1)[:, :83]
-            assert np.array_equal(np.round(plane / 4095 * 255), wanted)
+            plane = np.frombuffer(memoryview(frame.planes[3]), np.uint16).reshape(61, -1)
+            assert np.array_equal(np.round(plane[:, :width] / 4095 * 255), wanted)
+
+
+@pytest.mark.parametrize("width", [83, 84])
+def test_prores_of_real_colours_is_close(width, tmp_path):
+    frames, labels = long_scene(4)
+    frames = np.pad(frames, ((0, 0), (0, 0), (0, width - 83), (0, 0)), mode="edge")
+    labels = np.pad(labels, ((0, 0), (0, 0), (0, width - 83)))
+    result = open_result(write_result(tmp_path / "dog", labels, frames))
+    got, _ = opened(export(result, tmp_path / "a.mov", "prores", soft=False))
+    assert np.abs(got[..., :3].astype(int) - frames)[labels > 0].mean() < 2
 
 
 def test_webm_is_near_the_png_sequence(dog, tmp_path):
@@ -220,6 +234,64 @@ def test_an_edge_is_soft_near_the_border_and_nowhere_else(size):
     assert (alpha[inside < height / 4 - band] == 255).all()
     assert (alpha[inside > height / 4 + band] == 0).all()
     assert np.array_equal(alpha > 127, mask)
+
+
+def test_colours_at_an_edge_are_the_object_s():
+    """A made-up composite, of which colours and opacity are known."""
+    y, x = np.mgrid[:120, :160]
+    rng = np.random.default_rng(0)
+    truth = np.stack((200 + 30 * np.sin(x / 9), 90 + 0.5 * y, 60 + 0 * x), -1)
+    behind = np.stack((20 + 0 * x, 120 + 40 * np.sin(y / 7), 160 - 0.4 * x), -1)
+    for softness in (1, 3, 8):
+        part = ((45 - np.hypot(y - 60, x - 80)) / softness + 0.5).clip(0, 1)
+        alpha = (part * 255).round().astype(np.uint8)
+        mixed = truth * part[..., None] + behind * (1 - part[..., None])
+        frame = (mixed + rng.normal(0, 2, mixed.shape)).round().clip(0, 255).astype(np.uint8)
+        found = object_colours(frame, alpha, 16).astype(int)
+        opaque, soft, near = alpha == 255, (alpha > 0) & (alpha < 255), spread(alpha > 0, 16)
+        assert np.array_equal(found[opaque], frame[opaque])
+        weight = part[soft, None]
+        was, is_ = (
+            ((np.abs(c - truth)[soft] * weight).sum() / weight.sum()) for c in (frame, found)
+        )
+        assert is_ < 0.3 * was, softness
+        ring = near & (alpha == 0)
+        assert np.abs(found - truth)[ring].mean() < 0.3 * np.abs(frame - truth)[ring].mean()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (61, 83)])
+def test_colours_of_pictures_of_any_size(size):
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, (*size, 3), np.uint8)
+    for alpha in (np.zeros(size), np.full(size, 255), rng.integers(0, 256, size)):
+        alpha = alpha.astype(np.uint8)
+        found = object_colours(frame, alpha, 16)
+        assert np.array_equal(found[alpha == 255], frame[alpha == 255])
+
+
+def test_a_cut_out_carries_no_rim_of_its_background(tmp_path):
+    """A red disc that is soft in the video, before blue: what is seen of it is red."""
+    y, x = np.mgrid[:90, :120]
+    part = ((30.5 - np.hypot(y - 45, x - 60)) / 4 + 0.5).clip(0, 1)[..., None]
+    frame = (np.array([230, 30, 30]) * part + np.array([20, 40, 220]) * (1 - part)).astype(np.uint8)
+    labels = (part[..., 0] > 0.5).astype(np.uint8)
+    result = open_result(write_result(tmp_path / "disc", labels[None], frame[None]))
+    (picture,) = opacities(export(result, tmp_path / "png", "rgba-png")).astype(int)
+    soft = (picture[..., 3] > 0) & (picture[..., 3] < 255)
+    assert soft.sum() > 100 and frame[soft][:, 2].mean() > 110
+    assert picture[soft][:, 2].mean() < 70 and picture[soft][:, 0].mean() > 180
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_regions_hold_a_mask_and_its_surroundings_apart(seed):
+    rng = np.random.default_rng(seed)
+    mask, pad = rng.random((83, 131)) > 1 - 10.0 ** -rng.integers(1, 5), int(rng.integers(0, 20))
+    seen = np.zeros(mask.shape, int)
+    for box in regions(mask, pad):
+        seen[box] += 1
+    wanted = ndimage.maximum_filter(mask, 2 * pad + 1, mode="constant")
+    assert np.array_equal(spread(mask, pad), wanted)
+    assert seen.max(initial=0) <= 1 and (seen[wanted] == 1).all()
 
 
 def test_nothing_and_everything_have_no_edge():

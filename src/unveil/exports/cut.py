@@ -1,8 +1,9 @@
 """Objects cut out of their frames: videos and pictures with opacity, or another background.
 
 Edges are soft (`unveil.exports.matte`) unless soft is False, then they are the masks' own. Opacity
-is straight: colours are the frame's, not multiplied by it. What is further than MARGIN from all
-that is seen is black, for that costs nothing to store.
+is straight: colours are not multiplied by it, and where an edge is soft they are the object's alone
+(`unveil.exports.colours`), so that no rim of the old background goes along. What is further than
+MARGIN from all that is seen is black, for that costs nothing to store.
 """
 
 import csv
@@ -15,8 +16,9 @@ from PIL import Image
 from scipy import ndimage
 
 from unveil.errors import InputError
+from unveil.exports.colours import object_colours
 from unveil.exports.film import MP4, PRORES, WEBM, Film, Kind, filmed
-from unveil.exports.matte import matte
+from unveil.exports.matte import box_of, matte, regions, spread
 from unveil.exports.result import Result
 from unveil.progress import Progress
 
@@ -80,13 +82,12 @@ def write_cutouts(result: Result, out: Path, report: Progress, soft: bool = True
             for thing, alpha in zip(result.things, alphas, strict=True):
                 if not alpha.any():
                     continue
-                rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-                (top, bottom), (left, right) = rows[[0, -1]], columns[[0, -1]]
-                box = np.s_[top : bottom + 1, left : right + 1]
+                box = box_of(alpha > 0)
                 path = f"{thing.file_name}/{name}.png"
-                Image.fromarray(np.dstack((frame[box], alpha[box]))).save(out / path, **_PNG)
-                size = (right - left + 1, bottom - top + 1)
-                table.writerow((path, thing.id, thing.name, name, left, top, *size))
+                Image.fromarray(_cut(frame[box], alpha[box])).save(out / path, **_PNG)
+                rows, columns = ((side.start, side.stop - side.start) for side in box)
+                where = (columns[0], rows[0], columns[1], rows[1])
+                table.writerow((path, thing.id, thing.name, name, *where))
 
 
 def write_screen(
@@ -120,8 +121,8 @@ def write_blurred(
 
 def mixed(frame: np.ndarray, behind: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """A frame [H, W, 3] over another by its opacity [H, W], 0 … 255."""
-    part = alpha[..., None].astype(np.uint16)
-    return ((frame * part + behind * (255 - part) + 127) // 255).astype(np.uint8)
+    layers = (Image.fromarray(np.ascontiguousarray(x)) for x in (frame, behind, alpha))
+    return np.array(Image.composite(*layers))
 
 
 def blurred(frame: np.ndarray, alpha: np.ndarray, blur: float) -> np.ndarray:
@@ -181,7 +182,7 @@ def _walk(
     """Every frame, and the opacity 0 … 255 [H, W] of each group of objects; of all by default."""
     every = zip(result.chosen, result.labels(), result.frames(), strict=True)
     for i, (index, labels, frame) in enumerate(every):
-        there = set(np.unique(labels).tolist())
+        there = set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
         shares = None
         if soft and result.shares is not None and there - {0}:
             shares = result.shares(index, frame)
@@ -190,7 +191,7 @@ def _walk(
             if not there & set(group):
                 alphas.append(np.zeros(labels.shape, np.uint8))
                 continue
-            mask = labels > 0 if groups is None else np.isin(labels, group)
+            mask = labels > 0 if groups is None else np.isin(labels, group, kind="table")
             if not soft:
                 alphas.append(np.where(mask, np.uint8(255), np.uint8(0)))
             elif shares is None:
@@ -203,5 +204,13 @@ def _walk(
 
 def _cut(frame: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """A frame with its opacity, black where nothing near is seen: uint8 [H, W, 4]."""
-    seen = ndimage.maximum_filter(alpha, 2 * MARGIN + 1) > 0
-    return np.dstack((np.where(seen[..., None], frame, np.uint8(0)), alpha))
+    out = np.zeros((*alpha.shape, 4), np.uint8)
+    seen = alpha > 0
+    for box in regions(seen, 2 * MARGIN):
+        part, near = alpha[box], spread(seen[box], MARGIN)
+        colours = Image.fromarray(object_colours(frame[box], part, MARGIN))
+        black = Image.new("RGB", colours.size)
+        picture = Image.composite(colours, black, Image.fromarray(near.view(np.uint8) * 255))
+        picture.putalpha(Image.fromarray(part))
+        out[box] = picture
+    return out
