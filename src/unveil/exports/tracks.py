@@ -10,7 +10,7 @@ import numpy as np
 from unveil.exports.extra import need
 from unveil.exports.result import Result
 from unveil.progress import Progress
-from unveil.results.coco import encode
+from unveil.results.coco import Mask, encode
 
 COLUMNS = {
     "id": ("int32", "of the object, the same in every frame"),
@@ -37,10 +37,9 @@ def rows(result: Result, stage: str, report: Progress) -> Iterator[tuple[Any, ..
     things = {thing.id: thing for thing in result.things}
     rate = result.fps * (result.chosen.step)
     for i, (index, labels) in enumerate(zip(result.chosen, result.labels(), strict=True)):
-        centres = _centres(labels)
         for id, mask in encode(labels).items():
             thing = things[id]
-            x, y = (round(float(v), 3) for v in centres[id])
+            x, y = (round(v, 3) for v in _centre(labels, id, mask))
             time = round(float(index / rate), 6)
             where = (index, result.frame_names[index], time)
             about = (id, thing.name, thing.kind)
@@ -83,9 +82,9 @@ def _parts(every: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
     yield part
 
 
-def _centres(labels: np.ndarray) -> np.ndarray:
-    """The mean x and y of every id's pixels, [highest id + 1, 2]; a pixel's centre is at 0.5."""
-    ys, xs = np.nonzero(labels)
-    ids = labels[ys, xs]
-    counts = np.bincount(ids).clip(min=1)
-    return np.stack([np.bincount(ids, weights=v) / counts + 0.5 for v in (xs, ys)], axis=1)
+def _centre(labels: np.ndarray, id: int, mask: Mask) -> tuple[float, float]:
+    """The mean x and y of an object's pixels; a pixel's centre is at 0.5."""
+    x, y, w, h = mask.box
+    mine = labels[y : y + h, x : x + w] == id
+    across, down = (mine.sum(axis) @ np.arange(side) for axis, side in ((0, w), (1, h)))
+    return x + float(across) / mask.area + 0.5, y + float(down) / mask.area + 0.5
