@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -135,6 +136,42 @@ def test_a_folder_a_list_a_pattern_and_tables_are_sources(tmp_path):
     assert is_many(str(tmp_path)) and is_many(str(tmp_path / "*.mp4"))
     assert not is_many(str(tmp_path / "pictures" / "*.png"))
     assert not is_many(str(tmp_path / "pictures"))
+
+
+def test_a_folder_of_folders_of_images_is_many_videos(tmp_path, caplog):
+    for name in ("b10", "b9", "a video, 2"):
+        image_folder(tmp_path / "all" / name, t=2)
+    (tmp_path / "all" / "empty").mkdir()
+    (tmp_path / "all" / "notes.md").write_text("mine")
+    assert is_many(str(tmp_path / "all"))
+    jobs = list_jobs([str(tmp_path / "all")])
+    assert [job.name for job in jobs] == ["a video, 2", "b9", "b10"]
+    assert [job.frames for job in jobs] == [2, 2, 2] and not caplog.text
+    assert [j.name for j in list_jobs([str(tmp_path / "all" / "b*/")])] == ["b9", "b10"]
+
+
+def test_a_folder_of_several_kinds_says_what_is_taken(tmp_path, caplog, capsys):
+    image_folder(tmp_path / "mixed", t=2)
+    for name in ("one", "two"):
+        image_folder(tmp_path / "mixed" / name, t=2)
+    said = r"mixed holds 2 folders of images too \(one, two\): {} taken; .* give '.*mixed/\*/'"
+    assert not is_many(str(tmp_path / "mixed"))
+    command = ["segment", str(tmp_path / "mixed"), "--out", str(tmp_path / "out"), "--start", "9"]
+    assert main(command) == 2  # it goes on to its images, which last a twelfth of a second
+    assert re.search(said.format("its own images, one video, are"), caplog.text)
+    caplog.clear()
+    (tmp_path / "mixed" / "dog.mp4").write_bytes(b"0")
+    assert [j.name for j in list_jobs([str(tmp_path / "mixed")])] == ["dog"]
+    assert re.search(said.format("its video files are"), caplog.text)
+
+
+@pytest.mark.slow
+def test_folders_of_images_become_a_result_each(tmp_path, tiny_backbone):
+    for name in ("one", "two"):
+        image_folder(tmp_path / "all" / name, t=2)
+    command = ["segment", str(tmp_path / "all"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--backbone", tiny_backbone, "--size", "16"]) == 0
+    assert {p.parent.name for p in (tmp_path / "out").glob("*/run.json")} == {"one", "two"}
 
 
 def test_a_parquet_table_is_a_source(tmp_path):

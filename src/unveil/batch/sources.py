@@ -2,6 +2,7 @@
 
     jobs = list_jobs(["holiday/", "more/*.mp4", "list.txt", "clips.csv"])
 
+A folder is its video files; one without any, and without images of its own, its folders of images.
 A list is a text file with a source a line; a table (CSV, Parquet) has a column `source` and, where
 they are wanted, `name`, `frames`, `start`, `end`, `stride` and settings that need no other model.
 Paths in both are relative to the file that holds them.
@@ -9,6 +10,7 @@ Paths in both are relative to the file that holds them.
 
 import csv
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +22,15 @@ from unveil.batch.job import Job
 from unveil.batch.storage import as_address, listed
 from unveil.errors import InputError, UnveilError
 from unveil.exports.extra import need
-from unveil.video.listing import images_in, in_order, is_video, videos_in
+from unveil.video.listing import (
+    image_folders_in,
+    images_in,
+    in_order,
+    is_video,
+    videos_in,
+)
+
+log = logging.getLogger(__name__)
 
 OPTIONS: dict[str, type] = {
     "objects": int,
@@ -56,8 +66,30 @@ def is_many(source: str) -> bool:
     if path.suffix.lower() in {*_TABLES, _LIST} and path.is_file():
         return True
     if path.is_dir():
-        return bool(videos_in(path))
+        return bool(_inside(path))
     return not path.exists() and bool(_matches(source))
+
+
+def tell_what_is_left_out(source: str) -> None:
+    """Warn of the folders of images that lie beside the videos, or images, of a folder."""
+    path = Path(source).expanduser()
+    if as_address(source) is not None or not path.is_dir():
+        return
+    try:
+        videos = _inside(path)
+        others = [p for p in image_folders_in(path) if p not in videos]
+    except InputError:
+        return
+    if others:
+        log.warning(
+            "%s holds %d folders of images too (%s%s): %s taken; for the folders give '%s/*/'",
+            path,
+            len(others),
+            ", ".join(p.name for p in others[:3]),
+            " …" if len(others) > 3 else "",
+            "its video files are" if videos else "its own images, one video, are",
+            path,
+        )
 
 
 def _jobs_of(source: str, plain: Job) -> Iterable[Job]:
@@ -76,11 +108,21 @@ def _jobs_of(source: str, plain: Job) -> Iterable[Job]:
     if path.is_file() and path.suffix.lower() in _TABLES:
         return (_of_row(row, path, number, plain) for number, row in enumerate(_rows(path), 2))
     try:
-        videos = videos_in(path) if path.is_dir() else [] if path.exists() else _matches(source)
+        videos = _inside(path) if path.is_dir() else [] if path.exists() else _matches(source)
     except InputError:
         videos = []  # a folder that cannot be read: said of it alone, when its turn comes
+    tell_what_is_left_out(source)
     names = [str(video) for video in videos] or [source]
     return (replace(plain, source=name, frames=_frames(name)) for name in names)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The videos of a folder: its video files, else its folders of images; none where its own
+    images are the video.
+    """
+    if videos := videos_in(folder):
+        return videos
+    return [] if images_in(folder) else image_folders_in(folder)
 
 
 def _is_listing(address: str) -> bool:

@@ -52,7 +52,7 @@ class Segment:
         if not all(self.sources) or not self.sources:
             raise InputError("nothing to segment: give a video, a folder or a pattern")
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
-        from unveil.batch.sources import is_many
+        from unveil.batch.sources import is_many, tell_what_is_left_out
         from unveil.batch.storage import as_address, is_stored
         from unveil.video.recording import is_live
 
@@ -66,6 +66,7 @@ class Segment:
             _check(source, span)
             _segment_one(_load(self.settings), source, self.out, span)
             return 0
+        tell_what_is_left_out(self.sources[0])
         with _at_hand(self.sources[0]) as source:
             _check(source, span)
             _segment_one(_load(self.settings), source, self.out, span)

@@ -73,3 +73,18 @@ def videos_in(folder: Path) -> list[Path]:
 def images_in(folder: Path) -> list[Path]:
     """The image files of a folder, in natural order."""
     return [p for p in entries(folder) if is_image(p) and p.is_file()]
+
+
+def image_folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder that hold images themselves, in natural order.
+
+    One that cannot be read is among them: whoever opens it says why.
+    """
+    return [p for p in entries(folder) if p.is_dir() and _holds_images(p)]
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return any(is_image(p) and p.is_file() for p in folder.iterdir())
+    except OSError:
+        return True
