@@ -1,14 +1,30 @@
 """A source that does not wait, on a clock that the tests move."""
 
+import json
+import signal
 import threading
+import time
+import weakref
+from contextlib import contextmanager
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
+from filming import long_scene, write_video
+from unveil.cli import main
 from unveil.errors import InputError
+from unveil.exports.formats import export
+from unveil.exports.result import open_result
+from unveil.segmentation import live as live_writing
+from unveil.segmentation.live import NEWEST, write_live
 from unveil.segmentation.segmenter import Segmenter
 from unveil.segmentation.stream import in_blocks
+from unveil.video import live_source
 from unveil.video.live import Live
+from unveil.video.live_source import LiveSource, open_live, paced
+from unveil.video.source import open_video
 
 
 def numbered(i: int) -> np.ndarray:
@@ -18,13 +34,14 @@ def numbered(i: int) -> np.ndarray:
 class Simulated(Live):
     """A camera of 25 frames a second and work that takes its time, without a thread or waiting."""
 
-    def __init__(self, seconds: float, work: float, room: int = 8) -> None:
+    def __init__(self, seconds: float, work: float, room: int = 8, fps: int = 25) -> None:
         super().__init__((), room, now=lambda: self.time)
-        self.time, self.come, self.work, self.last = 0.0, 0, work, int(25 * seconds)
+        self.time, self.come, self.work, self.last = 0.0, 0, work, int(fps * seconds)
+        self.fps = fps
 
     def until(self, moment: float) -> None:
-        while self.come < self.last and self.come / 25 <= moment:
-            self.time = self.come / 25
+        while self.come < self.last and self.come / self.fps <= moment:
+            self.time = self.come / self.fps
             self.put(numbered(self.come))
             self.come += 1
         self.time = max(self.time, moment)
@@ -33,7 +50,7 @@ class Simulated(Live):
     def __iter__(self):
         while True:
             if not self._waiting:
-                self.until(self.come / 25)
+                self.until(self.come / self.fps)
             if (frame := self.take()) is None:
                 return
             yield frame
@@ -128,3 +145,215 @@ def test_no_room_and_delays_of_frames_never_shown():
         Live((), room=0)
     with pytest.raises(InputError, match="frames: expected"):
         Live(()).delay(1)
+
+
+def test_frames_know_their_number_in_the_source():
+    live = Simulated(20, work=0.3)
+    numbers = []
+    for block in in_blocks(live):
+        live.until(live.time + live.work * len(block))
+        numbers += live.shown(len(block)).numbers
+        assert [n % 256 for n in numbers[-len(block) :]] == block[:, 0, 0, 0].tolist()
+    assert live.came == 500 and len(numbers) == 500 - live.dropped and numbers == sorted(numbers)
+
+
+def test_what_waits_is_handed_out_when_it_is_ended():
+    live = Live(iter(()), room=9)
+    for i in range(3):
+        live.put(numbered(i))
+    live.end()
+    assert [live.take()[0, 0, 0] for _ in range(3)] == [0, 1, 2] and live.take() is None
+
+
+def test_a_file_is_played_at_its_own_pace():
+    clock, slept = [10.0], []
+
+    def sleep(seconds):
+        slept.append(round(seconds, 6))
+        clock[0] += seconds
+
+    frames = paced(((i / 10, numbered(i)) for i in range(4)), lambda: clock[0], sleep)
+    next(frames)
+    next(frames)
+    clock[0] += 0.25  # work that takes longer than two frames
+    assert [int(f[0, 0, 0]) for f in frames] == [2, 3] and slept == [0.1]
+
+
+@pytest.fixture(scope="module")
+def dog_mp4(tmp_path_factory):
+    path = tmp_path_factory.mktemp("live") / "dog.mp4"
+    write_video(path, long_scene()[0])
+    return path
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Nothing waits for the time of a frame."""
+    monkeypatch.setattr(live_source, "paced", lambda timed: (frame for _, frame in timed))
+
+
+@pytest.mark.parametrize("span", [{}, {"start": 0.2, "end": 0.6, "stride": 2}])
+def test_files_and_cameras_give_the_same_frames(dog_mp4, at_once, monkeypatch, span):
+    @contextmanager
+    def opened(source):
+        with av.open(str(dog_mp4)) as container:
+            yield container
+
+    monkeypatch.setattr(live_source, "opened", opened)
+    want = open_video(dog_mp4, **span)
+    for source, name in ((dog_mp4, "dog"), ("camera:0", "camera-0"), ("http://x/a.mkv?b", "a")):
+        with open_live(source, **span) as got:
+            about = (got.name, got.fps, got.height, got.width)
+            assert about == (name, want.fps, want.height, want.width)
+            assert np.array_equal(np.stack(list(got.frames)), np.stack(list(want)))
+    with pytest.raises(InputError, match="showed no picture"), open_live("camera:0", start=9.0):
+        pass
+
+
+def labelled(live: Simulated):
+    """Blocks as a segmenter would label them, in the time that it would take."""
+    for block in in_blocks(live):
+        live.until(live.time + live.work * len(block))
+        labels = np.zeros(block.shape[:3], np.uint8)
+        labels[:, 0, 0] = 1 + (live.time > 1800)
+        yield block, labels
+
+
+def simulated_run(out, seconds, work, fps, stretch, on_block=lambda done: None):
+    live = Simulated(seconds, work, fps=fps)
+    source = LiveSource("yard", Fraction(fps), 2, 3, iter(()))
+    scores = {1: 0.5, 2: 0.25}
+
+    def run(frames, objects):
+        return {"video": {"source": None, "frames": frames}, "settings": {}, "objects": objects}
+
+    done = write_live(labelled(live), live, source, out, scores, run, stretch, on_block)
+    return live, done
+
+
+def test_a_result_a_stretch_with_frames_at_their_time(tmp_path):
+    newest = []
+    live, done = simulated_run(
+        tmp_path / "out",
+        40,
+        0.2,
+        5,
+        20.0,
+        lambda _: newest.append((tmp_path / "out" / NEWEST).stat()),
+    )
+    assert newest and not (tmp_path / "out" / NEWEST).exists()
+    assert (done.came, done.dropped) == (200, live.dropped) and 0 <= done.dropped < 200
+    live, done = simulated_run(tmp_path / "slow", 40, 0.5, 5, 20.0)
+    assert done.dropped > 0 and done.frames == 200 - done.dropped and done.ids == {1}
+    folders = sorted((tmp_path / "slow").iterdir())
+    assert folders == done.results and folders[0].name == "00-00-00" and len(folders) == 2
+    missing = 0
+    for folder in folders:
+        run = json.loads((folder / "run.json").read_text())
+        names = sorted(p.stem for p in (folder / "masks").iterdir())
+        assert int(names[0]) == run["live"]["first_frame"] and len(names) == run["video"]["frames"]
+        missing += run["live"]["dropped"]
+        assert 0 < run["live"]["delay_s"]["mean"] <= run["live"]["delay_s"]["most"] < 8
+        with av.open(str(folder / "overlay.mp4")) as movie:
+            times = [frame.time for frame in movie.decode(video=0)]
+        assert times == pytest.approx([(int(n) - int(names[0])) / 5 for n in names])
+        assert export(open_result(folder), folder.with_suffix(".csv"), "csv").is_file()
+    assert 0 < missing <= done.dropped
+
+
+@pytest.mark.slow
+def test_ten_hours_hold_no_more_than_one_stretch(tmp_path, monkeypatch):
+    """What is held of frames is held by a writer or by what waits."""
+    made, most = [], 0
+    writer = live_writing._writer
+
+    def counted(*arguments):
+        made.append(weakref.ref(new := writer(*arguments)))
+        return new
+
+    def look(done):
+        nonlocal most
+        most = max(most, sum(one() is not None for one in made))
+
+    monkeypatch.setattr(live_writing, "_writer", counted)
+    live, done = simulated_run(tmp_path / "out", 36_000, 60.0, 1, 1800.0, look)
+    assert done.came == 36_000 and len(made) == len(done.results) == 20 and most <= 2
+    assert len(live._waiting) + len(live._out) == 0
+    assert done.frames == 36_000 - done.dropped and done.frames > 500
+    assert done.delays.most <= 2 * 8 + 8 * 60.0 + 1e-6
+
+
+def test_an_error_leaves_the_stretches_before_it(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        simulated_run(tmp_path / "out", 60, 0.1, 5, 20.0, lambda done: 1 / (done.frames < 130))
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["00-00-00"]
+    with pytest.raises(ZeroDivisionError):
+        simulated_run(tmp_path / "none", 60, 0.5, 5, 20.0, lambda done: 1 / 0)
+    assert not (tmp_path / "none").exists()
+
+
+def test_at_the_shell(dog_mp4, tmp_path, tiny_backbone, at_once, capsys):
+    out = tmp_path / "out"
+    call = ["segment", str(dog_mp4), "-o", str(out), "--live", "--speed", "balanced"]
+    call += ["--backbone", tiny_backbone, "--size", "32"]
+    assert main(call) == 0
+    said = capsys.readouterr().out
+    assert "1 folder, the first is" in said and "s in the mean" in said and "dropped" in said
+    run = json.loads((out / "00-00-00" / "run.json").read_text())
+    assert run["settings"]["speed"] == "balanced" and run["video"]["source"] is None
+    assert run["live"]["dropped"] + run["video"]["frames"] <= 24
+    assert main(call) == 2
+    assert "not empty: choose another folder" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_whole(dog_mp4, tmp_path, tiny_backbone, monkeypatch, capsys):
+    def camera():
+        while True:
+            time.sleep(0.002)
+            yield np.zeros((16, 16, 3), np.uint8)
+
+    endless = LiveSource("yard", Fraction(5), 16, 16, camera())
+
+    @contextmanager
+    def open_endless(*_, **__):
+        yield endless
+
+    monkeypatch.setattr(live_source, "open_live", open_endless)
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(live_writing, "_show", once(lambda: signal.raise_signal(signal.SIGINT)))
+    call = [
+        "segment",
+        "camera:0",
+        "-o",
+        str(tmp_path / "out"),
+        "--live",
+        "--backbone",
+        tiny_backbone,
+    ]
+    assert main([*call, "--size", "16"]) == 0
+    assert signal.getsignal(signal.SIGINT) == before
+    assert all((p / "run.json").is_file() for p in (tmp_path / "out").iterdir())
+    assert "the first is" in capsys.readouterr().out
+
+
+def once(do):
+    left = [do]
+    return lambda *_: left.pop()() if left else None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--live", "--jobs", "2"], "--jobs means nothing with --live"),
+        (["--live", "--again"], "--again means nothing with --live"),
+        (["--live", "--stretch", "0"], "--stretch: expected a number of more than 0"),
+        (["b.mp4", "--live"], "--live is for one source"),
+        (["--stretch", "5"], "--stretch is for --live"),
+        (["--live", "--mode", "kmeans"], "a live source needs fast mode"),
+    ],
+)
+def test_what_means_nothing_there_is_said(dog_mp4, tmp_path, tiny_backbone, options, said, capsys):
+    call = ["segment", str(dog_mp4), *options, "-o", str(tmp_path / "out")]
+    assert main([*call, "--backbone", tiny_backbone, "--size", "16"]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -31,6 +31,11 @@ class Segment:
     """Moment before which to stop; a camera or an address is recorded until then, or Ctrl-C."""
     stride: int = 1
     """Use every so many frames one."""
+    live: bool = False
+    """Label one source while it goes on, at its own pace: frames that come while work is behind are
+    dropped; the delay is told. Until --end or Ctrl-C."""
+    stretch: float | None = None
+    """Seconds of a live source in each result inside the folder of --out; 600 by default."""
     again: bool = False
     """Segment videos again that have a result already, otherwise skipped in a batch; record again
     over a recording."""
@@ -56,6 +61,10 @@ class Segment:
         from unveil.batch.storage import as_address, is_stored
         from unveil.video.recording import is_live
 
+        if self.live:
+            return self._live(span)
+        if self.stretch is not None:
+            raise InputError("--stretch is for --live: leave it out")
         if len(self.sources) > 1 or is_many(self.sources[0]) or as_address(self.out):
             return self._batch(span)
         for option, default in _OF_BATCH.items():
@@ -74,6 +83,17 @@ class Segment:
                 from unveil.batch.storage import name_source
 
                 name_source(self.out, self.sources[0])
+        return 0
+
+    def _live(self, span: dict[str, Any]) -> int:
+        from unveil.cli.live import segment_live
+
+        if len(self.sources) > 1:
+            raise InputError("--live is for one source: give one, or leave it out")
+        for option, default in (_OF_BATCH | {"again": False}).items():
+            if getattr(self, option) != default:
+                raise InputError(f"--{option} means nothing with --live: leave it out")
+        segment_live(self.sources[0], self.out, span, self.stretch, self.settings)
         return 0
 
     def _batch(self, span: dict[str, Any]) -> int:

@@ -44,8 +44,11 @@ class Movie:
         self._kept, self._paint = _plane_tables(alpha, colours)
         self._count = 0
 
-    def write(self, frame: np.ndarray, labels: np.ndarray) -> None:
-        """Append a frame, uint8 [H, W, 3] RGB, under its labels, uint8 or uint16 [H, W]."""
+    def write(self, frame: np.ndarray, labels: np.ndarray, at: int | None = None) -> None:
+        """Append a frame, uint8 [H, W, 3] RGB, under its labels, uint8 or uint16 [H, W].
+
+        at: frames of the source before it, where some were dropped; what is shown then stays.
+        """
         index = index_with_lines(labels)
         if any(self._odd):
             sides = (0, self._odd[0]), (0, self._odd[1])
@@ -63,7 +66,8 @@ class Movie:
             mixed += np.take(paint, ids, mode="clip")
             mixed >>= 8
             pixels[...] = mixed
-        picture.pts, self._count = self._count, self._count + 1
+        picture.pts = self._count if at is None else at
+        self._count = picture.pts + 1
         self._container.mux(self._stream.encode(picture))
 
     def close(self) -> None:

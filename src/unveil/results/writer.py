@@ -104,7 +104,11 @@ class Writer:
         self._folder.__exit__(*exc)
 
     def write(
-        self, frames: np.ndarray | None, labels: np.ndarray, frame_names: Sequence[str]
+        self,
+        frames: np.ndarray | None,
+        labels: np.ndarray,
+        frame_names: Sequence[str],
+        at: Sequence[int] | None = None,
     ) -> None:
         """Append frames and their labels.
 
@@ -112,14 +116,16 @@ class Writer:
             frames: uint8 [t, H, W, 3] RGB, or None to write no pictures.
             labels: uint8 or uint16 [t, H, W], 0 is background.
             frame_names: t names, after which the masks are named.
+            at: of each frame how many of the source come before it, where some are left out, so
+                that the overlay keeps time.
         """
         self._check(frames, labels, frame_names)
         first = len(self._names)
         self._names.update(dict.fromkeys(frame_names))
         if len(self._pending) == _AHEAD:
             self._pending.popleft().result()
-        names = list(frame_names)
-        self._pending.append(self._thread.submit(self._write, frames, labels, names, first))
+        names, places = list(frame_names), [None] * len(labels) if at is None else list(at)
+        self._pending.append(self._thread.submit(self._write, frames, labels, names, first, places))
 
     def keep(self, state: State, evidence: Evidence | None = None, edits: str = "") -> None:
         """Put what a new cut needs beside the masks, and the log of edits where there is one."""
@@ -161,7 +167,12 @@ class Writer:
             return self._folder.commit()
 
     def _write(
-        self, frames: np.ndarray | None, labels: np.ndarray, names: list[str], first: int
+        self,
+        frames: np.ndarray | None,
+        labels: np.ndarray,
+        names: list[str],
+        first: int,
+        places: Sequence[int | None],
     ) -> None:
         with output_errors(self._folder.out):
             for i, image in enumerate(labels):
@@ -172,7 +183,7 @@ class Writer:
                     if self._movie is None:
                         path = self.path / "overlay.mp4"
                         self._movie = self._paint(path)
-                    self._movie.write(frames[i], image)
+                    self._movie.write(frames[i], image, places[i])
                     self._sheet.add(frames[i], image)
             self._deep |= bool(labels.max() > _PALETTE_IDS)
 

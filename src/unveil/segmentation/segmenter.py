@@ -8,7 +8,7 @@ it, once to paint what was found at full resolution.
 """
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from unveil.progress import Progress, silent
 from unveil.results.writer import Writer
 from unveil.segmentation import refine
 from unveil.segmentation.first_pass import FastFinder, Found, PaperFinder
+from unveil.segmentation.live import STRETCH, LiveRun, write_live
 from unveil.segmentation.second_pass import paint, write
 from unveil.segmentation.segmentation import Segmentation, painted_scores
 from unveil.segmentation.slot_pass import KmeansFinder, SlotFinder
@@ -37,6 +38,8 @@ from unveil.settings import Settings
 from unveil.slots.carry import Carrier
 from unveil.slots.model_file import load_model, model_metadata
 from unveil.timing import Clock, peak_memory_mb
+from unveil.video.live import Live
+from unveil.video.live_source import LiveSource
 from unveil.video.prefetch import ahead, frames_at_once
 from unveil.video.source import Source, Video, open_video
 
@@ -148,7 +151,48 @@ class Segmenter:
             return self._carry(Carrier(self._model, s.seed), in_blocks(frames))
         if s.mode != "fast":
             raise InputError(f"{s.mode} mode needs the whole video at once: stream in fast mode")
-        stream = Stream(
+        return self._stream(self._new_stream(), in_blocks(frames))
+
+    def segment_live(
+        self,
+        live: Live,
+        source: LiveSource,
+        out: Path,
+        *,
+        stretch: float = STRETCH,
+        on_block: Callable[[LiveRun], None] = lambda done: None,
+    ) -> LiveRun:
+        """Segment a source at its own pace into a folder of results, one each `stretch` seconds.
+
+            with open_live("camera:0") as source:
+                segmenter.segment_live(Live(source.frames), source, Path("out/desk"))
+
+        Frames are dropped by the rule of `unveil.video.live`; `Live.end` ends it. on_block: told
+        after each block of frames how far it is. Raises InputError in other modes than fast, else
+        as `unveil.segmentation.live.write_live`.
+        """
+        if self.settings.way != "fast":
+            raise InputError("a live source needs fast mode, and no model: leave them out")
+        stream = self._new_stream()
+        grid = self.backbone.grid(source.height, source.width, self.settings.size)
+        video = {
+            "name": source.name,
+            "height": source.height,
+            "width": source.width,
+            "fps": str(source.fps),
+            "source": None,  # its frames cannot be read again
+        }
+
+        def run(frames: int, objects: int) -> dict[str, Any]:
+            about = {"frames": frames, **video}
+            return self._about(video=about, grid=list(grid), objects=objects, warnings=[])
+
+        labelled = self._stream(stream, in_blocks(live))
+        return write_live(labelled, live, source, out, stream.scores, run, stretch, on_block)
+
+    def _new_stream(self) -> Stream:
+        s = self.settings
+        return Stream(
             self._block,
             self._head,
             seed=s.seed,
@@ -157,7 +201,6 @@ class Segmenter:
             keep_background=s.keep_background,
             min_score=s.min_score,
         )
-        return self._stream(stream, in_blocks(frames))
 
     def _stream(
         self, stream: Stream, blocks: Iterator[np.ndarray]
@@ -234,10 +277,8 @@ class Segmenter:
         span: dict[str, Any],
     ) -> dict[str, Any]:
         t, h, w = found.ids.shape
-        return {
-            "unveil": version("unveil"),
-            "settings": self.settings.plain(),
-            "video": {
+        return self._about(
+            video={
                 "name": video.name,
                 "frames": t,
                 "height": video.height,
@@ -246,10 +287,18 @@ class Segmenter:
                 "source": _absolute(source) if isinstance(source, str | Path) else None,
                 **span,
             },
-            "warnings": list(video.warnings),
-            "grid": [h, w],
-            "objects": objects,
-            "seconds": {k: round(v, 3) for k, v in clock.seconds.items()},
+            warnings=list(video.warnings),
+            grid=[h, w],
+            objects=objects,
+            seconds={k: round(v, 3) for k, v in clock.seconds.items()},
+        )
+
+    def _about(self, **of_video: Any) -> dict[str, Any]:
+        """What run.json says: of this video, and of how and where it was segmented."""
+        return {
+            "unveil": version("unveil"),
+            "settings": self.settings.plain(),
+            **of_video,
             "peak_memory_mb": peak_memory_mb(),
             "device": str(self.backbone.device),
             "precision": str(self.backbone.dtype).removeprefix("torch."),

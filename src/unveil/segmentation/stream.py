@@ -67,8 +67,8 @@ class Stream:
 
     attention: the trained block, or None for cosine rows. head: the objects' head, or None.
     warm_up, memory: in blocks of eight frames. seed and the wishes: as `fast.describe.describe` and
-    `find` take them, a window each. Memory is bounded by `memory` blocks, and one key an object
-    ever seen. The answer does not depend on the chunks that frames come in.
+    `find` take them, a window each. Memory is bounded by `memory` blocks, and one key and
+    one score an object ever seen. The answer does not depend on the chunks that frames come in.
     """
 
     attention: Block | None = None
@@ -80,6 +80,8 @@ class Stream:
     granularity: float | None = None
     keep_background: bool = False
     min_score: float | None = None
+    scores: dict[int, float] = field(default_factory=dict, init=False)
+    """Of every id seen so far, 0 … 1, as the newest cut that it is in has it."""
     _grouper: Grouper = field(init=False, repr=False)
     _frames: deque[np.ndarray] = field(default_factory=deque, repr=False)
     _past: list[Groups] = field(default_factory=list, repr=False)
@@ -122,7 +124,9 @@ class Stream:
         state = describe(groups, self.attention, seed=self.seed, known=known)
         wishes = (self.objects, self.granularity, self.keep_background, self.min_score)
         found = _numbered(find(state, *wishes))
-        named = self._names(found, groups)[found.near]
+        names = self._names(found, groups)
+        self.scores |= {int(names[i]): score for i, score in found.scores.items()}
+        named = names[found.near]
         start = 0
         for i, block in enumerate(self._past):
             stop = start + len(block.ids)

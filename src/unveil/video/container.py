@@ -139,6 +139,23 @@ def decode(
         warn(uneven(path.name))
 
 
+def decode_live(
+    container: InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[float | None, np.ndarray]]:
+    """The frames of what is open already and has no end or beginning: upright, uint8 RGB [H, W, 3].
+
+    Each with its seconds after the first, None where they are not told. What breaks off, ends.
+    """
+    stream.thread_type = "SLICE"  # threads that each decode a frame hold back as many frames
+    origin, orient, convert = None, None, VideoReformatter()
+    for frame in _decoded(container, stream, []):
+        if origin is None:
+            origin = frame.time
+        orient = orient or _upright(frame)
+        time = None if frame.time is None or origin is None else frame.time - origin
+        yield time, orient(_rgb(frame, convert))
+
+
 def _unevenness(gaps: list[float]) -> Callable[[str], str] | None:
     """What to say of the seconds between frames where they differ; None where they are even."""
     if not gaps or max(gaps) <= _UNEVEN * min(gaps) or max(gaps) - min(gaps) <= _UNEVEN_SECONDS:

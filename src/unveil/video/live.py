@@ -14,6 +14,7 @@ While the source goes on, a block is late by the time in which two of them come 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from threading import Condition, Thread
 
 import numpy as np
@@ -24,13 +25,24 @@ ROOM = 8
 """Frames that may wait."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Frames of which something is shown now.
+
+    numbers: of each, counted in the source, from 0. delay: seconds since the first of them came.
+    """
+
+    numbers: tuple[int, ...]
+    delay: float
+
+
 class Live:
     """Reads frames in a thread of its own, and hands them out in order, without those it dropped.
 
     frames: single frames, uint8 [H, W, 3], that come when they come; their memory may be used again
     at once. room: frames that may wait, at least 1. now: the clock, in seconds.
 
-    dropped: frames dropped so far. What the source raises is raised here. Memory: `room` frames,
+    came, dropped: frames so far. What the source raises is raised here. Memory: `room` frames,
     and a time for each frame handed out whose `delay` nobody asked for. Raises InputError for no
     room.
     """
@@ -42,10 +54,10 @@ class Live:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         require(room >= 1, "room", "at least 1 frame", room)
-        self.dropped = 0
+        self.came = self.dropped = 0
         self._source, self._room, self._now = frames, room, now
-        self._waiting: deque[tuple[float, np.ndarray]] = deque()
-        self._out: deque[float] = deque()
+        self._waiting: deque[tuple[int, float, np.ndarray]] = deque()
+        self._out: deque[tuple[int, float]] = deque()
         self._change = Condition()
         self._ended = self._left = False
         self._fault: BaseException | None = None
@@ -65,7 +77,8 @@ class Live:
             if len(self._waiting) == self._room:
                 self._waiting.popleft()
                 self.dropped += 1
-            self._waiting.append((self._now(), frame.copy()))
+            self._waiting.append((self.came, self._now(), frame.copy()))
+            self.came += 1
             self._change.notify()
 
     def take(self) -> np.ndarray | None:
@@ -76,20 +89,28 @@ class Live:
                 if self._fault is not None:
                     raise self._fault
                 return None
-            came, frame = self._waiting.popleft()
-            self._out.append(came)
+            number, came, frame = self._waiting.popleft()
+            self._out.append((number, came))
             return frame
+
+    def end(self) -> None:
+        """Take no more of the source; what waits is still handed out."""
+        with self._change:
+            self._left = self._ended = True
+            self._change.notify()
 
     def delay(self, frames: int) -> float:
         """Seconds since the first of the next frames to be shown came; to be asked once for each.
 
         frames: how many are shown now, in the order in which they were handed out.
         """
+        return self.shown(frames).delay
+
+    def shown(self, frames: int) -> Shown:
+        """Which frames the next ones to be shown are, and their delay; in the place of `delay`."""
         require(0 < frames <= len(self._out), "frames", f"1 … {len(self._out)} shown", frames)
-        came = self._out[0]
-        for _ in range(frames):
-            self._out.popleft()
-        return self._now() - came
+        numbers, times = zip(*(self._out.popleft() for _ in range(frames)), strict=True)
+        return Shown(numbers, self._now() - times[0])
 
     def _read(self) -> None:
         try:

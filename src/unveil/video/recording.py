@@ -45,7 +45,7 @@ def record(source: str, out: Path, end: float | None = None, report: Progress = 
     is whole too. Raises InputError for a source that cannot be opened or shows nothing,
     OutputError where the file cannot be written.
     """
-    with output_errors(out), _opened(source) as live:
+    with output_errors(out), opened(source) as live:
         out.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(out) as partial, av.open(str(partial), "w", format="matroska") as file:
             seconds = _copy(source, live, file, end, report)
@@ -116,7 +116,8 @@ def _packets(source: str, live: InputContainer, streams: list[Any]) -> Iterator[
 
 
 @contextmanager
-def _opened(source: str) -> Iterator[InputContainer]:
+def opened(source: str) -> Iterator[InputContainer]:
+    """A live source, open. Raises InputError where it cannot be."""
     camera = _CAMERA.fullmatch(source)
     try:
         live = _camera(camera[1]) if camera else _address(source)
