@@ -440,6 +440,33 @@ def test_a_video_is_segmented_first_and_the_page_told_how_far(result, tmp_path):
         assert v.wait("failed")["error"] == "no video in it"
 
 
+def test_closed_while_a_video_is_segmented_it_leaves_nothing(tmp_path):
+    from unveil.results.folder import ResultFolder
+
+    def make(report):
+        with ResultFolder(tmp_path / "made") as result:
+            (result.path / "masks").mkdir()
+            while True:
+                report("backbone", 3, 20)
+
+    with viewer(tmp_path / "made", make=make) as v:
+        while not v.json("api/state")["progress"]["done"]:
+            pass
+    assert not v.desk._work.is_alive() and list(tmp_path.iterdir()) == []
+
+
+def test_no_edit_is_lost_to_a_folder_that_was_replaced(copy):
+    with viewer(copy) as v:
+        v.json("api/edit", PROMOTE)
+        recut(copy)
+        v.json("api/save", {})
+        v.desk.wait()
+        assert "was replaced or removed" in v.json("api/state")["error"]
+        status, body, _ = v.ask("api/edit", {"edit": "drop", "of": 1})
+        assert status == 409 and "was replaced or removed" in json.loads(body)["error"]
+    assert len(read(copy / "edits.jsonl").edits) == 1
+
+
 def test_a_port_in_use_moves_on_to_the_next_and_none_is_said(monkeypatch):
     with _bound("127.0.0.1", PORT) as first, _bound("127.0.0.1", PORT) as second:
         assert first.getsockname()[1] < second.getsockname()[1] < PORT + 50
@@ -458,6 +485,19 @@ def test_a_port_in_use_moves_on_to_the_next_and_none_is_said(monkeypatch):
 def test_folders_that_cannot_be_shown_are_said(copy, tmp_path, capsys):
     assert main(["view", str(tmp_path / "nothing"), "--no-browser"]) == 2
     assert "no such file or folder" in capsys.readouterr().err
+    for folder, why in (
+        (copy / "masks", f"holds the masks of a result: 'unveil view {copy}'"),
+        (tmp_path, f"holds 1 result (out): choose one, 'unveil view {copy}'"),
+        (tmp_path / "none", "is empty: give the folder of a result, or a video"),
+    ):
+        folder.mkdir(exist_ok=True)
+        assert main(["view", str(folder), "--no-browser"]) == 2
+        assert why in capsys.readouterr().err
+    assert main(["view", str(copy), "--source", str(tmp_path / "gone.mp4"), "--no-browser"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    (copy / "edits.jsonl").write_text("hello\n")
+    assert main(["view", str(copy), "--no-browser"]) == 2
+    assert "edits.jsonl, line 1: expected the header" in capsys.readouterr().err
     assert main(["view", str(copy), "--out", "x"]) == 2
     assert "is a result already" in capsys.readouterr().err
 

@@ -62,6 +62,7 @@ class View:
         from unveil.results.folder import check_out
         from unveil.video.source import open_video
 
+        _check_no_result(self.target)
         video = open_video(self.target)
         out = self.out or Path("out") / video.name
         if self.source is not None:
@@ -80,6 +81,23 @@ class View:
             Segmenter(self.settings).segment_to(self.target, out, on_progress=report)
 
         return out, make
+
+
+def _check_no_result(target: Path) -> None:
+    """Raise InputError for a folder of results, or of a part of one, which is no video."""
+    if not target.is_dir():
+        return
+    if target.name == "masks" and (target.parent / "run.json").is_file():
+        raise InputError(f"{target} holds the masks of a result: 'unveil view {target.parent}'")
+    inside = sorted(p.parent for p in target.glob("*/run.json"))
+    if inside:
+        few = ", ".join(p.name for p in inside[:3]) + (" …" if len(inside) > 3 else "")
+        raise InputError(
+            f"{target} holds {len(inside)} result{'s' if len(inside) > 1 else ''} ({few}): choose "
+            f"one, 'unveil view {inside[0]}'"
+        )
+    if not any(target.iterdir()):
+        raise InputError(f"{target} is empty: give the folder of a result, or a video")
 
 
 def _say(text: str) -> None:

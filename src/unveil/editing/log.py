@@ -138,7 +138,7 @@ def _header(path: Path, content: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}, line 1: expected the header of a log of edits; it is not one that Unveil "
-            "wrote"
+            "wrote: move it away, and the result is as it was before any edit"
         ) from error
     if version != _VERSION:
         raise DataError(

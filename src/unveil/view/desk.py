@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 Make = Callable[[Progress], None]
 
 
+class Stopped(Exception):
+    """The viewer was closed while a video was being segmented."""
+
+
 class Desk:
     """Holds the session, and the long work before and after it, in a thread of its own.
 
@@ -30,6 +34,7 @@ class Desk:
         self._progress: dict[str, Any] = {}
         self._error = ""
         self._saves = 0
+        self._stopped = threading.Event()
         if make is None:
             self._session = open_folder(folder, source)
         else:
@@ -46,6 +51,14 @@ class Desk:
     def locked(self) -> str:
         """Why nothing can be put right, empty where it can."""
         return self._session.why if isinstance(self._session, Look) else ""
+
+    def notes(self) -> list[str]:
+        """What has to be said at the shell as well."""
+        session = self._session
+        if session is None:
+            return []
+        found = [f"only to look at: {self.locked}"] if self.locked else []
+        return found + ([f"the page will ask: {session.film.error}"] if session.film.error else [])
 
     def state(self) -> dict[str, Any]:
         """What the page has to show: segmenting, failed, source, saving or ready."""
@@ -100,7 +113,10 @@ class Desk:
             self._work.join()
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Let go of the folder; a video that is being segmented is left, and nothing of it."""
+        self._stopped.set()
+        if self._work is not None:
+            self._work.join()
         if self._session is not None:
             self._session.close()
 
@@ -111,10 +127,14 @@ class Desk:
     def _start(self, what: str, work: Callable[[Progress], None]) -> None:
         def report(stage: str, done: int, total: int | None) -> None:
             self._progress = {"stage": stage, "done": done, "total": total}
+            if self._stopped.is_set() and self._session is None:
+                raise Stopped
 
         def run() -> None:
             try:
                 work(report)
+            except Stopped:
+                pass
             except UnveilError as error:
                 self._error = str(error)
             except Exception as error:  # the page has to say it, nobody looks at the terminal

@@ -24,7 +24,8 @@ class Film:
 
     folder: of the result. about: what its run.json says of the video; a new place is noted there.
     count: frames of the result. source: the video, where it moved. `error` says in words why there
-    are no frames, and is empty where there are. Memory does not grow with what is looked at.
+    are no frames, and is empty where there are. Raises InputError for a source that is given and is
+    not it. Memory does not grow with what is looked at.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class Film:
         try:
             self.find(source)
         except InputError as error:
+            if source is not None:
+                raise
             self.error = str(error)
 
     def find(self, source: str | Path | None) -> None:

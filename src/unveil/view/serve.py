@@ -46,8 +46,8 @@ def serve(
                 app, log_level="warning", lifespan="off", server_header=False, ws="none"
             )
             say(f"the viewer is at {url}\nCtrl-C ends it; every edit is on the disk already")
-            if locked := desk.locked:
-                say(f"only to look at: {locked}")
+            for note in desk.notes():
+                say(note)
             if browser and not _open(url):
                 say("no browser could be opened: open that address in one")
             uvicorn.Server(config).run([listening])

@@ -120,6 +120,7 @@ class Session:
         with self._lock:
             if self.saving:
                 raise InputError("the result is being written: wait until it is there")
+            self._check_there()
             done, undone = standing(self.log.edits)
             if isinstance(edit, Undo | Redo) and not (done if isinstance(edit, Undo) else undone):
                 raise InputError(f"there is nothing to {plain(edit)['edit']}")
@@ -174,6 +175,7 @@ class Session:
         with self._lock:
             if self.saving:
                 raise InputError("the result is being written already")
+            self._check_there()
             self.saving = True
         try:
             video = open_again(self.folder, self.run["video"], None)
@@ -195,6 +197,17 @@ class Session:
             return run
         finally:
             self.saving = False
+
+    def _check_there(self) -> None:
+        """Raise InputError where another program replaced the folder, which takes no edit now."""
+        try:
+            same = os.path.samestat(os.fstat(self._held), os.stat(self.folder / STATE))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise InputError(
+                f"{self.folder} was replaced or removed by another program: start the viewer anew"
+            )
 
     def _paint(self, scene: Scene, frame: int) -> Integer[np.ndarray, "H W"]:
         cell = self.board.of_patch[frame]
