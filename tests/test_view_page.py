@@ -233,6 +233,40 @@ def test_a_correction_from_beginning_to_end(browser, copy):
         page.keys("Control+z").settle(6)
 
 
+def test_outlines_run_between_pixels_that_differ_and_nowhere_else(browser, copy):
+    rng = np.random.default_rng(0)
+    h, w = 7, 11
+    labels = rng.integers(0, 4, (h, w)).repeat(1, 0)
+    labels[2:5, 3:8] = 3
+    with opened(browser, copy) as page:
+        page.open()
+        hit = page.page.evaluate(
+            """async ([labels, width, points]) => {
+                const { outlines } = await import("./runs.js");
+                const paths = outlines(Uint16Array.from(labels), width);
+                const c = new OffscreenCanvas(9, 9).getContext("2d");
+                [c.lineWidth, c.lineCap] = [0.1, "round"];
+                return [1, 2, 3].map((id) => points.map(([x, y]) =>
+                    paths.has(id) && c.isPointInStroke(paths.get(id), x, y)));
+            }""",
+            [labels.ravel().tolist(), w, (points := _points(h, w))],
+        )
+    for id, found in zip((1, 2, 3), hit, strict=True):
+        for (x, y), there in zip(points, found, strict=True):
+            # The pixels on either side of a point; one alone where it is the middle of a pixel.
+            pair = {labels[int(y - 0.25), int(x - 0.25)], labels[int(y + 0.25), int(x + 0.25)]}
+            assert there == (len(pair) == 2 and id in pair), (id, x, y)
+
+
+def _points(h: int, w: int) -> list[tuple[float, float]]:
+    """The middles of pixels, and between two beside or above each other, off the border."""
+    return [
+        *((x + 0.5, y + 0.5) for y in range(1, h - 1) for x in range(1, w - 1)),
+        *((x + 1.0, y + 0.5) for y in range(1, h - 1) for x in range(w - 1)),
+        *((x + 0.5, y + 1.0) for y in range(h - 1) for x in range(1, w - 1)),
+    ]
+
+
 def test_brush_and_erase(browser, copy):
     with opened(browser, copy) as page:
         page.open().click(LEFT).keys("b", "]", "]", "]", "]")
@@ -338,9 +372,9 @@ def test_the_keyboard_reaches_everything_and_is_explained(browser, copy):
 @pytest.mark.parametrize(
     ("name", "size", "scheme"),
     [
-        ("narrow", (420, 860), "dark"),
+        ("narrow", (400, 860), "dark"),
         ("light", (1280, 800), "light"),
-        ("large", (2200, 1240), "dark"),
+        ("large", (2560, 1440), "dark"),
         ("low", (1024, 600), "light"),
     ],
 )
@@ -352,6 +386,11 @@ def test_it_fits_any_window(browser, copy, name, size, scheme):
         assert over <= 0
         box = page.page.locator("#canvas").bounding_box()
         assert box["width"] > 300 and box["height"] > 150
+        covered = page.page.evaluate(
+            "([x, y]) => document.elementFromPoint(x, y).id",
+            [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2],
+        )
+        assert covered == "canvas"
         page.picture(name)
         light = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (light == "rgb(242, 243, 246)") == (scheme == "light")

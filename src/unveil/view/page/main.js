@@ -276,7 +276,7 @@ async function main() {
       erase: [lead ? `Wipe away what is not of ${nameOf(lead)}.` : "Select an object, then wipe away what is not of it."],
       attention: ["Press on a patch to see what it attends to."],
     };
-    room.hidden = !tasks[tool];
+    room.hidden = !tasks[tool] || (tool === "attention" && view.pressed !== null);
     room.replaceChildren(...(tasks[tool] ?? []));
     for (const b of document.querySelectorAll("#tools button")) b.setAttribute("aria-pressed", /** @type {HTMLElement} */ (b).dataset.tool === tool ? "true" : "false");
     stage.canvas.dataset.tool = tool;
@@ -405,7 +405,7 @@ async function main() {
   find("help").onclick = () => explain(shown);
   store.listen((changed) => {
     if (changed.has("scene")) bar();
-    if (changed.has("tool") || changed.has("selected")) task();
+    if (["tool", "selected", "pressed"].some((k) => changed.has(/** @type {any} */ (k)))) task();
   });
   bar();
   task();

@@ -3,7 +3,7 @@
 import * as ask from "./ask.js";
 import { Cache } from "./cache.js";
 import { find } from "./dom.js";
-import { paint, pixel, unroll } from "./runs.js";
+import { outlines, paint, pixel, unroll } from "./runs.js";
 import { nameOf } from "./store.js";
 
 /** @import {Edit, Point} from "./types.js" */
@@ -11,6 +11,8 @@ import { nameOf } from "./store.js";
 
 const CLUSTER = "#c8ccd8";
 const AHEAD = 6; // frames asked for before they are due
+const HINTS = /** @type {Record<string, string>} */ ({ select: " · double-click makes it an object", promote: " · click makes it an object" });
+const TRACED = 4; // labels whose outlines are kept
 const MOST = 16; // times that a frame is enlarged
 
 /**
@@ -44,6 +46,8 @@ export class Stage {
     this.trial = null;
     /** @type {Uint16Array | null} */
     this.clusters = null;
+    /** @type {Map<Uint16Array, Map<number, Path2D>>} */
+    this.traced = new Map();
     this.hovered = 0;
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
@@ -65,6 +69,7 @@ export class Stage {
       const { version } = store.view.scene;
       if (changed.has("frame") || (changed.has("scene") && version !== this.version)) this.loading = this.load();
       else if (changed.has("clusters")) void this.loadClusters();
+      if (changed.has("scene") || changed.has("tool")) this.tip.hidden = true;
       this.draw();
     });
   }
@@ -203,23 +208,25 @@ export class Stage {
     c.imageSmoothingEnabled = place.scale < 3;
     c.imageSmoothingQuality = "high";
     c.drawImage(this.picture, 0, 0, about.width, about.height);
-    if (opacity > 0 || this.store.view.outlines) this.#cover(c);
+    if (opacity > 0 || this.store.view.outlines) this.#cover(c, place.scale);
     this.#overlay(c, place.scale);
     canvas.dataset.frame = String(this.shown);
     canvas.dataset.version = String(this.store.view.scene.version);
     canvas.dataset.painted = String(this.version);
   }
 
-  /** The masks. @param {CanvasRenderingContext2D} c */
-  #cover(c) {
+  /** The masks. @param {CanvasRenderingContext2D} c @param {number} scale */
+  #cover(c, scale) {
     const { store, words } = this;
     const { width, height } = store.view.about;
     const labels = this.trial ?? /** @type {Uint16Array} */ (this.labels);
-    const { opacity, outlines, scene, selected, clusters, cluster } = store.view;
+    const { opacity, outlines: outlined, scene, selected, clusters, cluster } = store.view;
     const inside = new Uint32Array(4096);
-    const edge = new Uint32Array(4096);
+    /** @type {[Path2D, string, boolean][]} */
+    const lines = [];
     const some = selected.length > 0;
     const colours = new Map(scene.objects.map((o) => [o.id, o.colour]));
+    const paths = outlined ? this.#outlines(labels) : new Map();
     for (let id = 1; id < 4096; id++) {
       if (!store.visible(id)) continue;
       const colour = colours.get(id) ?? (this.trial ? fresh(id) : null);
@@ -227,25 +234,45 @@ export class Stage {
       const chosen = selected.includes(id) || id === this.hovered;
       const strength = chosen ? Math.min(1, opacity + 0.15) : some ? opacity * 0.6 : opacity;
       inside[id] = pixel(colour, strength);
-      edge[id] = outlines ? pixel(chosen ? "#ffffff" : colour, chosen ? 1 : 0.95) : inside[id];
+      const path = paths.get(id);
+      if (path) lines.push([path, chosen ? "#fff" : colour, chosen]);
     }
-    paint(labels, width, words, inside, edge);
-    const faint = new Uint32Array(4096);
-    const line = new Uint32Array(4096);
+    paint(labels, words, inside);
     if (this.clusters && (clusters || cluster !== null)) {
+      const faint = new Uint32Array(4096);
+      const around = this.#outlines(this.clusters);
       for (const { id } of scene.clusters) {
         const chosen = id === cluster;
         if (!clusters && !chosen) continue;
         faint[id] = pixel(CLUSTER, chosen ? 0.38 : 0.1);
-        line[id] = pixel(chosen ? "#ffffff" : CLUSTER, chosen ? 1 : 0.5);
+        const path = around.get(id);
+        if (path) lines.push([path, chosen ? "#fff" : "rgb(200 204 216 / .5)", chosen]);
       }
       const under = new Uint32Array(words.length);
-      paint(this.clusters, width, under, faint, line);
+      paint(this.clusters, under, faint);
       for (let i = 0; i < words.length; i++) if (!words[i]) words[i] = under[i];
     }
     const cover = /** @type {OffscreenCanvasRenderingContext2D} */ (this.cover.getContext("2d"));
     cover.putImageData(this.image, 0, 0);
     c.drawImage(this.cover, 0, 0, width, height);
+    for (const [path, colour, chosen] of lines.sort((a, b) => Number(a[2]) - Number(b[2]))) {
+      if (chosen) stroke(c, path, "rgb(0 0 0 / .5)", 4 / scale);
+      stroke(c, path, colour, (chosen ? 2 : 1.6) / scale);
+    }
+  }
+
+  /** The outlines of labels, traced once. @param {Uint16Array} labels */
+  #outlines(labels) {
+    let known = this.traced.get(labels);
+    if (!known) {
+      known = outlines(labels, this.store.view.about.width);
+      this.traced.set(labels, known);
+      for (const old of this.traced.keys()) {
+        if (this.traced.size <= TRACED) break;
+        this.traced.delete(old);
+      }
+    }
+    return known;
   }
 
   /** Brush, points of a split, what was pressed. @param {CanvasRenderingContext2D} c @param {number} scale */
@@ -374,7 +401,7 @@ export class Stage {
     this.hovered = found.id;
     const thing = store.thing(found.id);
     const cluster = store.view.scene.clusters.find((c) => c.id === found.cluster);
-    const paints = store.view.tool === "brush" || store.view.tool === "erase";
+    const paints = ["brush", "erase", "split"].includes(store.view.tool);
     if (!store.view.playing && store.view.tool === "promote") store.set({ cluster: found.id ? null : found.cluster || null });
     if (!found.inside || (!thing && !cluster) || store.view.playing || paints) {
       tip.hidden = true;
@@ -390,7 +417,7 @@ export class Stage {
     rest.textContent = thing
       ? `${unnamed}${thing.class ? `${thing.class} · ` : ""}score ${thing.score.toFixed(2)} · ${area(thing)}`
       : cluster
-        ? `${area(cluster)} · double-click makes it an object`
+        ? `${area(cluster)}${HINTS[store.view.tool] ?? ""}`
         : "";
     tip.append(strong, rest);
     tip.hidden = false;
@@ -403,6 +430,14 @@ export class Stage {
 
 /** @param {number} x */
 const clamp = (x) => Math.round(Math.min(Math.max(x, 0), 1) * 1e5) / 1e5;
+
+/** @param {CanvasRenderingContext2D} c @param {Path2D} path @param {string} colour @param {number} width */
+function stroke(c, path, colour, width) {
+  c.strokeStyle = colour;
+  c.lineWidth = width;
+  c.lineCap = "round";
+  c.stroke(path);
+}
 
 /** The colour of an object that an edit would make. @param {number} id */
 const fresh = (id) => ["#ffffff", "#ffd166", "#06d6a0", "#ef476f", "#118ab2"][id % 5];
