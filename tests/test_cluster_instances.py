@@ -279,7 +279,7 @@ def slow_reunite(groups: Groups, label: np.ndarray) -> np.ndarray:
     """All pairs looked at again for every two that become one."""
     names = np.unique(label[label >= 0])
     label = np.where(label >= 0, np.searchsorted(names, label), -1)
-    keys, counts = scaled_keys(groups), groups.counts.numpy()
+    keys, counts = scaled_keys(groups)[:], groups.counts.numpy()
     while True:
         look, seen = {}, {}
         for k in np.unique(label[label >= 0]):

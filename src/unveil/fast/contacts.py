@@ -5,7 +5,7 @@ side by side in a frame or at one place in two frames running. Foreground (`obje
 objects (`fast.instances`) are found on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 
 from unveil.fast.groups import Groups, join
+from unveil.fast.kmeans import PIECE, weighted_mean
 
 SOFTNESS = 0.2
 """Neighbours whose cosine is lower by this much hold together e times less."""
@@ -77,7 +78,7 @@ def contacts(
     Cost: linear in the patches. Peak memory: 128 frames' patch pairs, and the edges.
     """
     known = known or neighbours(groups)
-    scale = 2 * softness * _spread(groups)[1]
+    scale = scaled_keys(groups, softness).scale
     return Contacts(*(_weighed(x, scale, len(groups)) for x in (known.space, known.time)))
 
 
@@ -113,22 +114,39 @@ def chained(parts: Sequence[Neighbours], blocks: Sequence[Groups]) -> Neighbours
     return Neighbours(_joined(spaces), _joined(times))
 
 
-def scaled_keys(groups: Groups, softness: float = SOFTNESS) -> Float[np.ndarray, "g c"]:
-    """Mean keys on a scale on which the likeness of two is exp(-d²), d their distance.
+@dataclass(frozen=True)
+class ScaledKeys:
+    """Mean keys of groups on a scale on which the likeness of two is exp(-d²), d their distance.
+
+    keys: [G, C], as `Groups` holds them. They are made of it where they are asked for, some groups
+    at a time: `scaled[first:last]`, or by an array of indices. mean: [C]. scale: what d² is over.
+    """
+
+    keys: Float[torch.Tensor, "g c"]
+    mean: Float[torch.Tensor, " c"]
+    scale: float
+
+    def __getitem__(self, groups: slice | np.ndarray) -> Float[np.ndarray, "g c"]:
+        some = self.keys[groups if isinstance(groups, slice) else torch.from_numpy(groups)]
+        return (some.float() - self.mean).div_(self.scale**0.5).cpu().numpy()
+
+    def pieces(self) -> Iterator[tuple[slice, Float[np.ndarray, "g c"]]]:
+        """All of them, some thousand at a time, and where they stand."""
+        for start in range(0, len(self.keys), PIECE):
+            part = slice(start, start + PIECE)
+            yield part, self[part]
+
+
+def scaled_keys(groups: Groups, softness: float = SOFTNESS) -> ScaledKeys:
+    """The mean keys, scaled by how far the video's keys spread.
 
     d² is the squared distance of keys over 2 · softness · v, v the mean squared distance of the
     video's keys from their mean. For centred keys of equal length it is (1 - cosine) / softness.
     """
-    mean, spread = _spread(groups)
-    return (groups.keys - mean).div_((2 * softness * spread) ** 0.5).cpu().numpy()
-
-
-def _spread(groups: Groups) -> tuple[Float[torch.Tensor, " c"], float]:
-    """The mean key of all patches, and the mean squared distance from it."""
-    share = groups.counts / groups.counts.sum()
-    mean = share @ groups.keys
-    apart = torch.linalg.vector_norm(groups.keys - mean, dim=1).square()
-    return mean, max(float(share @ apart), 1e-12)
+    mean = weighted_mean(groups.keys, groups.counts)
+    apart = torch.cat([(part.float() - mean).square().sum(1) for part in groups.keys.split(PIECE)])
+    spread = float(groups.counts @ apart / groups.counts.sum())
+    return ScaledKeys(groups.keys, mean, 2 * softness * max(spread, 1e-12))
 
 
 def _edges(

@@ -61,13 +61,14 @@ class Evidence:
 
 
 def evidence(groups: Groups) -> Evidence:
-    """The evidence between the groups of a video. Peak memory: their keys twice."""
-    keys = scaled_keys(groups).astype(np.float32)
-    _, axes = np.linalg.eigh((keys.T @ keys).astype(np.float64))
+    """The evidence between the groups of a video. Peak memory: their keys in half precision."""
+    scaled = scaled_keys(groups)
+    _, axes = np.linalg.eigh(sum((keys.T @ keys).astype(np.float64) for _, keys in scaled.pieces()))
     main = axes[:, ::-1][:, :DIRECTIONS]
     # An axis has no sign of its own: let its largest entry be positive.
     main = main * np.sign(main[np.abs(main).argmax(0), np.arange(main.shape[1])])
-    looks = (keys @ main.astype(np.float32)).astype(np.float16)
+    main = main.astype(np.float32)
+    looks = np.concatenate([(keys @ main).astype(np.float16) for _, keys in scaled.pieces()])
     kept = np.zeros(len(groups), [("key", "<f2", (groups.keys.shape[1],)), ("saliency", "<f2")])
     kept["key"], kept["saliency"] = groups.keys.cpu().numpy(), groups.saliency.cpu().numpy()
     return Evidence(looks, kept)

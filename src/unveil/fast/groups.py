@@ -40,7 +40,8 @@ least 1.4 apart there, seldom become one group."""
 class Groups:
     """The small groups of a whole video: all that later stages need to know of its features.
 
-    ids: [T, h, w] int32, the group of every patch, 0 … G-1. keys: [G, C] fp32 mean keys.
+    ids: [T, h, w] int32, the group of every patch, 0 … G-1. keys: [G, C] mean keys, in the half
+    precision that they are held in; whoever computes with them takes a piece at a time.
     counts: [G] patches. saliency: [G] mean CLS attention, 1 = the mean of its frame. border: [G]
     share of patches on the frame's left, right or upper edge. motion: [G]
     evidence in nats for moving against the dominant motion, the mean of the `measured`: [G] patches
@@ -178,7 +179,7 @@ def join(parts: Sequence[Groups]) -> Groups:
     names = [f.name for f in fields(Groups) if f.name != "ids"]
     names = [name for name in names if getattr(parts[0], name) is not None]
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    return Groups(ids.astype(np.int32), **joined | {"keys": joined["keys"].float()})
+    return Groups(ids.astype(np.int32), **joined)
 
 
 def group_block(

@@ -183,9 +183,11 @@ class _Reunion:
         self.owner, self.frame, self.patches = _seen(groups.ids, label)
         self.mass = np.bincount(self.owner, self.patches, minlength=k)
         self.total = np.zeros((k, groups.keys.shape[1]))
-        inside = label >= 0
-        counts = groups.counts.cpu().numpy()[inside, None]
-        np.add.at(self.total, label[inside], scaled_keys(groups)[inside] * counts)
+        counts = groups.counts.cpu().numpy()
+        for part, keys in scaled_keys(groups).pieces():
+            inside = label[part] >= 0
+            weighted = keys[inside] * counts[part][inside, None]
+            np.add.at(self.total, label[part][inside], weighted)
         self.look = self.total / np.maximum(self.mass, 1)[:, None]
         self.alive = np.ones(k, bool)
         self.alike, self.partner = np.zeros(k), np.zeros(k, int)

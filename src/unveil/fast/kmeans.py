@@ -1,5 +1,7 @@
 """Weighted k-means from given centres, a piece of the points at a time."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,19 +18,27 @@ def lloyd(
     weights: Float[Tensor, " n"],
     rounds: int = ROUNDS,
     precision: torch.dtype = torch.float32,
+    of: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
     """K-means from given centres: the centres, and the nearest one of every point.
 
-    precision: of the products that tell what is nearest. A centre that wins no point stays where it
-    is.
+    precision: of the products that tell what is nearest. of: what makes points of what is given; it
+    is asked anew for a piece each time, so that points are not held. A centre that wins no point
+    stays where it is.
     """
-    low = points.to(precision)
+    if of is not None and len(points) <= PIECE:
+        points, of = of(points), None
+    low = points.to(precision) if of is None else points
+
+    def nearest(part: Tensor) -> Tensor:
+        return _nearest(part if of is None else of(part).to(precision), centres)
+
     for _ in range(rounds):
-        labels = _nearest(low, centres)
-        mass = points.new_zeros(len(centres)).index_add_(0, labels, weights)
-        total = weighted_sums(points, labels, weights, len(centres))
+        labels = torch.cat([nearest(part) for part in low.split(PIECE)])
+        mass = weights.new_zeros(len(centres)).index_add_(0, labels, weights)
+        total = weighted_sums(points, labels, weights, len(centres), of)
         centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-12)[:, None], centres)
-    return centres, _nearest(low, centres)
+    return centres, torch.cat([nearest(part) for part in low.split(PIECE)])
 
 
 def weighted_sums(
@@ -36,15 +46,26 @@ def weighted_sums(
     labels: Int[Tensor, " n"],
     weights: Float[Tensor, " n"],
     count: int,
+    of: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "m d"]:
-    """The sum of the points of every label 0 … count-1, each times its weight."""
-    total = points.new_zeros(count, points.shape[1])
+    """The sum of the points of every label 0 … count-1, each times its weight, in fp32.
+
+    of: as `lloyd` takes it.
+    """
+    total = weights.new_zeros(count, points.shape[1])
     for x, label, weight in zip(*(y.split(PIECE) for y in (points, labels, weights)), strict=True):
-        total.index_add_(0, label, x * weight[:, None])
+        total.index_add_(0, label, (x if of is None else of(x)) * weight[:, None])
     return total
+
+
+def weighted_mean(
+    points: Float[Tensor, "n d"], weights: Float[Tensor, " n"]
+) -> Float[Tensor, " d"]:
+    """The mean of points, in fp32."""
+    nought = torch.zeros(len(points), dtype=torch.long, device=points.device)
+    return weighted_sums(points, nought, weights, 1)[0] / weights.sum()
 
 
 def _nearest(points: Tensor, centres: Tensor) -> Tensor:
     offset = centres.square().sum(1) * -0.5
-    low = centres.to(points.dtype).T
-    return torch.cat([(x @ low).float().add_(offset).argmax(1) for x in points.split(PIECE)])
+    return (points @ centres.to(points.dtype).T).float().add_(offset).argmax(1)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from unveil.attention.block import Block
 from unveil.attention.rows import TEMPERATURE
 from unveil.fast.groups import Groups
-from unveil.fast.kmeans import PIECE, lloyd, weighted_sums
+from unveil.fast.kmeans import PIECE, lloyd, weighted_mean, weighted_sums
 
 PROTOTYPES = 256
 """Prototypes a video, at most."""
@@ -40,14 +40,17 @@ class Prototypes:
 def summarise(groups: Groups, count: int = PROTOTYPES, seed: int = 0) -> Prototypes:
     """K-means of the groups' centred keys, each group weighted by its patches.
 
-    Cost: linear in the groups. Peak memory: their keys once more. seed: of the groups that the
-    centres start from.
+    Cost: linear in the groups. Peak memory: a piece of their keys in fp32. seed: of the groups that
+    the centres start from.
     """
-    mean = groups.counts @ groups.keys / groups.counts.sum()
-    unit = groups.keys - mean
-    F.normalize(unit, dim=1, out=unit)
-    start = torch.randperm(len(unit), generator=torch.Generator().manual_seed(seed))[:count]
-    _, member = lloyd(unit, unit[start], groups.counts, ROUNDS)
+    mean = weighted_mean(groups.keys, groups.counts)
+
+    def unit(keys: Tensor) -> Tensor:
+        return F.normalize(keys.float() - mean, dim=1)
+
+    start = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))[:count]
+    first = unit(groups.keys[start])
+    _, member = lloyd(groups.keys, first, groups.counts, ROUNDS, of=unit)
     used, member = member.unique(return_inverse=True)
     mass = groups.counts.new_zeros(len(used)).index_add_(0, member, groups.counts)
     total = weighted_sums(groups.keys, member, groups.counts, len(used))
@@ -88,5 +91,5 @@ def attend(
     temperature: float = TEMPERATURE,
 ) -> Float[Tensor, "n k"]:
     """Values of the prototypes as the rows of keys see them, `rows` @ values, without all rows."""
-    parts = queries.split(PIECE)
+    parts = (part.float() for part in queries.split(PIECE))
     return torch.cat([rows(part, prototypes, block, temperature) @ values for part in parts])

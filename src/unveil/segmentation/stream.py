@@ -30,6 +30,7 @@ from unveil.errors import InputError
 from unveil.fast.contacts import Neighbours, chained, next_neighbours
 from unveil.fast.describe import describe, find
 from unveil.fast.groups import BLOCK, Grouper, Groups, join
+from unveil.fast.kmeans import weighted_mean, weighted_sums
 from unveil.fast.state import INSIDE, Objects
 from unveil.types import Features
 
@@ -219,8 +220,9 @@ def _looks(found: Objects, groups: Groups) -> Tensor:
     """The mean centred key of every piece, [K, C] of length 1."""
     of_group = np.zeros(len(groups), int)
     of_group[groups.ids.ravel()] = found.ids.ravel()
-    mean = (groups.keys * groups.counts[:, None]).sum(0) / groups.counts.sum()
-    weighted = (groups.keys - mean) * groups.counts[:, None]
-    total = weighted.new_zeros(len(found.scores) + 1, weighted.shape[1])
-    total.index_add_(0, torch.from_numpy(of_group), weighted)
+    mean = weighted_mean(groups.keys, groups.counts)
+    k = len(found.scores) + 1
+    total = weighted_sums(
+        groups.keys, torch.from_numpy(of_group), groups.counts, k, of=lambda keys: keys - mean
+    )
     return F.normalize(total[1:], dim=1)
