@@ -69,7 +69,7 @@ def clustering(mode: str, frames: int, h: int, w: int) -> dict[str, Any]:
     The backbone sees the rendered frames once; its seconds are scaled to all frames.
     """
     from unveil.features.backbone import Backbone
-    from unveil.segmentation.segmenter import FINDERS
+    from unveil.segmentation.first_pass import FastFinder, PaperFinder
     from unveil.settings import Settings
     from unveil.timing import Clock, peak_memory_mb
     from unveil.types import Features
@@ -80,7 +80,7 @@ def clustering(mode: str, frames: int, h: int, w: int) -> dict[str, Any]:
     with clock("backbone"):
         features = backbone.encode(video, size)
     clock.seconds["backbone"] *= frames / len(video)
-    finder = FINDERS[mode](Settings(mode=mode))
+    finder = (PaperFinder if mode == "paper" else FastFinder)(Settings(mode=mode))
     for i in range(0, frames, CHUNK):
         of = np.arange(i, min(frames, i + CHUNK)) % len(video)
         part = Features(features.keys[of], features.patch, features.saliency[of])

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+import unveil
 from conftest import TINY, make_tiny_backbone
 from unveil.attention.block import Block
 from unveil.attention.block_file import block_metadata, calibrated_tau, load_block, shipped_block
@@ -173,6 +175,26 @@ def test_broken_and_short_clips_are_skipped_and_counted(tmp_path, recipe, cache,
     (start,) = (r for r in read_log(out) if r["kind"] == "start")
     assert sorted(start["skipped"]) == ["broken.mp4", "short"]
     assert len(start["train"] + start["held"]) == 3
+
+
+def test_without_the_extra_it_says_what_to_install(
+    videos, recipe, cache, tmp_path, monkeypatch, capsys
+):
+    there = lambda name: None if name == "tensorboard" else find_spec(name)  # noqa: E731
+    monkeypatch.setattr("unveil.cli.train.find_spec", there)
+    assert main(command(videos, recipe, cache, tmp_path / "run")) == 2
+    said = capsys.readouterr().err
+    assert "needs tensorboard" in said and "pip install 'unveil[train]'" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_else_needs_what_the_extra_brings():
+    source = Path(unveil.__file__).parent
+    of_extra = re.compile(r"import lightning_fabric|from lightning_fabric|tensorboard import")
+    needing = {
+        f.relative_to(source) for f in source.rglob("*.py") if of_extra.search(f.read_text())
+    }
+    assert needing and all("train" in file.as_posix() for file in needing)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -63,6 +64,7 @@ class Train:
 
     def run(self) -> int:
         """Train, or go on; prints where what was trained and the report are."""
+        _check_extra()
         from unveil.training.recipe import what_is_trained
 
         what = "block" if self.recipe is None else what_is_trained(self.recipe)
@@ -184,3 +186,13 @@ class Train:
             ) from error
         fabric.launch()
         return fabric
+
+
+def _check_extra() -> None:
+    """Raise TrainingError where what only training needs is not installed."""
+    missing = [name for name in ("lightning_fabric", "tensorboard") if find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"training needs {' and '.join(missing)}, which only it does: "
+            "pip install 'unveil[train]'"
+        )

@@ -60,8 +60,15 @@ class Evidence:
         return cls(looks, keys)
 
 
-def evidence(groups: Groups) -> Evidence:
-    """The evidence between the groups of a video. Peak memory: their keys in half precision."""
+def records(groups: Groups) -> np.ndarray:
+    """What is kept of the keys of groups: `Evidence.keys`."""
+    kept = np.zeros(len(groups), [("key", "<f2", (groups.keys.shape[1],)), ("saliency", "<f2")])
+    kept["key"], kept["saliency"] = groups.keys.cpu().numpy(), groups.saliency.cpu().numpy()
+    return kept
+
+
+def evidence(groups: Groups, keys: np.ndarray | None = None) -> Evidence:
+    """The evidence between the groups of a video. keys: their `records`, where they are there."""
     scaled = scaled_keys(groups)
     _, axes = np.linalg.eigh(sum((keys.T @ keys).astype(np.float64) for _, keys in scaled.pieces()))
     main = axes[:, ::-1][:, :DIRECTIONS]
@@ -69,6 +76,4 @@ def evidence(groups: Groups) -> Evidence:
     main = main * np.sign(main[np.abs(main).argmax(0), np.arange(main.shape[1])])
     main = main.astype(np.float32)
     looks = np.concatenate([(keys @ main).astype(np.float16) for _, keys in scaled.pieces()])
-    kept = np.zeros(len(groups), [("key", "<f2", (groups.keys.shape[1],)), ("saliency", "<f2")])
-    kept["key"], kept["saliency"] = groups.keys.cpu().numpy(), groups.saliency.cpu().numpy()
-    return Evidence(looks, kept)
+    return Evidence(looks, records(groups) if keys is None else keys)

@@ -85,12 +85,13 @@ def evidence(
     keep = inside[edges.row] & inside[edges.col]
     a, b = track[edges.row[keep]], track[edges.col[keep]]
     half = edges.data[keep] / 2  # every contact stands there both ways round
-    total = sp.coo_array((half, (np.minimum(a, b), np.maximum(a, b))), shape=(g, g)).tocsr()
+    said = [(np.minimum(a, b), np.maximum(a, b), half)]
     for start in range(0, len(ids), _STRETCH):
         stretch = ids[start : start + _STRETCH]
         a, b, w = _gaps(track[stretch], inside[stretch])
-        total = total - sp.coo_array((w, (a, b)), shape=(g, g)).tocsr()
-    total = total.tocoo()
+        said.append((a, b, -w))
+    a, b, w = (np.concatenate(x) for x in zip(*said, strict=True))
+    total = sp.coo_array((w, (a, b)), shape=(g, g)).tocsr().tocoo()
     pairs = zip(total.row.tolist(), total.col.tolist(), total.data.tolist(), strict=True)
     return {(a, b): w for a, b, w in pairs if a != b and w != 0}
 

@@ -8,6 +8,7 @@ found = finder.finish()
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from unveil.errors import InputError
 from unveil.fast.describe import describe, find
 from unveil.fast.evidence import Evidence, evidence
 from unveil.fast.groups import Grouper
+from unveil.fast.spool import Spool
 from unveil.fast.state import State
 from unveil.paper.clustering import merge
 from unveil.progress import Progress, silent
@@ -54,28 +56,39 @@ class Found:
 
 @dataclass
 class FastFinder:
-    """The default mode, see `unveil.fast.describe`; features are let go of at once."""
+    """The default mode, see `unveil.fast.describe`; features are let go of at once.
+
+    folder: where keys of the groups may lie meanwhile, as `fast.spool.Spool` takes it.
+    """
 
     settings: Settings = field(default_factory=Settings)
     block: Block | None = None
     head: ObjectsHead | None = None
+    folder: Path | None = None
     _grouper: Grouper = field(init=False, repr=False)
+    _spool: Spool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._grouper = Grouper(self.head)
+        self._grouper, self._spool = Grouper(self.head), Spool(self.folder)
 
     def add(self, features: Features, frames: np.ndarray) -> None:
         """Take the features of the next frames [t, H, W, 3]."""
         self._grouper.add(features, frames)
+        self._keep()
+
+    def _keep(self, flush: bool = False) -> None:
+        for block in self._grouper.pop(flush):
+            self._spool.add(block)
 
     def finish(self, report: Progress = silent) -> Found:
         """What all frames taken show. Raises InputError when there were none."""
         report("clustering", 0, 1)
-        groups = self._grouper.finish()
+        self._keep(flush=True)
+        groups, keys = self._spool.join()
         state = describe(groups, self.block, seed=self.settings.seed)
         s = self.settings
         found = cut(state, s.objects, s.granularity, s.keep_background, s.min_score)
-        found = replace(found, evidence=evidence(groups))
+        found = replace(found, evidence=evidence(groups, keys))
         report("clustering", 1, 1)
         return found
 

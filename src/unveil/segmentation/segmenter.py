@@ -124,7 +124,7 @@ class Segmenter:
         video, clock, report = open_video(source, **span), Clock(), on_progress or silent
         shape: dict[str, Any] = {"height": video.height, "width": video.width}
         with Writer(Path(out), name=video.name, fps=video.fps, **shape) as writer:
-            found = self._look(video, clock, report)
+            found = self._look(video, clock, report, writer.path)
             write(writer, video, found, self.settings.chunk, clock, report)
             with clock("write"):
                 objects = len(writer.painted())
@@ -227,8 +227,8 @@ class Segmenter:
             yield from decided(carrier.add(self.backbone.encode(block, self.settings.size).keys))
         yield from decided(carrier.flush())
 
-    def _finder(self) -> FastFinder | PaperFinder | KmeansFinder | SlotFinder:
-        """What looks at the features of a video."""
+    def _finder(self, folder: Path | None) -> FastFinder | PaperFinder | KmeansFinder | SlotFinder:
+        """What looks at the features of a video. folder: where it may keep what is large."""
         s = self.settings
         if self._model is not None:
             return SlotFinder(self._model, s.seed)
@@ -236,11 +236,13 @@ class Segmenter:
             return KmeansFinder(s)
         if s.mode == "paper":
             return PaperFinder(s, self._block)
-        return FastFinder(s, self._block, self._head)
+        return FastFinder(s, self._block, self._head, folder)
 
-    def _look(self, video: Video, clock: Clock, report: Progress) -> Found:
+    def _look(
+        self, video: Video, clock: Clock, report: Progress, folder: Path | None = None
+    ) -> Found:
         """The first pass: what is in the video."""
-        finder = self._finder()
+        finder = self._finder(folder)
         encoder, done = self._encoder(), 0
 
         def tell(more: int) -> None:

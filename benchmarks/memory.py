@@ -1,0 +1,107 @@
+"""The most memory that a long video takes, from file to finished result.
+
+    python benchmarks/memory.py --frames 20000 --out out/memory.md
+
+A video of small frames is rendered, three things that move to and fro, and segmented by
+`segment_to` on a small grid of patches. The backbone is loaded and not run: keys are a fixed random
+projection of a patch's colours with noise, so that hours of it are left out and nothing else is.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch.nn import functional as F
+
+from speed import machine
+from unveil.results.movie import Movie
+from unveil.segmentation.segmenter import Segmenter
+from unveil.synthetic.render import render
+from unveil.timing import peak_memory_mb
+from unveil.types import Features
+
+PATCH = 14
+RENDERED = 400
+NOISE = 0.05
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Segment a long video of small frames, and say the most memory it took."""
+
+    frames: int = 20000
+    """So many, to and fro."""
+    grid: str = "8x14"
+    """Patches down and across, of 14 px of the frame; 12x21 have nearly as many groups in eight
+    frames, 252, as the default grid."""
+    out: Path | None = None
+    """A Markdown file to write the figures to."""
+
+
+class Projected:
+    """Keys of 384 channels from the colours of patches: alike where colours are."""
+
+    def __init__(self, h: int, w: int) -> None:
+        self._grid = h, w
+        self._draw = torch.Generator().manual_seed(0)
+        self._onto = torch.randn(12, 384, generator=self._draw)
+
+    def encode(self, frames: np.ndarray, *_: object, **__: object) -> Features:
+        """Features [t, h, w, 384] of frames [t, H, W, 3]."""
+        x = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+        h, w = self._grid
+        x = F.interpolate(x, (2 * h, 2 * w), mode="area")
+        parts = F.pixel_unshuffle(x - 0.5, 2).permute(0, 2, 3, 1)
+        keys = parts @ self._onto
+        keys += NOISE * torch.randn(keys.shape, generator=self._draw)
+        saliency = torch.full(keys.shape[:3], 1 / (h * w))
+        return Features(keys, PATCH, saliency)
+
+
+def film(path: Path, frames: int, height: int, width: int) -> None:
+    """Write the video."""
+    count = min(RENDERED, frames)
+    shown = render(seed=3, frames=count, height=height, width=width, objects=3).frames
+    blank = np.zeros((height, width), np.uint8)
+    movie = Movie(path, Fraction(24), height, width)
+    for i in range(frames):
+        there, back = divmod(i, len(shown))
+        movie.write(shown[-1 - back if there % 2 else back], blank)
+    movie.close()
+
+
+def measure(bench: Memory) -> dict[str, Any]:
+    """Frames, objects, seconds a stage and MB."""
+    h, w = map(int, bench.grid.split("x"))
+    size = (h * PATCH, w * PATCH)
+    segmenter = Segmenter(size=size)
+    segmenter.backbone.encode = Projected(h, w).encode
+    with tempfile.TemporaryDirectory() as folder:
+        film(Path(folder) / "video.mp4", bench.frames, *size)
+        before, cpu = peak_memory_mb(), time.process_time()
+        run = segmenter.segment_to(Path(folder) / "video.mp4", Path(folder) / "out")
+        size = sum(f.stat().st_size for f in Path(folder, "out").rglob("*")) / (1 << 20)
+    about = {"frames": bench.frames, "objects": run["objects"], "grid": run["grid"]}
+    about |= {"CPU s": round(time.process_time() - cpu), "before, MB": before}
+    return {**about, "peak MB": run["peak_memory_mb"], "result MB": round(size)}
+
+
+def main(bench: Memory) -> None:
+    found = measure(bench)
+    text = f"{machine()}\n\n{json.dumps(found, indent=1)}\n"
+    print(text)
+    if bench.out:
+        bench.out.parent.mkdir(parents=True, exist_ok=True)
+        bench.out.write_text(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Memory)))
