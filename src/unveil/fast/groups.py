@@ -3,7 +3,8 @@
 A block of eight frames is cut into some hundred small groups, alike in their keys and near each
 other. Only the groups are kept: the id of every patch, and for each group its mean key and a few
 sums, 25 kB a frame at 256 groups of 384 channels instead of 770 kB (`fast.spool` keeps the keys out
-of memory). A group never spans two places that merely look alike, and what appears late founds groups of its own.
+of memory). A group never spans two places that merely look alike, and what appears late founds
+groups of its own.
 
 Blocks are counted from the first frame, whatever chunks the frames came in: the result does not
 depend on the chunk size at all.
