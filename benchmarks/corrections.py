@@ -1,32 +1,78 @@
 """What a few clicks are worth: J and F before and after recorded corrections.
 
-python benchmarks/corrections.py ../shared/data [--results folder]
+python benchmarks/corrections.py [--data ../shared/data] [--features folder] [--only carphone]
 
 Each log of `benchmarks/corrections` has at most twenty clicks, chosen with the truth at hand. The
-clips are segmented with default settings (or taken from --results), the log is done by `recut`, and
-both are scored by `unveil evaluate`, standard DAVIS-2017 protocol.
+clips are segmented with default settings, the log is done by `recut`, and both are scored by
+`unveil evaluate`: DAVIS clips by their own protocol, the others by that of DAVIS-2017. `carphone`
+is the demo clip, every sixth frame of it, and its truth outlines that were drawn by hand on three.
+
+--features: a folder of SET_CLIP.npz, as `benchmarks/foreground.py` keeps them; what is not there is
+asked of the backbone. The same state comes of both, for the features are the same.
 """
 
 import argparse
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from unveil.attention.objects_file import load_head, shipped_head
+from unveil.cli.demo_clips import fetch_clip
 from unveil.datasets import open_dataset
 from unveil.editing.edits import Cut, Merge, Split
 from unveil.editing.log import read
 from unveil.evaluate.run import evaluate
+from unveil.features import weights
+from unveil.results.writer import Writer
+from unveil.segmentation.first_pass import FastFinder
 from unveil.segmentation.recut import recut
+from unveil.segmentation.second_pass import write
 from unveil.segmentation.segmenter import Segmenter
 from unveil.settings import Settings
+from unveil.timing import Clock
+from unveil.types import Features
+from unveil.video.source import open_video, read_clip
 
 LOGS = Path(__file__).parent / "corrections"
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Clip:
+    """video: below the data's root; of the demo clips without one. of: the set that it is of.
+
+    dataset: as `open_dataset` knows it. masks: where they lie, for a plain folder. stride: every so
+    many frames.
+    """
+
+    video: str
+    of: str
+    dataset: str
+    masks: str = ""
+    stride: int = 1
+
+    @property
+    def protocol(self) -> str:
+        """The one that it is scored by."""
+        return "davis2017" if self.dataset == "folder" else self.dataset
+
+
 CLIPS = {
-    "schoolgirls": ("schoolgirls/schoolgirls.mp4", "schoolgirls", "schoolgirls_mask"),
-    "hockey": ("davis-train/JPEGImages/480p/hockey", "davis-train", None),
+    "schoolgirls": Clip(
+        "schoolgirls/schoolgirls.mp4", "schoolgirls", "folder", masks="schoolgirls_mask"
+    ),
+    "bmx-trees": Clip("davis/JPEGImages/480p/bmx-trees", "davis", "davis2017"),
+    "hockey": Clip("davis-train/JPEGImages/480p/hockey", "davis-train", "davis2016"),
+    "carphone": Clip("", "", "folder", stride=6),
 }
-"""Of each log: the video, the dataset's root, and its masks where it is a plain folder."""
 
 
 def clicks(log: Path) -> int:
@@ -42,49 +88,110 @@ def clicks(log: Path) -> int:
     return total
 
 
-def score(name: str, root: Path, result: Path) -> tuple[float, float]:
+def segment(name: str, out: Path, data: Path | None, features: Path | None) -> None:
+    """The result of a clip, by default settings."""
+    clip = CLIPS[name]
+    place = data / clip.video if clip.video and data else fetch_clip(name)
+    kept = features / f"{clip.of}_{name}.npz" if features else None
+    if kept is None or not kept.is_file():
+        Segmenter().segment_to(place, out, stride=clip.stride)
+        return
+    video = open_video(place, stride=clip.stride)
+    finder = FastFinder(head=load_head(shipped_head(weights.DEFAULT), weights.DEFAULT, 384))
+    for frames, seen in _with_frames(kept, video.chunks(CHUNK)):
+        finder.add(seen, frames)
+    found = finder.finish()
+    t, h, w = found.ids.shape
+    size: dict[str, Any] = {"height": video.height, "width": video.width}
+    about = {"name": video.name, "frames": t, "fps": str(video.fps), "source": str(place), **size}
+    span = {"start": None, "end": None, "stride": clip.stride}
+    run = {"settings": Settings().plain(), "video": about | span, "warnings": [], "grid": [h, w]}
+    with Writer(out, name=video.name, fps=video.fps, **size) as writer:
+        write(writer, video, found, CHUNK, Clock())
+        writer.finish(found.scores, run)
+
+
+def _with_frames(kept: Path, chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, Features]]:
+    """Frames with the features that a file holds of them."""
+    with np.load(kept) as arrays:
+        keys, saliency = (torch.from_numpy(arrays[k]).float() for k in ("keys", "saliency"))
+    done = 0
+    for frames in chunks:
+        at = slice(done, done + len(frames))
+        yield frames, Features(keys[at], 14, saliency[at])
+        done += len(frames)
+
+
+def score(name: str, data: Path | None, result: Path) -> tuple[float, float]:
     """J and F of a result folder in percent."""
-    _, of, masks = CLIPS[name]
-    with tempfile.TemporaryDirectory() as folder:
-        predictions = Path(folder) / "predictions"
-        shutil.copytree(result / "masks", predictions / name)
-        if masks:
-            frames = Path(f"{name}.mp4")
-            dataset = open_dataset("folder", root / of, frames=frames, masks=Path(masks))
+    clip = CLIPS[name]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        predictions = folder / "predictions" / name
+        shutil.copytree(result / "masks", predictions)
+        if data is None or not clip.video:
+            _drawn(name, folder, predictions)
+            dataset = open_dataset("folder", folder)
+        elif clip.masks:
+            frames, masks = Path(clip.video).name, Path(clip.masks)
+            dataset = open_dataset("folder", data / clip.of, frames=frames, masks=masks)
         else:
-            dataset = open_dataset("davis2016", root / of).select([name])
-        protocol = "davis2017" if masks else "davis2016"
+            dataset = open_dataset(clip.dataset, data / clip.of, sequences=[name])
         record = evaluate(
             dataset,
-            [protocol],
-            predictions=predictions,
+            [clip.protocol],
+            predictions=folder / "predictions",
             settings=Settings(),
-            out=Path(folder),
+            out=folder / "scores",
             jobs=1,
         )
-        mean = record["protocols"][protocol]["mean"]
+        mean = record["protocols"][clip.protocol]["mean"]
         return 100 * mean["J"], 100 * mean["F"]
+
+
+def _drawn(name: str, folder: Path, predictions: Path) -> None:
+    """Frames and masks of a clip whose truth was drawn by hand; other predictions are removed."""
+    said = json.loads((LOGS / f"{name}.json").read_text())
+    frames = read_clip(fetch_clip(name), stride=CLIPS[name].stride).frames
+    masks = sorted(predictions.iterdir())
+    for kind in ("frames", "masks"):
+        (folder / kind / name).mkdir(parents=True)
+    wanted = {masks[int(i)]: (frames[int(i)], way) for i, way in said["outlines"].items()}
+    for mask in masks:
+        if mask not in wanted:
+            mask.unlink()
+            continue
+        frame, way = wanted[mask]
+        truth = Image.new("L", (frame.shape[1], frame.shape[0]))
+        ImageDraw.Draw(truth).polygon([tuple(point) for point in way], fill=1)
+        Image.fromarray(frame).save(folder / "frames" / name / mask.name)
+        truth.save(folder / "masks" / name / mask.name)
+
+
+def corrected(
+    name: str, folder: Path, data: Path | None, features: Path | None
+) -> list[tuple[float, float]]:
+    """J and F before and after the log of a clip."""
+    before, after = folder / name, folder / f"{name}-corrected"
+    segment(name, before, data, features)
+    recut(before, edits=LOGS / f"{name}.jsonl", out=after)
+    return [score(name, data, result) for result in (before, after)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--results", type=Path, help="results of the clips, by name")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--features", type=Path, help="kept features, by set and clip")
+    parser.add_argument("--only", nargs="*", choices=CLIPS, default=list(CLIPS))
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        for name, (video, _, _) in CLIPS.items():
-            first = Path(temporary) / name
-            if options.results:
-                first = options.results / name
-            else:
-                Segmenter().segment_to(options.data / video, first)
-            log = LOGS / f"{name}.jsonl"
-            after = Path(temporary) / f"{name}-corrected"
-            recut(first, edits=log, out=after)
-            before_after = [score(name, options.data, folder) for folder in (first, after)]
-            said = [f"J {j:.1f} F {f:.1f}" for j, f in before_after]
-            edits = len(json.loads((after / "run.json").read_text())) and len(read(log).edits)
-            print(f"{name}: {said[0]}, after {edits} edits and {clicks(log)} clicks {said[1]}")
+    torch.set_num_threads(1)
+    for name in options.only:
+        log = LOGS / f"{name}.jsonl"
+        with tempfile.TemporaryDirectory() as folder:
+            scores = corrected(name, Path(folder), options.data, options.features)
+        said = [f"J {j:.1f} F {f:.1f}" for j, f in scores]
+        edits = len(read(log).edits)
+        print(f"{name}: {said[0]}, after {edits} edits and {clicks(log)} clicks {said[1]}")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from handmade import GRID, WISHES, found_in, make_result, patches
 from test_segmenter import digests
@@ -88,6 +90,47 @@ def test_two_that_touch_are_parted_by_a_click_on_either_side(board):
     area = int((patches(T) == 1).sum())
     assert got[1][1] > 0.97 * area and got[2][2] > 0.97 * area
     assert got[1][2] < 0.03 * area and got[2][1] < 0.03 * area
+
+
+def test_a_piece_is_what_hangs_together_of_a_group():
+    rng = np.random.default_rng(3)
+    groups = rng.integers(0, 4, (11, 5, 7)).astype(np.int32)
+    groups[6:] += 4  # a second block
+    found = found_in(T)
+    no = np.zeros(8, int)
+    state = replace(found.state, groups=groups, share=no.astype(float), leaf=no, ground=no)
+    board = Board(state)
+    np.testing.assert_array_equal(board.group_of[board.pieces], groups)
+    assert [(b.start, b.stop) for b in board.blocks] == [(0, 6), (6, 11)]
+    count = 0
+    for group in range(8):
+        parts, k = ndimage.label(groups == group)
+        count += k
+        for part in range(1, k + 1):
+            (piece,) = np.unique(board.pieces[parts == part])
+            assert (board.pieces == piece).sum() == (parts == part).sum()
+    assert count == len(board.group_of) == board.pieces.max() + 1
+    first = [np.flatnonzero(board.pieces.ravel() == p)[0] for p in range(count)]
+    assert first == sorted(first)
+
+
+def test_two_that_look_the_same_in_two_places_are_parted_by_place(board):
+    """A group that lies in both: each side gets the piece of it that lies on its own."""
+    groups = board.state.groups.copy()
+    ids = after(board).objects(board).ids
+    left, right = groups[0, 4, 2], groups[0, 4, 7]
+    assert left != right and ids[0, 4, 2] == ids[0, 4, 7] == 1
+    groups[groups == right] = left
+    same = Board(replace(board.state, groups=groups), board.evidence)
+    assert same.pieces[0, 4, 2] != same.pieces[0, 4, 7]
+    got = overlap(same, after(same, SPLIT))
+    assert got[1][1] > 0.9 * (patches(T) == 1).sum() and got[2][2] > 0.9 * (patches(T) == 2).sum()
+
+
+def test_a_click_next_to_an_edge_means_the_object(board):
+    beside = [0, (2 - 0.5) / W, 0.5]  # one patch to the left of it
+    got = overlap(board, after(board, {**SPLIT, "sides": [[beside], [RIGHT]]}))
+    assert got[1][1] > 0.9 * (patches(T) == 1).sum()
 
 
 def test_clicks_that_part_nothing_are_refused(board):
@@ -501,17 +544,37 @@ def test_results_of_before_there_was_evidence_still_open(copy):
         recut(copy)
 
 
-def test_the_recorded_corrections_read_and_are_of_few_clicks():
-    import sys
-    from pathlib import Path
-
-    folder = Path(__file__).parent.parent / "benchmarks"
-    sys.path.insert(0, str(folder))
+@pytest.fixture(scope="module")
+def corrections():
+    """The benchmark of recorded corrections."""
+    folder = str(Path(__file__).parent.parent / "benchmarks")
+    sys.path.insert(0, folder)
     try:
         import corrections
     finally:
-        sys.path.remove(str(folder))
+        sys.path.remove(folder)
+    return corrections
+
+
+def test_the_recorded_corrections_read_and_are_of_few_clicks(corrections):
     logs = sorted(corrections.LOGS.glob("*.jsonl"))
     assert {log.stem for log in logs} == set(corrections.CLIPS)
     for log in logs:
         assert read(log).edits and corrections.clicks(log) <= 20
+
+
+def test_three_clicks_make_a_portrait_whole(corrections, default_backbone, tmp_path):
+    """Twenty frames of a real clip, by the backbone; the default finds the head alone."""
+    (before, _), (after_, _) = corrections.corrected("carphone", tmp_path, None, None)
+    assert before < 50 and after_ > 85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("schoolgirls", 5), ("hockey", 2), ("bmx-trees", 5)])
+def test_recorded_corrections_gain_what_they_gained(corrections, shared, name, least, tmp_path):
+    """On features that are kept (`benchmarks/corrections.py --features`), for want of a minute."""
+    features = Path(os.environ.get("UNVEIL_FEATURES", shared.parent.parent / "features"))
+    if not (features / f"{corrections.CLIPS[name].of}_{name}.npz").is_file():
+        pytest.skip("no kept features of this clip: name their folder by UNVEIL_FEATURES")
+    (before, _), (after_, _) = corrections.corrected(name, tmp_path, shared, features)
+    assert after_ >= before + least

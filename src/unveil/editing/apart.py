@@ -1,10 +1,10 @@
 """An object parted by points on either side, with the evidence between its groups.
 
-Where the points are, every group goes to the points it is nearest to by way of the object: a step
-from group to group is longer the less alike they look. From there it goes on block by block, ahead
-and back: a group holds to the side whose patches lay there a frame before and looked like it, and
-what has no such past goes to the nearest group that has. Every block is decided before the next
-one, so that what was clicked does not fade with the length of the video.
+Where the points are, every piece of a group goes to the points it is nearest to by way of the
+object: a step from piece to piece is longer the less alike they look. From there it goes on block
+by block, ahead and back: a piece holds to the side whose patches lay there a frame before and
+looked like it, and what has no such past goes to the nearest piece that has. Every block is decided
+before the next one, so that what was clicked does not fade with the length of the video.
 """
 
 from collections.abc import Sequence
@@ -37,35 +37,31 @@ def apart(
 ) -> Integer[np.ndarray, "t l"]:
     """The side 0, 1, … of every cell of an object; -1 of all others.
 
-    cells: of the object. sides: for each its points, as frame and cell. Cost: linear in the frames,
-    3 ms a block. Raises InputError for points that cannot part it.
+    cells: of the object. sides: for each its points, as frame and cell of it. Cost: linear in the
+    frames, 3 ms a block. Raises InputError for points that cannot part it.
     """
     _looks(board)  # says where there are none
-    seeds = _seeds(board, cells, sides)
+    seeds = _seeds(board, sides)
     k = len(sides)
     sides_of: dict[int, set[int]] = {}
-    for group, i in seeds.items():
-        sides_of.setdefault(board.block_with(group), set()).add(i)
+    for piece, i in seeds.items():
+        sides_of.setdefault(board.block_with(piece), set()).add(i)
     starts = sorted(block for block, there in sides_of.items() if len(there) == k)
     if not starts:
         raise InputError("click on every side in one frame, then in others where it is needed")
-    side = np.full(board.groups, -1)
+    side = np.full(len(board.group_of), -1)
     for block, step in _order(starts, len(board.blocks)):
         _settle(board, cells, block, step, side, seeds, k)
-    found = side[board.group]
+    found = side[board.piece]
     return np.where(cells, found, -1)
 
 
-def _seeds(
-    board: Board, cells: np.ndarray, sides: Sequence[Sequence[tuple[int, int]]]
-) -> dict[int, int]:
+def _seeds(board: Board, sides: Sequence[Sequence[tuple[int, int]]]) -> dict[int, int]:
     seeds: dict[int, int] = {}
     for i, points in enumerate(sides):
         for frame, cell in points:
-            if not cells[frame, cell]:
-                raise InputError(f"frame {frame}: a point lies beside the object; click on it")
-            group = int(board.group[frame, cell])
-            if seeds.setdefault(group, i) != i:
+            piece = int(board.piece[frame, cell])
+            if seeds.setdefault(piece, i) != i:
                 raise InputError(
                     f"frame {frame}: two sides were clicked in one small group of patches; click "
                     "further apart"
@@ -104,44 +100,44 @@ def _settle(
     seeds: dict[int, int],
     k: int,
 ) -> None:
-    """Decide the sides of one block's groups, in place."""
+    """Decide the sides of one block's pieces, in place."""
     frames = board.blocks[block]
     span = slice(frames.start, frames.stop)
-    groups = np.unique(board.group[span][cells[span] & (board.patches[span] > 0)])
-    if len(groups) == 0:
+    pieces = np.unique(board.piece[span][cells[span] & (board.patches[span] > 0)])
+    if len(pieces) == 0:
         return
-    looks = _looks(board)[groups].astype(np.float32)
-    # What a side is reached from, and at which cost: rows are groups, columns are sides.
-    cost = np.full((len(groups), k), np.inf)
+    looks = _looks(board)[board.group_of[pieces]].astype(np.float32)
+    # What a side is reached from, and at which cost: rows are pieces, columns are sides.
+    cost = np.full((len(pieces), k), np.inf)
     if step:
-        held = _held(board, cells, block, step, groups, looks, side, k)
+        held = _held(board, cells, block, step, pieces, looks, side, k)
         sure = np.flatnonzero(held.any(1))
         cost[sure, held[sure].argmax(1)] = _FLIPPED
-    for group, i in seeds.items():
-        at = int(np.searchsorted(groups, group))
-        if at < len(groups) and groups[at] == group:
+    for piece, i in seeds.items():
+        at = int(np.searchsorted(pieces, piece))
+        if at < len(pieces) and pieces[at] == piece:
             cost[at] = np.inf
             cost[at, i] = 0.0
-    reached = _reach(cost, _steps(board, cells, span, groups, looks))
+    reached = _reach(cost, _steps(board, cells, span, pieces, looks))
     alone = ~np.isfinite(reached).any(1)  # of no contact: nearest in the frame
     if alone.any() and not alone.all():
-        where = _places(board, span, groups)
+        where = _places(board, span, pieces)
         apart_ = np.abs(where[alone][:, None] - where[~alone]).sum(2)
         reached[alone] = reached[~alone][apart_.argmin(1)]
     if not alone.all():
-        side[groups] = reached.argmin(1)
+        side[pieces] = reached.argmin(1)
 
 
 def _steps(
     board: Board,
     cells: Bool[np.ndarray, "t l"],
     span: slice,
-    groups: Int[np.ndarray, " n"],
+    pieces: Int[np.ndarray, " n"],
     looks: Float[np.ndarray, "n c"],
 ) -> sp.csr_array:
-    """The lengths of steps between groups of a block that touch, in patches: [n, n]."""
-    patches, inside = board.state.groups[span], _inside(board, cells, span)
-    n = len(groups)
+    """The lengths of steps between pieces of a block that touch, in patches: [n, n]."""
+    patches, inside = board.pieces[span], _inside(board, cells, span)
+    n = len(pieces)
     touching = np.zeros((n, n), bool)
     for a, b, both in (
         (patches[:, 1:], patches[:, :-1], inside[:, 1:] & inside[:, :-1]),
@@ -149,29 +145,29 @@ def _steps(
         (patches[1:], patches[:-1], inside[1:] & inside[:-1]),
     ):
         pair = both & (a != b)
-        touching[np.searchsorted(groups, a[pair]), np.searchsorted(groups, b[pair])] = True
+        touching[np.searchsorted(pieces, a[pair]), np.searchsorted(pieces, b[pair])] = True
     a, b = np.nonzero(touching | touching.T)
-    where = _places(board, span, groups)
+    where = _places(board, span, pieces)
     far = np.sqrt(np.square(where[a] - where[b]).sum(1)) + 1e-3
     unlike = np.square(looks[a] - looks[b]).sum(1)
     length = far + _UNLIKE * np.minimum(unlike, _STRANGE)
     return sp.coo_array((length, (a, b)), shape=(n, n)).tocsr()
 
 
-def _places(board: Board, span: slice, groups: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
-    """Row and column of the middle of every group, in patches."""
-    patches = board.state.groups[span]
-    at = np.searchsorted(groups, patches).clip(max=len(groups) - 1)
-    mine = groups[at] == patches
+def _places(board: Board, span: slice, pieces: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
+    """Row and column of the middle of every piece, in patches."""
+    patches = board.pieces[span]
+    at = np.searchsorted(pieces, patches).clip(max=len(pieces) - 1)
+    mine = pieces[at] == patches
     _, rows, columns = np.nonzero(mine)
     of = at[mine]
-    count = np.maximum(np.bincount(of, minlength=len(groups)), 1)
-    sums = [np.bincount(of, x, minlength=len(groups)) for x in (rows, columns)]
+    count = np.maximum(np.bincount(of, minlength=len(pieces)), 1)
+    sums = [np.bincount(of, x, minlength=len(pieces)) for x in (rows, columns)]
     return np.stack(sums, 1) / count[:, None]
 
 
 def _reach(cost: Float[np.ndarray, "n k"], steps: sp.csr_array) -> Float[np.ndarray, "n k"]:
-    """The shortest way to every group from those where a side begins, at what it costs there."""
+    """The shortest way to every piece from those where a side begins, at what it costs there."""
     n, k = cost.shape
     out = np.full((n, k), np.inf)
     for i in range(k):
@@ -191,17 +187,17 @@ def _held(
     cells: np.ndarray,
     block: int,
     step: int,
-    groups: np.ndarray,
+    pieces: np.ndarray,
     looks: np.ndarray,
     side: np.ndarray,
     k: int,
 ) -> np.ndarray:
-    """What the last frame that was decided says of groups in the frame beside it: [n, K].
+    """What the last frame that was decided says of pieces in the frame beside it: [n, K].
 
     Where the object was not seen there, the frames before it are asked, for as long as it may have
     been hidden; place says less then, and only the looks of what was there count.
     """
-    out = np.zeros((len(groups), k))
+    out = np.zeros((len(pieces), k))
     edge = board.blocks[block].start if step < 0 else board.blocks[block].stop - 1
     for back in range(1, _BACK + 1):
         other = block + step * back
@@ -212,7 +208,7 @@ def _held(
         if not inside.any():
             continue
         here = _inside(board, cells, slice(edge, edge + 1))[0]
-        before, now = board.state.groups[there], board.state.groups[edge]
+        before, now = board.pieces[there], board.pieces[edge]
         h, w = now.shape
         steps = range(-_NEAR, _NEAR + 1)
         for dy in steps:
@@ -220,10 +216,10 @@ def _held(
                 a = (slice(max(dy, 0), h + min(dy, 0)), slice(max(dx, 0), w + min(dx, 0)))
                 b = (slice(max(-dy, 0), h + min(-dy, 0)), slice(max(-dx, 0), w + min(-dx, 0)))
                 both = here[a] & inside[b]
-                at, was = np.searchsorted(groups, now[a][both]), before[b][both]
+                at, was = np.searchsorted(pieces, now[a][both]), before[b][both]
                 known = side[was] >= 0
                 at, was = at[known], was[known]
-                theirs = _looks(board)[was].astype(np.float32)
+                theirs = _looks(board)[board.group_of[was]].astype(np.float32)
                 weight = np.exp(-_SHARP * np.square(looks[at] - theirs).sum(1))
                 np.add.at(out, (at, side[was]), weight / (1 + abs(dy) + abs(dx)))
         return out

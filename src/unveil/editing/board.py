@@ -1,7 +1,9 @@
 """What edits are played on: the groups of a state frame by frame, and its automatic cuts.
 
-A cell is one group in one frame. Cells are laid out as [T, L]: the groups of frame t are numbered
-from `first[t]` on, and L is the most that a frame's numbers spread.
+A group may lie in several places at once (two heads that look alike); each is a piece of it, for a
+person who clicks on one means that one. A cell is one piece in one frame. Cells are laid out as
+[T, L]: the pieces of frame t are numbered from `first[t]` on, and L is the most that a frame's
+numbers spread.
 """
 
 from collections import OrderedDict
@@ -10,7 +12,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Integer
+from scipy.sparse.csgraph import connected_components
 
 from unveil.errors import InputError
 from unveil.fast.describe import of_groups
@@ -65,69 +69,51 @@ class Board:
 
     def __init__(self, state: State, evidence: Evidence | None = None) -> None:
         self.state, self.evidence = state, evidence
-        groups = state.groups
-        t, self.height, self.width = groups.shape
+        t, self.height, self.width = state.groups.shape
         self.frames = t
-        flat = groups.reshape(t, -1)
+        self.blocks = _blocks(state.groups)
+        self.pieces, self.group_of = _pieces(state.groups)
+        flat = self.pieces.reshape(t, -1)
         self.first = flat.min(1).astype(np.int64)
         self.cells = int((flat.max(1) - self.first).max()) + 1
-        self.of_patch: Integer[np.ndarray, "t h w"] = groups - self.first[:, None, None].astype(
-            groups.dtype
-        )
+        self.of_patch: Integer[np.ndarray, "t h w"] = self.pieces - self.first[
+            :, None, None
+        ].astype(self.pieces.dtype)
         count = np.zeros((t, self.cells), np.int64)
         for i, cell in enumerate(self.of_patch.reshape(t, -1)):
             count[i] = np.bincount(cell, minlength=self.cells)
         self.patches: Integer[np.ndarray, "t l"] = count
-        last = len(state.share) - 1
-        self.group: Integer[np.ndarray, "t l"] = np.minimum(
-            self.first[:, None] + np.arange(self.cells), last
+        self.piece: Integer[np.ndarray, "t l"] = np.minimum(
+            self.first[:, None] + np.arange(self.cells), len(self.group_of) - 1
         )
+        self.group: Integer[np.ndarray, "t l"] = self.group_of[self.piece]
         self._cuts: OrderedDict[tuple, Ranked] = OrderedDict()
 
-    @property
-    def groups(self) -> int:
-        """How many groups there are."""
-        return len(self.state.share)
-
-    @cached_property
-    def blocks(self) -> list[range]:
-        """Stretches of frames that were grouped together, in their order."""
-        top, starts = -1, []
-        for i, frame in enumerate(self.state.groups):
-            if self.first[i] > top:
-                starts.append(i)
-            top = max(top, int(frame.max()))
-        return [range(a, b) for a, b in zip(starts, [*starts[1:], self.frames], strict=True)]
-
-    def block_of(self, frame: int) -> int:
-        """The stretch that a frame lies in."""
-        return int(np.searchsorted([b.start for b in self.blocks], frame, side="right")) - 1
-
-    def block_with(self, group: int) -> int:
-        """The stretch that a group lies in."""
-        return int(np.searchsorted(self._block_first, group, side="right")) - 1
+    def block_with(self, piece: int) -> int:
+        """The stretch that a piece lies in."""
+        return int(np.searchsorted(self._block_first, piece, side="right")) - 1
 
     @cached_property
     def _block_first(self) -> Integer[np.ndarray, " b"]:
         return np.array([self.first[b.start : b.stop].min() for b in self.blocks])
 
-    def followed(self, groups: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " m"]:
-        """Groups of one block with those that go on where they end, ahead and back.
+    def followed(self, pieces: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " m"]:
+        """Pieces of one block with those that go on where they end, ahead and back.
 
-        A group of the next block goes on where it lies for the most part on the patches of those
+        A piece of the next block goes on where it lies for the most part on the patches of those
         before it, in the frames where the blocks meet; so it goes from block to block.
         """
-        found = set(groups.tolist())
+        found = set(pieces.tolist())
         if not found:
-            return groups
+            return pieces
         start = self.block_with(min(found))
         for step in (1, -1):
-            here, block = found & set(groups.tolist()), start + step
+            here, block = found & set(pieces.tolist()), start + step
             while here and 0 <= block < len(self.blocks):
                 before, now = self.blocks[block - step], self.blocks[block]
                 edge, meets = (before[-1], now[0]) if step > 0 else (before[0], now[-1])
-                on = np.isin(self.state.groups[edge], list(here))
-                ids, frame = np.unique(self.state.groups[meets], return_inverse=True)
+                on = np.isin(self.pieces[edge], list(here))
+                ids, frame = np.unique(self.pieces[meets], return_inverse=True)
                 held = np.bincount(frame.ravel(), on.ravel(), minlength=len(ids))
                 all_ = np.bincount(frame.ravel(), minlength=len(ids))
                 here = set(ids[held > _ON * all_].tolist())
@@ -158,3 +144,39 @@ class Board:
                 self._cuts.popitem(last=False)
         self._cuts.move_to_end(wishes)
         return self._cuts[wishes]
+
+
+def _blocks(groups: Integer[np.ndarray, "t h w"]) -> list[range]:
+    """Stretches of frames that were grouped together, in their order."""
+    top, starts = -1, []
+    for i, frame in enumerate(groups):
+        if int(frame.min()) > top:
+            starts.append(i)
+        top = max(top, int(frame.max()))
+    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(groups)], strict=True)]
+
+
+def _pieces(
+    groups: Integer[np.ndarray, "t h w"],
+) -> tuple[Integer[np.ndarray, "t h w"], Integer[np.ndarray, " p"]]:
+    """The connected piece of its group that every patch is of, and the group of every piece.
+
+    Patches are connected beside each other in a frame, and in one place from frame to frame. Pieces
+    are numbered in the order in which they are first seen, so those of a block follow each other.
+    """
+    t, h, w = groups.shape
+    number = np.arange(t * h * w, dtype=np.int32).reshape(t, h, w)
+    pairs = []
+    for a, b in (
+        (np.s_[1:], np.s_[:-1]),
+        (np.s_[:, 1:], np.s_[:, :-1]),
+        (np.s_[:, :, 1:], np.s_[:, :, :-1]),
+    ):
+        same = groups[a] == groups[b]  # never of two blocks: these share no group
+        pairs.append((number[a][same], number[b][same]))
+    rows, columns = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
+    links = sp.coo_array((np.ones(len(rows), bool), (rows, columns)), (t * h * w, t * h * w))
+    _, piece = connected_components(links.tocsr(), directed=False)
+    # SciPy numbers components by their first node, so each new one is the highest so far.
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(piece), prepend=-1))
+    return piece.reshape(t, h, w), groups.ravel()[first]

@@ -210,10 +210,7 @@ def _split(scene: Scene, board: Board, edit: e.Split) -> Scene:
             )
         piece = np.where(mine, pieces[leaf] - 1, -1)
     else:
-        sides = [
-            [(f, int(board.of_patch[board.patch_at(f, x, y)])) for f, x, y in points]
-            for points in edit.sides
-        ]
+        sides = [[_cell_at(board, mine, point) for point in points] for points in edit.sides]
         piece = apart(board, mine, sides)
         if missing := sorted(set(range(len(sides))) - set(np.unique(piece).tolist())):
             raise InputError(f"side {missing[0] + 1} came out empty: click nearer to its middle")
@@ -223,6 +220,19 @@ def _split(scene: Scene, board: Board, edit: e.Split) -> Scene:
         made = replace(scene.things[id], name="", colour=None, root=new)
         scene = _give(scene, piece == i, new, made)
     return scene
+
+
+def _cell_at(board: Board, mine: Bool[np.ndarray, "t l"], at: e.Point) -> tuple[int, int]:
+    """Frame and cell of an object's patch at a point, or next to it: edges are hard to hit."""
+    frame, row, column = board.patch_at(*at)
+    cells = board.of_patch[frame]
+    rows, columns = np.nonzero(mine[frame][cells])
+    far = np.maximum(np.abs(rows - row), np.abs(columns - column))
+    near = np.flatnonzero(far <= _REACH)
+    if not near.size:
+        raise InputError(f"frame {frame}: a point lies beside the object; click on it")
+    best = near[np.lexsort((near, np.hypot(rows - row, columns - column)[near], far[near]))[0]]
+    return frame, int(cells[rows[best], columns[best]])
 
 
 def _drop(scene: Scene, board: Board, edit: e.Drop) -> Scene:
@@ -281,8 +291,8 @@ def _brush(scene: Scene, board: Board, edit: e.Brush) -> Scene:
     cells = np.zeros(scene.near.shape, bool)
     cells[edit.frame] = taken
     if edit.carry:
-        groups = board.followed(board.group[edit.frame][taken])
-        cells |= np.isin(board.group, groups) & (board.patches > 0)
+        pieces = board.followed(board.piece[edit.frame][taken])
+        cells |= np.isin(board.piece, pieces) & (board.patches > 0)
     scene = _fix(scene, id, changed=True)
     others = scene.fixed & (scene.near != id)
     others[edit.frame] = False  # here the person is looking; elsewhere what was fixed stays
