@@ -67,6 +67,11 @@ def beside(path: Path, what: str = "partial") -> Path:
     return path.with_name(f".{path.name}.{what}-{_HOST}-{os.getpid()}")
 
 
+def as_url(path: Path) -> str:
+    """How FFmpeg is told of a file: of `10:30.mp4` alone it would take `10` for a protocol."""
+    return f"file:{path}"
+
+
 def check_parent(out: Path) -> None:
     """Raise OutputError unless something new may be put at `out`, an absolute path.
 

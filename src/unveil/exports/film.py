@@ -12,6 +12,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from unveil.exports.result import Result
 from unveil.exports.sound import Sound
+from unveil.files import as_url
 
 _CLOCK = 2**31 - 1  # FFmpeg keeps a rate as two 32-bit integers
 _BT709 = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
@@ -69,7 +70,7 @@ class Film:
         if kind.suffix != ".webm":
             options["movflags"] = "faststart"
         format_ = kind.suffix[1:]
-        self._movie = av.open(str(path), "w", format=format_, options=options)
+        self._movie = av.open(as_url(path), "w", format=format_, options=options)
         rate = result.fps.limit_denominator(_CLOCK // max(1, int(result.fps) + 1))
         even = None if result.width % 2 else kind.even
         codec, options = even or (kind.codec, kind.options)

@@ -9,6 +9,7 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
+from unveil.files import as_url
 from unveil.video import clock
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Sound:
         self, source: Path, start: float, seconds: float, movie: OutputContainer, suffix: str
     ) -> None:
         self._movie, self._seconds, self._cut = movie, seconds, start > 0
-        self._file = av.open(str(source), metadata_errors="replace")
+        self._file = av.open(as_url(source), metadata_errors="replace")
         streams = [s for s in self._file.streams.audio if s.codec_context is not None]
         if len(streams) < len(self._file.streams.audio):
             log.warning("%s has sound that no decoder is there for: it is left out", source)

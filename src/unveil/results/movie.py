@@ -9,6 +9,7 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
+from unveil.files import as_url
 from unveil.results.overlay import Colours, index_with_lines, tables
 
 # One thread: x264's bytes depend on how many threads it has, and results must not. The preset
@@ -34,7 +35,9 @@ class Movie:
         alpha: float = 0.5,
         colours: Colours = (),
     ) -> None:
-        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        self._container = av.open(
+            as_url(path), "w", format="mp4", options={"movflags": "faststart"}
+        )
         rate = fps.limit_denominator(_CLOCK // max(1, int(fps) + 1))
         self._stream = self._container.add_stream("libx264", rate=rate, options=_X264 | _BT601)
         self._odd = (height % 2, width % 2)

@@ -11,7 +11,6 @@ slower, and the same.
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -20,13 +19,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unveil.errors import InputError
-from unveil.video import container, images
+from unveil.files import as_url
+from unveil.video import clock, container
 from unveil.video.source import open_video
+from unveil.video.tracks import pick_stream
 
 _KEPT = 96 << 20  # bytes of frames in memory
 _FEW = 4  # frames kept however large they are
 _ON = 48  # frames ahead that are decoded rather than sought
-_TICK = 1e-6  # seconds, as `container.decode` compares times
 
 
 class Frames:
@@ -53,13 +53,8 @@ class Frames:
         self._room = max(_FEW, _KEPT // size)
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
-        self._files: list[Path] | None = None
         self._times: list[float] | None = None
-        found = images.find_images(self._path)
-        if found is not None:
-            of_stem = {p.stem: p for p in found}
-            self._files = [of_stem[name] for name in self.video.frame_names]
-        else:
+        if self.video.pick is None:
             self._times = _times(self._path, start, end, stride)
             if len(self._times) != count:
                 self._times = None
@@ -76,8 +71,8 @@ class Frames:
         with self._lock:
             if index in self._kept:
                 self._kept.move_to_end(index)
-            elif self._files is not None:
-                self._keep(index, images.read_image(self._files[index]))
+            elif self.video.pick is not None:
+                self._keep(index, self.video.pick(index))
             else:
                 self._go_to(index)
             return self._kept[index]
@@ -109,17 +104,8 @@ def _times(
 ) -> list[float]:
     """When the frames of a file are shown, in seconds, as `container.decode` counts them."""
     try:
-        with av.open(str(path), metadata_errors="replace") as file:
-            stream = file.streams.video[0]
-            tick = stream.time_base or Fraction(1, av.time_base)
-            origin = float((stream.start_time or 0) * tick)
-            shown = [
-                float(packet.pts * (packet.time_base or tick)) - origin
-                for packet in file.demux(stream)
-                if packet.pts is not None and packet.size and not packet.is_discard
-            ]
-    except (av.FFmpegError, IndexError, OSError):
+        with av.open(as_url(path), metadata_errors="replace") as file:
+            index = pick_stream(file, path).index
+    except (av.FFmpegError, OSError):
         return []
-    first = (start or 0) - _TICK
-    last = float("inf") if end is None else end - _TICK
-    return [t for t in sorted(shown) if first <= t < last][::stride]
+    return clock.times(path, index, start, end)[::stride]

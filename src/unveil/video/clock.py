@@ -12,9 +12,12 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
+from unveil.files import as_url
+
 _SLACK = Fraction(1, 100)  # rates that differ by less are the same rate
 _JITTER = 0.002  # seconds; containers that count milliseconds are off by one of them at each end
 _REORDERED = 1.0  # seconds; by so much a packet may be stored after one that is shown later
+BACK = 0.25  # seconds; by less a clock that is out of order may go back
 _DURATION = re.compile(r"(\d+):(\d{1,2}):(\d{1,2}(?:\.\d*)?)")
 
 
@@ -61,7 +64,7 @@ def times(
     Reads packets without decoding them. Empty where the file does not tell. after: as start, but
     the file is read from its beginning.
     """
-    with av.open(str(path), metadata_errors="replace") as container:
+    with av.open(as_url(path), metadata_errors="replace") as container:
         stream = next(s for s in container.streams.video if s.index == index)
         first = origin(stream)
         if first is None:
@@ -70,8 +73,8 @@ def times(
             try:
                 place = max(0.0, start - _REORDERED) + first
                 container.seek(int(place / tick(stream)), stream=stream)
-            except av.FFmpegError:
-                start = None  # the times of all frames up to the end, then
+            except av.FFmpegError:  # where it stands now is not known
+                return times(path, index, None, end, after=start)
         found: list[float] = []
         for time, stored in _moments(container, stream):
             if start and not found and time - first > max(0.0, start - _REORDERED):
@@ -82,6 +85,18 @@ def times(
     start = start or after
     found = [t for t in found if t >= (start or 0) - 1e-6 and (end is None or t < end - 1e-6)]
     return sorted(set(found))
+
+
+def goes_back(path: Path, index: int) -> bool:
+    """Whether a file is several recordings one behind the other, each with a clock of its own."""
+    with av.open(as_url(path), metadata_errors="replace") as container:
+        stream = next(s for s in container.streams.video if s.index == index)
+        last = float("-inf")
+        for _, stored in _moments(container, stream):
+            if stored < last - BACK:
+                return True
+            last = stored
+    return False
 
 
 def _moments(container: InputContainer, stream: av.VideoStream) -> Iterator[tuple[float, float]]:

@@ -15,6 +15,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 
 from unveil.errors import InputError
+from unveil.files import as_url
 from unveil.video import clock, gif, hdr
 from unveil.video.tracks import pick_stream
 
@@ -57,8 +58,13 @@ def probe(path: Path, start: float | int | None = None, end: float | int | None 
         if frame is None:
             raise InputError(f"{path} holds no frame that can be decoded: is it empty or damaged?")
         h, w, _ = _upright(frame)(np.empty((frame.height, frame.width, 0))).shape
-        fps = clock.rate_of(stream, clock.times(path, stream.index, start, end))
+        times = clock.times(path, stream.index, start, end)
+        fps = clock.rate_of(stream, times)
         seconds, limit = clock.length(container, stream)
+        if seconds and times and times[-1] > seconds + _FRAMES_SHORT / fps:
+            seconds = limit = None  # what the header claims is not so
+        if limit is not None and (start or 0) >= limit and clock.goes_back(path, stream.index):
+            limit = None
         count = stream.frames or None
         if seconds:  # an edit list may hide frames
             count = min(count or 1 << 62, max(1, round(seconds * fps)))
@@ -81,22 +87,29 @@ def decode(
     skipped without decoding where the container allows it; the result is the same.
     """
     damage: list[str] = []
-    loss, again = None, False
+    loss: str | None = None
     with _opened(path) as container:
         stream = pick_stream(container, path, warn)
         fps, origin = clock.nominal_rate(stream), clock.origin(stream)
         begin = start or 0.0
-        sought = begin > 0 and seek and _seek(container, stream, begin + (origin or 0))
+        sought = begin > 0 and seek
+        again = sought and not _seek(container, stream, begin + (origin or 0))
         orient, size, convert = None, None, VideoReformatter()
-        seen = taken = corrupt = 0
+        seen, taken, corrupt, joined = 0, 0, 0, False
         reached, gaps, last = 0.0, [], None
-        for frame in _decoded(container, stream, damage):
+        for frame in () if again else _decoded(container, stream, damage):
             if origin is None:
                 origin = frame.time or 0.0
             if sought and seen == 0 and not _is_before(frame, begin + origin):
                 again = True  # it went too far
                 break
             time = seen / float(fps) if frame.time is None else frame.time - origin
+            if last is not None and time < last - clock.BACK:
+                if sought:
+                    again = True  # where it went to is in one of several recordings
+                    break
+                origin, time = origin - (last - time) - 1 / fps, last + float(1 / fps)
+                joined = True
             seen += 1
             reached = max(reached, time + _shown(frame, fps))
             if last is not None and time > last:
@@ -127,6 +140,11 @@ def decode(
                 warn(loss)
             elif end is not None and end > reached + 1 / fps:
                 warn(f"{path.name} ends at {reached:.2f} s, before the end asked for, {end:g} s")
+    if joined:
+        warn(
+            f"{path.name} holds several recordings one behind the other: its clock goes back, and "
+            "seconds are counted on"
+        )
     if again:
         yield from decode(path, start, end, stride, warn, seek=False)
         return
@@ -214,7 +232,7 @@ def _loss(
     signs = [(seconds - reached) * fps > _FRAMES_SHORT] if seconds else []
     if announced and seen is not None:
         signs.append(announced - seen > _FRAMES_SHORT)
-    cut = path.suffix.lower() == ".gif" and not gif.is_complete(path.read_bytes())
+    cut = container.format.name == "gif" and not gif.is_complete(path.read_bytes())
     if not (damage or cut or (signs and all(signs))):
         return None
     count = announced or (round(seconds * fps) if seconds else 0)
@@ -229,7 +247,7 @@ def _loss(
 @contextmanager
 def _opened(path: Path) -> Iterator[InputContainer]:
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(as_url(path), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as e:
         if isinstance(e, PermissionError):
             raise InputError(f"{path} cannot be read: permission denied") from e
@@ -266,7 +284,7 @@ def _decoded(
 
 
 def _seek(container: InputContainer, stream: av.VideoStream, seconds: float) -> bool:
-    """Go to a key frame before a time; stay at the beginning where the file cannot seek."""
+    """Go to a key frame before a time. False: it cannot, and where it stands now is not known."""
     try:
         container.seek(int(seconds / clock.tick(stream)), stream=stream)
     except av.FFmpegError as e:
@@ -287,7 +305,11 @@ def _upright(frame: av.VideoFrame) -> Orient:
 
     The matrix sends a stored pixel (x, y) to (a x + c y, b x + d y), up to a shift.
     """
-    sides: Iterable[Any] = frame.side_data
+    try:
+        sides: Iterable[Any] = list(frame.side_data)
+    except ValueError:  # beside something that PyAV has no name for, as the EXIF of a JPEG
+        turns = round(frame.rotation / 90)
+        return lambda x: np.rot90(x, turns)
     side = next((s for s in sides if s.type == SideData.DISPLAYMATRIX), None)
     if side is None:
         return lambda x: x

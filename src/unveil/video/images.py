@@ -14,6 +14,7 @@ from unveil.errors import InputError
 from unveil.video.listing import IMAGES, entries, images_in, in_order, is_image
 
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits that cameras and scanners give a pixel
+_TOLD_LATE = ("WEBP", "AVIF")  # how long a picture is shown, only once it is decoded
 _ORIENTATION = 0x0112  # EXIF tag; values from 5 on swap height and width
 
 
@@ -71,31 +72,44 @@ def check_images(files: Sequence[Path]) -> tuple[int, int]:
 class Pictures:
     """What one image file holds: how many pictures, and how many of them are shown a second.
 
-    fps: exact; None where the file does not say.
+    fps: exact, in the mean; None where the file does not say. even: all are shown equally long.
     """
 
     count: int
     fps: Fraction | None
+    even: bool = True
 
 
 def look_into(path: Path) -> Pictures:
-    """How many pictures a file holds: animated WebP and PNG and TIFF with pages hold several."""
+    """How many pictures a file holds: animated WebP and PNG and TIFF with pages hold several.
+
+    Raises InputError where they differ in size.
+    """
     with _opened(path) as image:
-        count = getattr(image, "n_frames", 1)
+        count = _count(image)
         if count == 1:
             return Pictures(1, None)
-        shown = [float(page.info.get("duration") or 0) for page in ImageSequence.Iterator(image)]
+        shown, first = [], image.size
+        for page in ImageSequence.Iterator(image):
+            if page.size != first:
+                raise InputError(
+                    f"{path} holds pictures of {first[0]}x{first[1]} and {page.size[0]}x"
+                    f"{page.size[1]}: save those that are meant as files of their own"
+                )
+            if page.format in _TOLD_LATE:
+                page.load()
+            shown.append(float(page.info.get("duration") or 0))
     if not all(shown):
         return Pictures(count, None)
     milliseconds = Fraction(sum(shown)).limit_denominator(1000)
-    return Pictures(count, 1000 * count / milliseconds)
+    return Pictures(count, 1000 * count / milliseconds, len(set(shown)) == 1)
 
 
 def check_single(files: Sequence[Path]) -> None:
     """Raise InputError for a file of a sequence that holds several pictures itself."""
     for path in files:
         with _opened(path) as image:
-            count = getattr(image, "n_frames", 1)
+            count = _count(image)
         if count > 1:
             raise InputError(
                 f"{path} holds {count} pictures and is one of {len(files)} files: segment it by "
@@ -110,13 +124,23 @@ def read_pictures(path: Path, depth: int = 16) -> Iterator[np.ndarray]:
             yield _rgb(ImageOps.exif_transpose(page), path, depth)
 
 
-def read_image(path: Path, depth: int = 16) -> np.ndarray:
+def read_image(path: Path, depth: int = 16, page: int = 0) -> np.ndarray:
     """One image as uint8 [H, W, 3] RGB, upright by its EXIF tag; transparency is dropped.
 
+    page: which picture, of a file of many.
     depth: bits that a pixel of more than 8 uses, see `depth_of`; the highest 8 of them are kept.
     """
     with _opened(path) as image:
+        image.seek(page)
         return _rgb(ImageOps.exif_transpose(image), path, depth)
+
+
+def _count(image: Image.Image) -> int:
+    """How many pictures a file holds for whoever looks at it.
+
+    What phones and cameras put behind a JPEG, a preview or a map of its brightness, is none.
+    """
+    return 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
 
 
 def depth_of(files: Sequence[Path]) -> int | None:

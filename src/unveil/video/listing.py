@@ -67,12 +67,17 @@ def entries(folder: Path) -> list[Path]:
 
 def videos_in(folder: Path) -> list[Path]:
     """The video files of a folder, in natural order."""
-    return [p for p in entries(folder) if is_video(p) and p.is_file()]
+    return [p for p in entries(folder) if is_video(p) and _is_meant(p)]
 
 
 def images_in(folder: Path) -> list[Path]:
     """The image files of a folder, in natural order."""
-    return [p for p in entries(folder) if is_image(p) and p.is_file()]
+    return [p for p in entries(folder) if is_image(p) and _is_meant(p)]
+
+
+def _is_meant(path: Path) -> bool:
+    """A file, or a link to one that is gone: whoever opens that says so."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def image_folders_in(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from unveil.errors import InputError
-from unveil.files import output_errors, written_whole
+from unveil.files import as_url, output_errors, written_whole
 from unveil.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,10 @@ def record(source: str, out: Path, end: float | None = None, report: Progress = 
     """
     with output_errors(out), opened(source) as live:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(out) as partial, av.open(str(partial), "w", format="matroska") as file:
+        with (
+            written_whole(out) as partial,
+            av.open(as_url(partial), "w", format="matroska") as file,
+        ):
             seconds = _copy(source, live, file, end, report)
             if not seconds:
                 raise InputError(f"{source} showed no picture before it ended: try it again")

@@ -37,7 +37,8 @@ class Video:
     exact: the source's rate over the stride; the mean rate where it varies. height, width: px,
     after rotation; pixels are taken as square. estimate: how many frames to expect, or None.
     warnings: what the caller should tell, such as how much of a damaged file could be used; filled
-    by the first pass.
+    by the first pass. pick: reads the frame of an index by itself; None where a file has to be
+    decoded up to it.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Video:
         estimate: int | None = None,
         frame_names: tuple[str, ...] | None = None,
         empty: str = "no frames",
+        pick: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self.name, self.fps, self.height, self.width = name, fps, height, width
         self.estimate = estimate
         self.warnings: list[str] = []
         self._read, self._names, self._empty = read, frame_names, empty
+        self.pick = pick
         self._count: int | None = None
 
     def __repr__(self) -> str:
@@ -154,6 +157,8 @@ def open_video(
             return _of_images(path, files, start, end, stride)
         if not path.exists():
             raise InputError(f"no such file or folder: {path}")
+        if not path.is_file():
+            raise InputError(f"{path} is a pipe or a device: save it as a file, and give that")
     except PermissionError as e:
         raise InputError(f"{path} cannot be read: permission denied") from e
     return _of_file(path, start, end, stride)
@@ -217,6 +222,7 @@ def _of_images(path: Path, files: list[Path], start: Seconds, end: Seconds, stri
         width=w,
         estimate=len(files),
         frame_names=tuple(p.stem for p in files),
+        pick=lambda i: images.read_image(files[i], depth or 16),
     )
 
 
@@ -231,10 +237,23 @@ def _of_pages(
 
     def read(warn: Warn) -> Iterator[np.ndarray]:
         _tell_depth(path, depth, warn)
+        if not inside.even:
+            warn(
+                f"{path.name} has a variable frame rate: every picture is used, and they move at "
+                f"the mean rate, {float(fps):.3f} frames a second"
+            )
         pages = enumerate(images.read_pictures(path, depth or 16))
         return (page for i, page in pages if i in chosen)
 
-    return Video(read, name=path.stem, fps=fps / stride, height=h, width=w, estimate=len(chosen))
+    return Video(
+        read,
+        name=path.stem,
+        fps=fps / stride,
+        height=h,
+        width=w,
+        estimate=len(chosen),
+        pick=lambda i: images.read_image(path, depth or 16, chosen[i]),
+    )
 
 
 def _tell_depth(path: Path, depth: int | None, warn: Warn) -> None:

@@ -9,6 +9,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from unveil.errors import InputError
+from unveil.files import as_url
 
 _LOOK = 600  # packets that are read to see which streams move
 _STILL = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
@@ -47,7 +48,7 @@ def pick_stream(
 def _moving(streams: list[av.VideoStream], path: Path) -> list[av.VideoStream]:
     """The streams that have about as many pictures as the one with most."""
     packets: Counter[int] = Counter()
-    with av.open(str(path), metadata_errors="replace") as container:
+    with av.open(as_url(path), metadata_errors="replace") as container:
         same = [container.streams[s.index] for s in streams]
         try:
             for _, packet in zip(range(_LOOK), container.demux(same), strict=False):
