@@ -25,7 +25,7 @@ class Gallery:
 
 def main(wish: Gallery) -> None:
     from unveil import Clip, Segmenter
-    from unveil.cli.demo_clips import SPANS, fetch_clip
+    from unveil.features.demo_clips import SPANS, fetch_clip
     from unveil.synthetic.render import render
 
     segmenter = Segmenter()

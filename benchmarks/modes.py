@@ -1,17 +1,20 @@
-"""What each `--speed` costs in quality, on both development sets.
+"""What each `--speed`, and `--precision int8`, costs in quality, on both development sets.
 
     python benchmarks/modes.py --out out/modes.md
     python benchmarks/modes.py --sequences davis/dog,davis-train/bear --every 5
+    python benchmarks/modes.py --precisions fp32,int8 --modes exact,balanced
 
 Reads DAVIS sequences (UNVEIL_SHARED, or ../shared beside the repository). The backbone sees each
-frame once; the modes are then given what it made of their key frames. The whole sequence is
-segmented, every so many frames of it are painted at full resolution and scored.
+frame once in each precision; the modes are then given what it made of their key frames. Cosines are
+with the first precision, every frame seen. The whole sequence is segmented, every so many frames of
+it are painted at full resolution and scored.
 """
 
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +52,11 @@ class Modes:
     """Of so many frames one is painted and scored."""
     modes: str = ",".join(MODES)
     """Names, comma-separated."""
+    precisions: str = "fp32"
+    """fp32, bf16 or int8, comma-separated."""
     features: Path | None = None
-    """A folder of SET_NAME.npz with keys and saliency of all frames, instead of the backbone."""
+    """A folder of SET_NAME.npz with keys and saliency of all frames, instead of the backbone in the
+    first precision."""
     out: Path | None = None
     """A Markdown file to write the table to."""
 
@@ -86,9 +92,10 @@ def read(name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(frames), (np.stack(masks) > 0).astype(np.uint8)
 
 
-def encoded(name: str, frames: np.ndarray, folder: Path | None) -> Features:
+def encoded(name: str, frames: np.ndarray, precision: str, folder: Path | None) -> Features:
     if folder is None:
-        return Backbone().encode(frames)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        return Backbone(dtype=dtype, int8=precision == "int8").encode(frames)
     with np.load(folder / f"{name.replace('/', '_')}.npz") as known:
         keys, saliency = (torch.from_numpy(known[k]).float() for k in ("keys", "saliency"))
     return Features(keys, 14, saliency)
@@ -99,11 +106,14 @@ def measured(bench: Modes) -> Iterator[tuple[str, str, list[float]]]:
     head = load_head(shipped_head(weights.DEFAULT), weights.DEFAULT, 384)
     for name in bench.sequences.split(","):
         frames, truth = read(name)
-        exact = encoded(name, frames, bench.features)
+        first, *others = bench.precisions.split(",")
+        exact = encoded(name, frames, first, bench.features)
+        in_each = {first: exact} | {p: encoded(name, frames, p, None) for p in others}
         mean = exact.keys.float().mean((0, 1, 2))
         some = slice(2, None, bench.every)
-        for mode in bench.modes.split(","):
-            backbone, finder, alike = Recorded(frames, exact), FastFinder(head=head), []
+        for precision, mode in product(in_each, bench.modes.split(",")):
+            backbone, alike = Recorded(frames, in_each[precision]), []
+            finder = FastFinder(head=head)
             chunks = (frames[i : i + 16] for i in range(0, len(frames), 16))
             for seen, features in Propagation(backbone, pace=MODES[mode]).each(chunks):
                 true = exact.keys[sum(map(len, alike)) :][: len(seen)].float()
@@ -115,11 +125,11 @@ def measured(bench: Modes) -> Iterator[tuple[str, str, list[float]]]:
             pair = Measured(labels, truth[some])
             scores = [100 * PROTOCOLS[p].mean([PROTOCOLS[p].score(pair)])[f] for p, f in SCORES]
             seen_share, cosine = backbone.asked / len(frames), float(torch.cat(alike).mean())
-            yield name, mode, [seen_share, cosine, *scores, len(found.scores)]
+            yield name, f"{mode}, {precision}", [seen_share, cosine, *scores, len(found.scores)]
 
 
 def table(rows: dict[tuple[str, str], list[float]], bench: Modes) -> str:
-    names, modes = bench.sequences.split(","), bench.modes.split(",")
+    names, modes = bench.sequences.split(","), list(dict.fromkeys(mode for _, mode in rows))
     lines = [
         "| clips | speed | frames seen | cosine of keys | DAVIS-2016 J&F | foreground J | objects |"
     ]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from unveil.cli.demo_clips import CLIPS, SPANS, fetch_clip
 from unveil.errors import InputError, WeightsError
 from unveil.features import weights
+from unveil.features.demo_clips import CLIPS, SPANS, fetch_clip
 
 
 @pytest.mark.parametrize("name", CLIPS)

@@ -80,7 +80,7 @@ def test_what_would_be_ignored_or_makes_no_sense_is_said(changes, said):
         ({"mode": "paper", "key_every": 2.0}, "key_every: expected a whole number .*, got 2.0"),
         ({"mode": "x"}, "mode: expected fast or paper or kmeans, got 'x'"),
         ({"attention": 3}, "attention: expected cosine or block, got 3"),
-        ({"precision": None}, "precision: expected auto or bf16 or fp32, got None"),
+        ({"precision": None}, "precision: expected auto or bf16 or fp32 or int8, got None"),
         ({"backbone": None}, "backbone: expected text, got None"),
         ({"device": 0}, "device: expected text, got 0"),
         ({"block": 1}, "block: expected a path, got 1"),

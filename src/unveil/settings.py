@@ -99,8 +99,9 @@ class Settings:
     speed: Literal["exact", "balanced", "fast"] = "exact"
     """The backbone sees every frame; every second one, the others lie between those around them;
     or every fourth one, the others follow flow, which needs `unveil[fast]` (fast mode)."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the backbone; auto is bf16 where the processor computes in it."""
+    precision: Literal["auto", "bf16", "fp32", "int8"] = "auto"
+    """Of the backbone; auto is bf16 where the processor computes in it, else fp32. int8 halves the
+    time on a CPU with VNNI and changes keys a little; it needs `unveil[openvino]`."""
     chunk: Frames = 16
     """Frames held at a time; fewer where they are larger than 1920x1080."""
     seed: Annotated[int, Within(0, MAX_SEED)] = 0

@@ -146,7 +146,7 @@ class Demo:
 
     def run(self) -> int:
         """Fetch, segment, and say where the pictures are."""
-        from unveil.cli.demo_clips import SPANS, fetch_clip
+        from unveil.features.demo_clips import SPANS, fetch_clip
 
         with progress("unveil") as show:
             show("fetching the clip", 0, None)

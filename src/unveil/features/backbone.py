@@ -17,6 +17,7 @@ from unveil.errors import InputError
 from unveil.features import dinov2, weights
 from unveil.features.dinov2 import Dinov2
 from unveil.features.hub_model import HubModel
+from unveil.features.int8 import Int8Model
 from unveil.settings import SIZE
 from unveil.types import Features
 
@@ -33,9 +34,11 @@ class Backbone:
     device: cpu, cuda, cuda:1, mps; chosen if None. dtype: bf16 where the processor gains from
     it, if None. colours: mean and deviation of R, G and B, 0 … 1, by which frames are
     normalised; the model's own if None. by_scale: interpolate the grid of positions as the
-    released code of the method does, see `unveil.features.dinov2.interpolated`.
+    released code of the method does, see `unveil.features.dinov2.interpolated`. int8: see
+    `unveil.features.int8`; keys are of fp32 then.
 
-    Raises WeightsError when weights are missing, broken, or not exactly those of the model.
+    Raises WeightsError when weights are missing, broken, or not exactly those of the model,
+    InputError for int8 where it cannot be had.
     """
 
     def __init__(
@@ -45,17 +48,31 @@ class Backbone:
         dtype: torch.dtype | None = None,
         colours: tuple[Colour, Colour] | None = None,
         by_scale: bool = False,
+        int8: bool = False,
     ) -> None:
         self.name = name
         self.device = pick_device(device)
-        self.dtype = dtype or pick_dtype(self.device)
+        self.dtype = torch.float32 if int8 else dtype or pick_dtype(self.device)
+        self.precision = "int8" if int8 else str(self.dtype).removeprefix("torch.")
         row = weights.TABLE.get(name)
-        self._model = _load(name, by_scale).to(self.device, self.dtype)
+        self._model = self._load(by_scale)
         self.patch, self.channels = self._model.patch, self._model.channels
         own = (row.mean, row.std) if row else (weights.IMAGENET_MEAN, weights.IMAGENET_STD)
         mean, std = colours or own
         self._mean = torch.tensor(mean, device=self.device)[:, None, None] * 255
         self._std = torch.tensor(std, device=self.device)[:, None, None] * 255
+
+    def _load(self, by_scale: bool) -> Dinov2 | HubModel | Int8Model:
+        if self.precision == "int8":
+            if self.device.type != "cpu":
+                raise InputError(
+                    f"precision int8 is for the CPU, not for {self.device}: leave precision out, "
+                    "or set the device to cpu"
+                )
+            return Int8Model(self.name, by_scale)
+        folder = weights.pull(self.name)
+        model = dinov2.load(folder, by_scale) or HubModel(self.name, folder, by_scale)
+        return model.to(self.device, self.dtype)
 
     def grid(self, height: int, width: int, size: Size = SIZE) -> tuple[int, int]:
         """Patches down and across for a frame of height x width px.
@@ -143,11 +160,6 @@ def _saliency(
     q = query.unflatten(-1, (heads, -1)).float()
     logits = torch.einsum("thd,tnhd->thn", q, k) * k.shape[-1] ** -0.5
     return logits.softmax(-1).mean(1)
-
-
-def _load(name: str, by_scale: bool) -> Dinov2 | HubModel:
-    folder = weights.pull(name)
-    return dinov2.load(folder, by_scale) or HubModel(name, folder, by_scale)
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:

@@ -57,10 +57,15 @@ class Segmenter:
         if unknown := sorted(set(changes) - {field.name for field in fields(Settings)}):
             raise InputError(f"no such setting: {unknown[0]!r}")
         self.settings = s = _with_model(replace(settings, **changes))
-        dtype = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}[s.precision]
+        dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}.get(s.precision)
         colours = RELEASED_COLOURS if s.normalisation == "released" else None
         self.backbone = Backbone(
-            s.backbone, s.device, dtype, colours, by_scale=s.positions == "scale"
+            s.backbone,
+            s.device,
+            dtype,
+            colours,
+            by_scale=s.positions == "scale",
+            int8=s.precision == "int8",
         )
         self._encoder()  # what it needs is missed before a video is looked at
         self._block = self._model = None
@@ -303,7 +308,7 @@ class Segmenter:
             **of_video,
             "peak_memory_mb": peak_memory_mb(),
             "device": str(self.backbone.device),
-            "precision": str(self.backbone.dtype).removeprefix("torch."),
+            "precision": self.backbone.precision,
             "python": platform.python_version(),
             "torch": torch.__version__,
         }
