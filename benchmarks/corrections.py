@@ -25,12 +25,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from unveil.attention.objects_file import load_head, shipped_head
-from unveil.cli.demo_clips import fetch_clip
 from unveil.datasets import open_dataset
 from unveil.editing.edits import Cut, Merge, Split
 from unveil.editing.log import read
 from unveil.evaluate.run import evaluate
 from unveil.features import weights
+from unveil.features.demo_clips import fetch_clip
 from unveil.results.writer import Writer
 from unveil.segmentation.first_pass import FastFinder
 from unveil.segmentation.recut import recut
