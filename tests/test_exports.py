@@ -2,9 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
-import textwrap
 from fractions import Fraction
 from pathlib import Path
 
@@ -431,28 +428,6 @@ def test_tables_of_nothing(nothing, tmp_path):
 # --- every form ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("which", ["dog", "crowd", "nothing"])
-def test_every_form_of_every_result_and_progress(name, which, request, tmp_path):
-    result = open_result(request.getfixturevalue(which))
-    shown = []
-    options = without({}, name)
-    if which == "crowd" and FORMATS[name].home.startswith("cut:"):
-        with pytest.raises(InputError, match="no pictures to export"):
-            export(result, tmp_path / "x", name)
-        return
-    out = export(
-        result,
-        tmp_path / "x" / FORMATS[name].file,
-        name,
-        on_progress=lambda *x: shown.append(x),
-        **options,
-    )
-    assert out.is_file() == FORMATS[name].is_file
-    assert shown[-1] == (name, len(result), len(result))
-    assert [p.name for p in (tmp_path / "x").iterdir()] == [FORMATS[name].file]
-
-
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "rerun"])  # says when
 def test_same_result_same_bytes(name, dog, tmp_path):
     options = without({}, name)
@@ -481,18 +456,6 @@ def same_but_for_rounding(one: Path, two: Path) -> bool:
         pairs.append(np.stack(frames))
     apart = np.abs(pairs[0] - pairs[1])
     return not apart[..., 3].any() and apart.mean() < 0.5
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_an_error_on_the_way_leaves_nothing(name, dog, tmp_path):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        export(
-            open_result(dog), tmp_path / "new" / "x", name, on_progress=stop, **without({}, name)
-        )
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_there_is_not_replaced_unless_it_is_said(dog, tmp_path):
@@ -530,39 +493,6 @@ def test_a_failed_rename_keeps_the_earlier_export(dog, tmp_path, monkeypatch):
         export(open_result(dog).select([1]), out, "coco", again=True, images=False)
     assert (out / "annotations.json").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["coco"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["coco", "csv", "ytvis", "davis"])
-def test_a_full_disk(name, dog, tmp_path):
-    """A limit on the size of files fails just as a full disk does."""
-    code = """
-        import resource, sys
-        from unveil.errors import OutputError
-        from unveil.exports.formats import export
-        from unveil.exports.result import open_result
-        folder, out, name = sys.argv[1:]
-        result = open_result(folder)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
-        try:
-            export(result, out, name)
-        except OutputError as e:
-            print(e)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), dog, tmp_path / "new" / "x", name],
-        capture_output=True,
-        text=True,
-    )
-    assert "disk is full; free some space" in done.stdout, done
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_extra_says_what_to_install(dog, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(OutputError, match=r"needs pyarrow: pip install 'unveil\[parquet\]'"):
-        export(open_result(dog), tmp_path / "x.parquet", "parquet")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_forms_and_options_that_are_not_there(dog, tmp_path):

@@ -1,7 +1,6 @@
 """Objects cut out of their video: opened again, they are what was cut, and sound as they did."""
 
 import csv
-import errno
 import json
 
 import av
@@ -11,12 +10,12 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from exported import NAMES, NTSC, many, scene, write_result
+from exported import NAMES, NTSC, scene, write_result
 from filming import heard, long_scene, opened, packets, write_video
 from handmade import frames_of, make_result
 from unveil.cli import main
 from unveil.editing.stroke import Stroke
-from unveil.errors import InputError, OutputError
+from unveil.errors import InputError
 from unveil.exports import cut, film
 from unveil.exports.colours import object_colours
 from unveil.exports.formats import FORMATS, export
@@ -24,9 +23,6 @@ from unveil.exports.matte import LEAST, matte, regions, spread
 from unveil.exports.result import open_result
 from unveil.segmentation.segmentation import Segmentation
 from unveil.segmentation.soft_edges import with_soft_edges
-
-MOVIES = {"prores": "yuva444p", "webm": "yuva420p", "green-screen": "yuv420p", "blur": "yuv420p"}
-FORMS = [name for name, form in FORMATS.items() if form.home.startswith("cut:")]
 
 
 @pytest.fixture(scope="module")
@@ -349,51 +345,6 @@ def test_a_segmentation_in_memory_has_soft_edges_too(tmp_path):
 
 
 # --- what can go wrong ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("where", ["write", "close"])
-def test_a_full_disk(form, where, dog, tmp_path, monkeypatch):
-    full = OSError(errno.ENOSPC, "No space left on device")
-
-    def fail(*_, **__):
-        raise full
-
-    if "png" in form or form == "cutouts":
-        monkeypatch.setattr(Image.Image, "save", fail)
-    else:
-        monkeypatch.setattr(film.Film, where, fail)
-    with pytest.raises(OutputError, match="disk is full; free some space"):
-        export(open_result(dog), tmp_path / "new" / FORMATS[form].file, form)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_what_is_there_stays(form, dog, tmp_path):
-    place = tmp_path / FORMATS[form].file
-    place.write_text("mine")
-    with pytest.raises(OutputError, match="is there already"):
-        export(open_result(dog), place, form)
-    assert place.read_text() == "mine"
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("what", ["nothing", "one pixel", "many ids"])
-def test_odd_results(form, what, tmp_path):
-    frames, labels = scene()
-    labels = {"nothing": labels * 0, "one pixel": np.where(labels == 3, labels, 0)}.get(what)
-    if labels is None:
-        labels = many()[:2, :12, :28]
-        frames = np.zeros((*labels.shape, 3), np.uint8)
-    out = write_result(tmp_path / "dog", labels, frames)
-    result = open_result(out)
-    made = export(result, tmp_path / "x" / FORMATS[form].file, form)
-    if "each" in form or form == "cutouts":
-        count = len([p for p in made.iterdir() if p.suffix not in (".json", ".csv")])
-        assert count == len(result.things)
-    elif form in MOVIES:
-        got, about = opened(made)
-        assert len(got) == len(result) and about["pixels"].startswith(MOVIES[form])
 
 
 def test_options_that_make_no_sense(dog, tmp_path):

@@ -50,14 +50,6 @@ def test_a_missing_supervision(monkeypatch):
         next(iter(Segmentation(scene()[1], SCORES).to_supervision()))
 
 
-def test_a_missing_rerun(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "rerun", None)
-    result = open_result(write_result(tmp_path / "dog", scene()[1]))
-    with pytest.raises(OutputError, match=r"needs rerun: pip install 'unveil\[rerun\]'"):
-        export(result, tmp_path / "x.rrd", "rerun")
-    assert [p.name for p in tmp_path.iterdir()] == ["dog"]
-
-
 def test_rerun_reads_its_recording(tmp_path):
     pytest.importorskip("rerun", reason="rerun-sdk is 170 MB")
     frames, labels = scene()

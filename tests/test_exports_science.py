@@ -1,6 +1,5 @@
 """Exports for science: arrays that NumPy and Zarr read again, and a plot."""
 
-import sys
 from fractions import Fraction
 from xml.etree import ElementTree
 
@@ -9,7 +8,6 @@ import pytest
 from PIL import Image
 
 from exported import NAMES, NTSC, many, scene, write_result
-from unveil.errors import OutputError
 from unveil.exports.formats import export
 from unveil.exports.result import open_result
 from unveil.results.palette import vivid_palette
@@ -105,14 +103,6 @@ def test_arrays_of_nothing(tmp_path):
     out = export(result, tmp_path / "ome", "ome-zarr")
     assert not zarr.open_array(out / "video.ome.zarr/labels/objects/0", mode="r")[:].any()
     export(result, tmp_path / "tracks.png", "plot")
-
-
-@pytest.mark.parametrize("name", ["zarr", "ome-zarr"])
-def test_a_missing_zarr(name, dog, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(OutputError, match=r"needs zarr: pip install 'unveil\[zarr\]'"):
-        export(open_result(dog), tmp_path / "x", name)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_plot_shows_every_object(dog, tmp_path):

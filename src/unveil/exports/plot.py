@@ -52,7 +52,7 @@ def _draw(result: Result, out: Path, report: Progress, stage: str, how: dict[str
             (line,) = panel.plot(time, values, **look)
         lines.append(line)
     area.set(ylim=(0, None), ylabel="area / % of the frame")
-    area.set_title(_plain(result.name), loc="left")
+    area.set_title(_plain(_short(result.name, 80)), loc="left")
     x.set(ylim=(0, result.width), ylabel="centre x / px")
     y.set(ylim=(result.height, 0), ylabel="centre y / px, down", xlabel="time / s")
     for panel in panels:
@@ -74,7 +74,12 @@ def _draw(result: Result, out: Path, report: Progress, stage: str, how: dict[str
 
 def _said(thing: Thing) -> str:
     score = "" if thing.score is None else f", {thing.score:.2f}"
-    return f"{thing.id} {thing.name or thing.kind}{score}"
+    return f"{thing.id} {_short(thing.name or thing.kind, 40)}{score}"
+
+
+def _short(text: str, most: int) -> str:
+    """Text that leaves room for the panels."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _colour(id: int) -> tuple[float, ...]:
