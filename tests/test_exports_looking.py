@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,3 +61,24 @@ def test_rerun_reads_its_recording(tmp_path):
     assert done.returncode == 0, done.stderr
     for path in ("/video/frame", "/video/objects", "/video/boxes", "/area/3"):
         assert path in done.stdout
+
+
+def test_fiftyone_reads_coco(tmp_path, monkeypatch):
+    """By the importer that `Dataset.from_dir` uses, which needs no database."""
+    monkeypatch.setenv("FIFTYONE_DO_NOT_TRACK", "1")
+    reason = "its installation fetches a database"
+    reader = pytest.importorskip("fiftyone.utils.coco", reason=reason)
+    frames, labels = scene()
+    result = open_result(write_result(tmp_path / "dog", labels, frames)).select(names=NAMES)
+    out = export(result, tmp_path / "coco", "coco")
+    where = {"data_path": "images", "labels_path": "annotations.json"}
+    importer = reader.COCODetectionDatasetImporter(str(out), label_types="segmentations", **where)
+    seen = np.zeros_like(labels)
+    with importer:
+        for path, _, found in importer:
+            for mask in found.detections:
+                x, y = (round(v * side) for v, side in zip(mask.bounding_box, (83, 61)))  # noqa: B905
+                h, w = mask.mask.shape
+                seen[int(Path(path).stem), y : y + h, x : x + w][mask.mask > 0] = mask.track_id
+                assert mask.label == NAMES[mask.track_id]
+    assert np.array_equal(seen, labels)

@@ -1,10 +1,15 @@
 """Sources that show nothing twice, recorded: all of them, what is there at Ctrl-C, or why not."""
 
+import io
 import json
+import socket
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -13,12 +18,28 @@ from unveil.cli import main
 from unveil.errors import InputError, OutputError
 from unveil.exports.formats import export
 from unveil.exports.result import open_result
+from unveil.video import recording
 from unveil.video.recording import is_live, record
 from unveil.video.source import open_video
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves files without a word, and of one of them only the first half of what it promises."""
+    """Serves files without a word, and of one of them only the first half of what it promises.
+
+    Parts of files too, as servers do: the index of a movie may lie at its end.
+    """
+
+    def send_head(self):
+        if not (asked := self.headers.get("Range")):
+            return super().send_head()
+        data = Path(self.translate_path(self.path)).read_bytes()
+        start = int(asked.removeprefix("bytes=").partition("-")[0])
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        return io.BytesIO(data[start:])
 
     def log_message(self, *_):
         pass
@@ -111,6 +132,10 @@ def test_a_source_that_breaks_off_gives_what_came(served, tmp_path):
         ("{}/cat.mp4", "check the address, and that it leads to a video"),
         ("{}/page.html", "check the address"),
         ("http://127.0.0.1:9/dog.mp4", "check the address"),
+        ("rtsp://127.0.0.1:9/stream", "check the address"),
+        ("rtsp://127.0.0.1:{port}/dog.mp4", "check the address"),  # it speaks HTTP
+        ("rtsp://no-such-host.invalid/stream", "check the address"),
+        ("rtsp:/192.168.1.20/stream", "is no address that can be read"),
         ("https:/dog.mp4", "is no address that can be read"),
         ("htps://example.org/dog.mp4", "expected http, https, rtsp://host/…, camera:0, or a path"),
         ("camera:77", "is it plugged in"),
@@ -118,11 +143,97 @@ def test_a_source_that_breaks_off_gives_what_came(served, tmp_path):
     ],
 )
 def test_what_cannot_be_read_says_why(source, message, served, tmp_path, capsys):
-    source = source.format(served[1])
+    source = source.format(served[1], port=served[1].rpartition(":")[2])
     assert main(["segment", source, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert message in said and source in said and "no such file or folder" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_says_nothing_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "_TIMEOUT", (0.3, 0.3))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for scheme in ("rtsp", "http"):
+            address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/x"
+            with pytest.raises(InputError, match=r"\(no answer\): check the address"):
+                record(address, tmp_path / "a.mkv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    """`camera:N` shows FFmpeg's test pattern of 63x48 for N seconds."""
+    pattern = "testsrc=size=63x48:rate=25:duration={}"
+    monkeypatch.setitem(recording._SYSTEMS, sys.platform, ("lavfi", pattern))
+    with av.open(pattern.format(2), format="lavfi") as file:
+        return np.stack([f.to_ndarray(format="rgb24") for f in file.decode(video=0)])
+
+
+def test_a_camera_of_raw_pictures_is_recorded(camera, tmp_path):
+    got = frames(record("camera:2", tmp_path / "a.mkv"))
+    assert got.shape == camera.shape == (50, 48, 63, 3)
+    assert np.abs(got.astype(int) - camera).mean() < 1  # RGB as YUV, and back
+    assert open_video(tmp_path / "a.mkv").fps == 25
+    part = frames(record("camera:2", tmp_path / "b.mkv", end=0.4))
+    assert len(part) == 10 and np.array_equal(part, got[:10])
+
+
+@pytest.mark.parametrize("pixels", ["yuyv422", "nv12"])
+def test_raw_pictures_lose_nothing(pixels, tmp_path, monkeypatch):
+    shown = long_scene()[0][:5, :60, :82]
+    raw = [av.VideoFrame.from_ndarray(x, "rgb24").reformat(format=pixels) for x in shown]
+    file = tmp_path / "raw"
+    file.write_bytes(b"".join(frame.to_ndarray().tobytes() for frame in raw))
+    options = {"video_size": "82x60", "pixel_format": pixels, "framerate": "25"}
+    monkeypatch.setattr(
+        recording, "_camera", lambda which: av.open(str(file), format="rawvideo", options=options)
+    )
+    with av.open(str(record("camera:0", tmp_path / "a.mkv"))) as movie:
+        got = list(movie.decode(video=0))
+    assert len(got) == 5
+    for one, frame in zip(got, raw, strict=True):
+        planes = frame.reformat(format=one.format.name).to_ndarray()
+        assert np.array_equal(one.to_ndarray(), planes)
+
+
+def test_ctrl_c_ends_a_camera_and_keeps_what_is_there(camera, tmp_path, caplog):
+    left = iter(range(9))
+
+    def stop(*_):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    got = frames(record("camera:60", tmp_path / "a.mkv", report=stop))
+    assert 8 <= len(got) <= 10 and np.abs(got.astype(int) - camera[: len(got)]).mean() < 1
+    assert "recording of camera:60 ended after" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_camera_becomes_a_result(camera, tmp_path, tiny_backbone):
+    out = tmp_path / "desk"
+    call = ["segment", "camera:2", "--out", str(out), "--end", "0.4", "--size", "32"]
+    assert main([*call, "--backbone", tiny_backbone]) == 0
+    run = json.loads((out / "run.json").read_text())
+    assert run["video"]["frames"] == 10 and (tmp_path / "desk.mkv").is_file()
+
+
+def test_a_real_video_of_the_web(shared, tmp_path):
+    """A clip as cameras and editors write it: pictures out of order, several groups of them."""
+    clip = shared / "schoolgirls" / "schoolgirls.mp4"
+    if not clip.is_file():
+        pytest.skip(f"no {clip}")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(clip.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_address[1]}/{clip.name}"
+        got = frames(record(address, tmp_path / "a.mkv", end=1.0))
+    finally:
+        server.shutdown()
+        server.server_close()
+    there = open_video(clip)
+    assert abs(len(got) - float(there.fps)) <= 4
+    wanted = np.stack([frame for frame, _ in zip(there, got)])  # noqa: B905
+    assert np.array_equal(got, wanted)
 
 
 def test_paths_are_not_live():
