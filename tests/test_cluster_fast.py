@@ -106,7 +106,7 @@ def test_the_tree_is_average_linkage():
 
 def test_rows_over_weighted_prototypes_equal_rows_over_all_keys():
     keys = KINDS[:3].repeat_interleave(torch.tensor([2, 5, 4]), 0)
-    groups = Groups(np.zeros((1, 1, 1), int), keys, *torch.ones(5, 11), torch.zeros(11).long())
+    groups = Groups(np.zeros((1, 1, 1), int), keys, *torch.ones(5, 11), *torch.zeros(2, 11).long())
     summary = prototypes.summarise(groups)
     unit = torch.nn.functional.normalize(keys - keys.mean(0), dim=1)
     full = (unit @ unit.T / 0.1).softmax(1)

@@ -48,14 +48,14 @@ def graph(labels: np.ndarray, kinds: list[int] | None = None, block: int = 1) ->
     look = of if kinds is None else torch.tensor(kinds)[of]
     counts = torch.from_numpy(np.bincount(ids.ravel())).float()
     ones = torch.ones(len(names))
-    return Groups(ids, KINDS[look], counts, ones, ones, ones, ones, blocks)
+    return Groups(ids, KINDS[look], counts, ones, ones, ones, ones, blocks, 0 * blocks)
 
 
 def test_contacts_equal_a_count_by_hand():
     ids = np.random.default_rng(0).integers(0, 7, (131, 3, 5)).astype(np.int32)
     keys = torch.randn(7, 11, generator=torch.Generator().manual_seed(1))
     counts = torch.from_numpy(np.bincount(ids.ravel())).float()
-    groups = Groups(ids, keys, counts, *torch.ones(4, 7), torch.zeros(7).long())
+    groups = Groups(ids, keys, counts, *torch.ones(4, 7), *torch.zeros(2, 7).long())
     got = contacts(groups, softness=0.7)
     mean = (keys * counts[:, None]).sum(0) / counts.sum()
     spread = ((keys - mean).square().sum(1) * counts).sum() / counts.sum()
@@ -81,7 +81,8 @@ def test_contacts_known_block_by_block_are_those_of_the_whole(dropped):
         keys = torch.randn(g, 11, generator=torch.Generator().manual_seed(i)).half()
         counts = torch.from_numpy(np.bincount(ids)).float()
         ids = rng.permutation(ids).reshape(t, 5, 7)
-        blocks.append(Groups(ids, keys, counts, *torch.ones(4, g), torch.full((g,), i)))
+        block, shot = torch.full((g,), i), torch.full((g,), i // 3)
+        blocks.append(Groups(ids, keys, counts, *torch.ones(4, g), block, shot))
         near.append(next_neighbours(blocks[-1], blocks[-2] if i else None))
     blocks, near = blocks[dropped:], near[dropped:]
     whole, known = join(blocks), chained(near, blocks)
@@ -310,7 +311,8 @@ def coming_and_going(objects: int, frames: int, looks: int, seed: int = 0) -> tu
     counts = torch.from_numpy(np.bincount(ids.ravel(), minlength=len(names))).float()
     ones = torch.ones(len(names))
     keys = torch.from_numpy(np.array(keys)).float()
-    return Groups(ids, keys, counts, ones, ones, ones, ones, ones.long()), np.array(names)
+    block = ones.long()
+    return Groups(ids, keys, counts, ones, ones, ones, ones, block, 0 * block), np.array(names)
 
 
 @pytest.mark.parametrize("seed", range(7))

@@ -235,7 +235,9 @@ def say(source: str, out: Path, run: dict[str, Any]) -> None:
         print(f"unveil: warning: {warning}", file=sys.stderr)
     size = f"{video['width']}x{video['height']}"
     objects, frames = count(run["objects"], "object"), count(video["frames"], "frame")
-    print(f"{source}: {objects} in {frames} of {size}")
+    shots = len(run.get("shots", [0]))
+    cuts = f" in {shots} shots" if shots > 1 else ""
+    print(f"{source}: {objects} in {frames}{cuts} of {size}")
     print(f"  pictures  {out / 'contact.png'}, {out / 'overlay.mp4'}")
     print(f"  masks     {out / 'masks'}, {out / 'objects.json'}")
     stages = ", ".join(f"{stage} {took:.2f}" for stage, took in spent.items())

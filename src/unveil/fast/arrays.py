@@ -16,14 +16,18 @@ def save_arrays(path: Path, format: int, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(file, format=np.array(format), **arrays)
 
 
-def load_arrays(path: Path, format: int, names: Iterable[str], what: str) -> dict[str, np.ndarray]:
-    """Read what `save_arrays` wrote. what: what the file is not, for the message.
+def load_arrays(
+    path: Path, formats: Mapping[int, Iterable[str]], what: str
+) -> dict[str, np.ndarray]:
+    """Read what `save_arrays` wrote. formats: those that can be read, and the arrays each has.
 
-    Raises DataError where it is not there, of another format, or something else.
+    what: what the file is not, for the message. Raises DataError where it is not there, of another
+    format, or something else.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            if int(file["format"]) != format:
+            names = formats.get(int(file["format"]))
+            if names is None:
                 raise DataError(f"{path} was written by another version; segment anew")
             return {name: file[name] for name in names}
     except DataError:

@@ -1,8 +1,8 @@
 """Which groups touch, in space and in time, and how alike they are where they do.
 
 The graph of a video: nodes are its groups, edges join groups of which two patches are neighbours,
-side by side in a frame or at one place in two frames running. Foreground (`objectness`) and single
-objects (`fast.instances`) are found on it.
+side by side in a frame or at one place in two frames running of one shot. Foreground (`objectness`)
+and single objects (`fast.instances`) are found on it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,12 +84,13 @@ def contacts(
 
 def neighbours(groups: Groups) -> Neighbours:
     """Which groups touch, counted a stretch of frames at a time."""
-    ids, space, time = groups.ids, [], []
+    ids, shot, space, time = groups.ids, groups.shot.cpu().numpy(), [], []
     for start in range(0, len(ids), _STRETCH):
         here, on = ids[start : start + _STRETCH], ids[start : start + _STRETCH + 1]
         sides = ((here[:, 1:], here[:, :-1]), (here[..., 1:], here[..., :-1]))
         space.append(_edges(sides, groups.keys))
-        time.append(_edges(((on[1:], on[:-1]),), groups.keys))
+        follows = np.diff(shot[on[:, 0, 0]]) == 0
+        time.append(_edges(((on[1:][follows], on[:-1][follows]),), groups.keys))
     return Neighbours(_joined(space), _joined(time))
 
 

@@ -29,7 +29,7 @@ from unveil.fast.tree import cut_further, link, merges_below
 from unveil.settings import check_cut
 
 MAX_OBJECTS = 20
-"""Objects of a video at most, where nobody says how many."""
+"""Objects of a shot at most, where nobody says how many."""
 
 
 def describe(
@@ -51,9 +51,10 @@ def describe(
     touching = contacts(groups, known=known)
     seen = partial(attend, groups.keys, **how)
     score = objectness(groups, seen, summary.member)
-    share = foreground(score, counts, touching.all)
-    if not groups.saliency.any():
-        share = np.zeros_like(share)  # no frame shows anything
+    shot = groups.shot.cpu().numpy()
+    share = foreground(score, counts, touching.all, shot)
+    salient = np.bincount(shot, groups.saliency.cpu().numpy())
+    share[salient[shot] == 0] = 0.0  # no frame of the shot shows anything
     member = summary.member.cpu().numpy()
     object_ = instances(groups, share > INSIDE, touching)
     share[(share > INSIDE) & (object_ < 0)] = 0.0  # too small to be an object
@@ -71,6 +72,7 @@ def describe(
         tree=link(distances(rows[kinds], owner), mass),
         mass=mass,
         objects=len(of),
+        shots=groups.shots,
     )
 
 
@@ -81,7 +83,8 @@ def find(
     keep_background: bool = False,
     min_score: float | None = None,
 ) -> Objects:
-    """The objects of a video, by default as many as it seems to have; at most the 20 best.
+    """The objects of a video, by default as many as it seems to have; at most the 20 best,
+    for each shot that there is.
 
     objects: the best so many; only where there are fewer are they cut further, what parts most
     clearly first. granularity: 0, all foreground is one object, 0.5, objects are whole, … 1, every
@@ -110,7 +113,7 @@ def of_groups(
     scores = dict(zip(id[1:].tolist(), state.scores(piece).tolist(), strict=True))
     most = objects
     if objects is None and granularity is None and not keep_background:
-        most = MAX_OBJECTS
+        most = MAX_OBJECTS * len(state.shots)
     chosen = sorted(i for i, score in scores.items() if score >= (min_score or 0.0))[:most]
     id[0] = 0
     id[~np.isin(id, chosen)] = 0

@@ -47,7 +47,7 @@ class Evidence:
     @classmethod
     def load(cls, path: Path) -> "Evidence":
         """Read what `save` wrote; keys stay on the disk. Raises DataError for anything else."""
-        looks = load_arrays(path, _FORMAT, ("looks",), "no evidence")["looks"]
+        looks = load_arrays(path, {_FORMAT: ("looks",)}, "no evidence")["looks"]
         beside = path.with_name(KEYS)
         if not beside.exists():
             return cls(looks)

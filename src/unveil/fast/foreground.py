@@ -55,7 +55,7 @@ def objectness(
     seen: Callable[[Float[Tensor, "m k"]], Float[Tensor, "g k"]],
     member: Int[Tensor, " g"],
 ) -> Float[np.ndarray, " g"]:
-    """How much every group is of an object: ≥ 0, 1 for the average patch of the video.
+    """How much every group is of an object: ≥ 0, 1 for the average patch of its shot.
 
     seen: what the rows of the groups make of values of the prototypes. member: [G] their
     prototypes.
@@ -81,8 +81,20 @@ def objectness(
     moves = torch.lerp(moves, groups.motion, groups.measured / (groups.measured + OWN))
     score = (look + MOTION_POWER * moves.clamp(-MOST_MOTION, MOST_MOTION)).exp()
     score = score.where(groups.saliency > 0, 0.0)  # of a frame that shows nothing
-    mean = (score * groups.counts).sum() / groups.counts.sum()
-    return (score / mean.clamp_min(1e-12)).double().cpu().numpy()
+    zeros = score.new_zeros(int(groups.shot.max()) + 1)
+    total = zeros.index_add(0, groups.shot, score * groups.counts)
+    mean = (total / zeros.index_add(0, groups.shot, groups.counts)).clamp_min(1e-12)
+    return (score / mean[groups.shot]).double().cpu().numpy()
+
+
+def levels(
+    score: Float[np.ndarray, " g"], mass: Float[np.ndarray, " g"], shot: Int[np.ndarray, " g"]
+) -> Float[np.ndarray, " g"]:
+    """The `level` of the shot that each group is in."""
+    found = np.zeros(len(score))
+    for i in np.unique(shot):
+        found[shot == i] = level(score[shot == i], mass[shot == i])
+    return found
 
 
 def level(score: Float[np.ndarray, " g"], mass: Float[np.ndarray, " g"]) -> float:
@@ -94,18 +106,21 @@ def level(score: Float[np.ndarray, " g"], mass: Float[np.ndarray, " g"]) -> floa
 
 
 def foreground(
-    score: Float[np.ndarray, " g"], mass: Float[np.ndarray, " g"], contacts: sp.csr_array
+    score: Float[np.ndarray, " g"],
+    mass: Float[np.ndarray, " g"],
+    contacts: sp.csr_array,
+    shot: Int[np.ndarray, " g"] | None = None,
 ) -> Float[np.ndarray, " g"]:
     """The probability, 0 … 1, that every group is of an object.
 
-    score: as `objectness` gives it. mass: patches. contacts: [G, G], symmetric. Solves
-    (D + C - W) p = C y, with W the contacts, D their sums, y the opinions and C their firmness, by
-    conjugate gradients: linear in the contacts.
+    score: as `objectness` gives it. mass: patches. contacts: [G, G], symmetric, none between two
+    shots. shot: that each group is in; None: there is one. Solves (D + C - W) p = C y, with W the
+    contacts, D their sums, y the opinions and C their firmness, by conjugate gradients: linear in
+    the contacts.
     """
-    tau = level(score, mass)
-    if tau <= 0:
-        return np.ones_like(score)  # nothing can be told apart: all is object, nothing is lost
-    opinion = np.log(np.maximum(score, 1e-3) / tau)
+    tau = levels(score, mass, np.zeros(len(score), int) if shot is None else shot)
+    blind = tau <= 0  # nothing can be told apart: all is object, nothing is lost
+    opinion = np.log(np.maximum(score, 1e-3) / np.where(blind, 1e-6, tau))
     firm = FIRMNESS * mass * np.tanh(np.abs(opinion) / SURE) + 1e-6
     diagonal = contacts.sum(axis=1) + firm
     system = sp.diags_array(diagonal) - contacts

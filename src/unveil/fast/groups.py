@@ -6,8 +6,8 @@ sums, 25 kB a frame at 256 groups of 384 channels instead of 770 kB (`fast.spool
 of memory). A group never spans two places that merely look alike, and what appears late founds
 groups of its own.
 
-Blocks are counted from the first frame, whatever chunks the frames came in: the result does not
-depend on the chunk size at all.
+Blocks are counted from the first frame of a shot, whatever chunks the frames came in: the result
+does not depend on the chunk size at all, and no group has frames of two shots.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,6 +24,7 @@ from unveil.errors import InputError
 from unveil.fast import motion
 from unveil.fast.blank import blank
 from unveil.fast.kmeans import lloyd
+from unveil.fast.shots import LEAST, colours, cut_between
 from unveil.types import Features
 
 BLOCK = 8
@@ -57,10 +58,17 @@ class Groups:
     motion: Float[Tensor, " g"]
     measured: Float[Tensor, " g"]
     block: Int[Tensor, " g"]
+    shot: Int[Tensor, " g"]
     objectness: Float[Tensor, " g"] | None = None
 
     def __len__(self) -> int:
         return len(self.counts)
+
+    @property
+    def shots(self) -> Int[np.ndarray, " s"]:
+        """The first frame of every shot."""
+        of_frame = self.shot.cpu().numpy()[self.ids[:, 0, 0]]
+        return np.flatnonzero(np.diff(of_frame, prepend=-1))
 
 
 @dataclass
@@ -83,11 +91,15 @@ class Grouper:
     _waiting: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list, repr=False)
     _done: list[Groups] = field(default_factory=list, repr=False)
     _blocks: int = 0
+    _shot: int = 0
+    _age: int = 0
+    _last: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     def add(self, features: Features, frames: UInt8[np.ndarray, "t H W 3"] | None = None) -> None:
         """Take the features of the next frames; they are let go of before this returns.
 
-        frames: the frames themselves, for what moves in them; without them motion is no cue.
+        frames: the frames themselves, for what moves in them and for where shots end; without them
+        motion is no cue, and all is one shot.
         Nothing is salient in a frame that shows nothing (`fast.blank`).
         """
         t, h, w, _ = features.keys.shape
@@ -95,14 +107,19 @@ class Grouper:
         if saliency is None:
             saliency = features.keys.new_ones(t, h, w)
         grey: Iterable[Tensor | None] = [None] * t
+        first = [False] * t
         if frames is not None:
             small = motion.samples(frames, h, w)
             grey = motion.grey(small)
             saliency = saliency.masked_fill(blank(small).to(saliency.device)[:, None, None], 0.0)
-        self._waiting.extend(zip(features.keys, saliency, grey, strict=True))
-        while len(self._waiting) >= self.block:
-            ready, self._waiting = self._waiting[: self.block], self._waiting[self.block :]
-            self._group(ready)
+            first = self._cuts(features.keys, colours(small))
+        for begins, *frame in zip(first, features.keys, saliency, grey, strict=True):
+            if begins:
+                self._close()
+                self._shot += 1
+            self._waiting.append(tuple(frame))
+            if len(self._waiting) == self.block:
+                self._close()
         # A frame that waits must not keep the whole chunk it is a view of.
         self._waiting = [
             (k.clone(), s.clone(), None if x is None else x.clone()) for k, s, x in self._waiting
@@ -113,9 +130,8 @@ class Grouper:
 
         flush: the frames that still wait make a last, shorter block.
         """
-        if flush and self._waiting:
-            ready, self._waiting = self._waiting, []
-            self._group(ready)
+        if flush:
+            self._close()
         done, self._done = self._done, []
         return done
 
@@ -125,6 +141,24 @@ class Grouper:
         if not done:
             raise InputError("no frames to group")
         return join(done)
+
+    def _cuts(self, keys: Tensor, spread: Tensor) -> list[bool]:
+        """Which of the next frames begin a shot."""
+        first = []
+        for now in zip(keys, spread, strict=True):
+            last, self._last = self._last, now
+            cut = last is not None and self._age >= LEAST and cut_between(last, now)
+            self._age = 1 if cut else self._age + 1
+            first.append(cut)
+        if self._last is not None:  # not the whole chunk that they are views of
+            self._last = (self._last[0].clone(), self._last[1])
+        return first
+
+    def _close(self) -> None:
+        """What waits becomes a block."""
+        ready, self._waiting = self._waiting, []
+        if ready:
+            self._group(ready)
 
     @torch.inference_mode()
     def _group(self, frames: list[tuple[Tensor, Tensor, Tensor | None]]) -> None:
@@ -165,6 +199,7 @@ class Grouper:
             "motion": mean(moves.flatten()) / seen.clamp_min(1e-12),
             "measured": seen * counts,
             "block": torch.full((g,), self._blocks),
+            "shot": torch.full((g,), self._shot),
         }
         if logits is not None:
             stats["objectness"] = mean(logits.flatten())

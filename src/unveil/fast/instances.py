@@ -29,8 +29,10 @@ TOGETHER = 0.35
 FOREIGN = 0.03
 """Objects less alike than this (at a cosine of 0.3) are two: less is asked than of neighbours, for
 who returns has turned."""
+FOREIGN_AFTER_CUT = 0.6
+"""The same for two that no shot shows both."""
 LEAST = 0.01
-"""Objects smaller than this share of the foreground are none."""
+"""Objects smaller than this share of the foreground in every shot are none."""
 _SQUARE = np.zeros((3, 3, 3))
 _SQUARE[1] = 1  # within a frame
 _STRETCH = 128  # frames counted at once; more would only cost memory
@@ -46,10 +48,14 @@ def instances(groups: Groups, inside: np.ndarray, contacts: Contacts) -> Integer
     label = np.array([joined.get(i, i) for i in track.tolist()])
     label[~inside] = -1
     label = reunite(groups, label)
-    mass = np.bincount(label[inside], groups.counts.cpu().numpy()[inside])
+    of_shot, shot = np.unique(groups.shot.cpu().numpy()[inside], return_inverse=True)
+    at = (label[inside], shot)
+    mass = np.zeros((label.max(initial=-1) + 1, len(of_shot)))
+    np.add.at(mass, at, groups.counts.cpu().numpy()[inside])
+    total = mass.sum(1)
     rank = np.empty(len(mass), int)
-    rank[np.argsort(-mass, kind="stable")] = np.arange(len(mass))
-    rank[mass < LEAST * mass.sum()] = -1
+    rank[np.argsort(-total, kind="stable")] = np.arange(len(mass))
+    rank[(mass < LEAST * mass.sum(0)).all(1)] = -1
     label[inside] = rank[label[inside]]
     return label
 
@@ -190,6 +196,7 @@ class _Reunion:
             weighted = keys[inside] * counts[part][inside, None]
             np.add.at(self.total, label[part][inside], weighted)
         self.look = self.total / np.maximum(self.mass, 1)[:, None]
+        self.shot = groups.shot.cpu().numpy()[groups.ids[:, 0, 0]][self.frame]
         self.alive = np.ones(k, bool)
         self.alike, self.partner = np.zeros(k), np.zeros(k, int)
         self.frames = len(groups.ids)
@@ -202,7 +209,7 @@ class _Reunion:
         while True:
             a = int(self.alike.argmax())
             b = int(self.partner[a])
-            if self.alike[a] < FOREIGN:
+            if self.alike[a] <= 0:
                 return into
             self._join(a, b)
             into[into == a] = b
@@ -214,7 +221,9 @@ class _Reunion:
             self.alike[a] = alike[self.partner[a]]
 
     def _alike_to(self, a: int, others: np.ndarray) -> np.ndarray:
-        """How alike some are to one, 0 where they are there together; the others are 0."""
+        """How alike some are to one, 0 where not enough or where they are there together; the
+        others are 0.
+        """
         alike = np.zeros(len(others))
         alike[others] = np.exp(-np.square(self.look[others] - self.look[a]).sum(1))
         shown = np.zeros(self.frames)
@@ -223,7 +232,10 @@ class _Reunion:
         common = np.minimum(self.patches, shown[self.frame])
         together = np.bincount(self.owner, common, minlength=len(alike))
         apart = together < TOGETHER * np.minimum(self.mass, self.mass[a])
-        return np.where(apart, alike, 0)
+        near = np.zeros(len(others), bool)
+        near[self.owner[np.isin(self.shot, self.shot[own])]] = True
+        enough = alike >= np.where(near, FOREIGN, FOREIGN_AFTER_CUT)
+        return np.where(apart & enough, alike, 0)
 
     def _join(self, a: int, b: int) -> None:
         """Object a becomes b."""
@@ -237,8 +249,8 @@ class _Reunion:
         self.owner[mine] = b
         kept = np.ones(len(self.owner), bool)
         kept[mine[both]] = False  # one entry an object and frame
-        self.owner, self.frame, self.patches = (
-            x[kept] for x in (self.owner, self.frame, self.patches)
+        self.owner, self.frame, self.shot, self.patches = (
+            x[kept] for x in (self.owner, self.frame, self.shot, self.patches)
         )
         self.total[b] += self.total[a]
         self.mass[b] += self.mass[a]

@@ -16,7 +16,7 @@ WHOLE = 1.0
 """Height of the tree below which all merges are within one object, above which between objects."""
 GROUND_SPLIT = 0.4
 """Height at which the background is cut, where nobody says."""
-_FORMAT = 3
+_FORMAT, _BEFORE_SHOTS = 4, 3
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class State:
     ground: [G], the part of the background that it is of or would be. tree: [L-1, 4], SciPy linkage
     of all L parts; heights: below 1 within an object or the background, below 2 between objects,
     3 at the top. mass: [L], patches. objects: of the L parts, how many are of objects;
-    they come first.
+    they come first. shots: the first frame of every shot.
     """
 
     groups: Integer[np.ndarray, "t h w"]
@@ -38,6 +38,7 @@ class State:
     tree: Float[np.ndarray, "e 4"]
     mass: Float[np.ndarray, " l"]
     objects: int
+    shots: Int[np.ndarray, " s"] = field(default_factory=lambda: np.zeros(1, int))
 
     @cached_property
     def patches(self) -> Int[np.ndarray, " g"]:
@@ -107,7 +108,9 @@ class State:
     @classmethod
     def load(cls, path: Path) -> "State":
         """Read what `save` wrote. Raises DataError for anything else."""
-        arrays = load_arrays(path, _FORMAT, cls.__dataclass_fields__, "not a state")
+        names = set(cls.__dataclass_fields__)
+        formats = {_FORMAT: names, _BEFORE_SHOTS: names - {"shots"}}
+        arrays = load_arrays(path, formats, "not a state")
         objects = int(arrays.pop("objects"))
         return cls(**arrays, objects=objects)
 

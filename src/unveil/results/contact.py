@@ -1,6 +1,7 @@
 """The contact sheet: a row of frames over a row of segmentations, readable at a glance."""
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -47,8 +48,10 @@ class ContactSheet:
         wanted = np.linspace(0, len(held) - 1, min(_COLUMNS, len(held))).round().astype(int)
         return [held[i] for i in wanted]
 
-    def draw(self, scores: Mapping[int, float]) -> Image.Image:
-        """The sheet, RGB. scores: id → score of the objects that the title names."""
+    def draw(self, scores: Mapping[int, float], shots: Sequence[int] = (0,)) -> Image.Image:
+        """The sheet, RGB. scores: id → score of the objects that the title names. shots: the first
+        frame of each; a line parts those that follow each other.
+        """
         shown = self.shown()
         w, h = shown[0][1].size
         columns = max(len(shown), -(-480 // (w + _GAP)))  # a title needs some width
@@ -63,10 +66,14 @@ class ContactSheet:
             painted = paint(np.asarray(frame), labels, _ALPHA, _DIM, self._colours)
             sheet.paste(Image.fromarray(painted), (x, _STRIP + h + _GAP))
             _stamp(sheet, (x, _STRIP), str(index))
-        self._title(sheet, scores)
+            if column and bisect_right(shots, index) > bisect_right(shots, shown[column - 1][0]):
+                middle = x - _GAP // 2
+                line = (middle - 1, _STRIP, middle, _STRIP + 2 * h + _GAP)
+                ImageDraw.Draw(sheet).rectangle(line, fill=_INK)
+        self._title(sheet, scores, len(shots))
         return sheet
 
-    def _title(self, sheet: Image.Image, scores: Mapping[int, float]) -> None:
+    def _title(self, sheet: Image.Image, scores: Mapping[int, float], shots: int) -> None:
         draw = ImageDraw.Draw(sheet)
         bold, plain = ImageFont.load_default(22), ImageFont.load_default(15)
         x: float = 2 * _GAP
@@ -74,6 +81,7 @@ class ContactSheet:
         draw.text((x, middle), self._name, _INK, bold, anchor="lm")
         x += draw.textlength(self._name, bold) + 3 * _GAP
         about = f"{_count(len(scores), 'object')}   {_count(self._seen, 'frame')}"
+        about += f"   {_count(shots, 'shot')}" * (shots > 1)
         draw.text((x, middle + 2), about, _FAINT, plain, anchor="lm")
         x += draw.textlength(about, plain) + 5 * _GAP
         for id in sorted(scores)[:_CHIPS]:

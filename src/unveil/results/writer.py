@@ -160,7 +160,9 @@ class Writer:
             if self._movie is not None:
                 self._movie.close()
                 self._movie = None
-                sheet = self._sheet.draw({i: scores[i] for i in self._masks})
+                sheet = self._sheet.draw(
+                    {i: scores[i] for i in self._masks}, run.get("shots", (0,))
+                )
                 sheet.save(self.path / "contact.png", compress_level=1)
             _write_json(self.path / "objects.json", self._objects(scores))
             _write_json(self.path / RUN, self._run(run), indent=2)

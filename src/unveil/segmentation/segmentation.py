@@ -105,7 +105,7 @@ class Segmentation:
         for frame, labels in zip(self.frames, self.labels, strict=True):
             sheet.add(frame, labels)
         data = io.BytesIO()
-        sheet.draw(self.scores).save(data, "JPEG", quality=85)
+        sheet.draw(self.scores, self.run.get("shots", (0,))).save(data, "JPEG", quality=85)
         picture = base64.b64encode(data.getvalue()).decode()
         alt = html.escape(repr(self), quote=True)
         return f'<img style="max-width:100%" alt="{alt}" src="data:image/jpeg;base64,{picture}">'

@@ -296,6 +296,7 @@ class Segmenter:
             },
             warnings=list(video.warnings),
             grid=[h, w],
+            shots=[0] if found.state is None else found.state.shots.tolist(),
             objects=objects,
             seconds={k: round(v, 3) for k, v in clock.seconds.items()},
         )
