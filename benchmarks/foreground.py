@@ -9,9 +9,10 @@ holds for objects with what the official mask has of each patch, mean over the f
 and last, then over sequences, with standard errors over these. The difference to the default is
 taken sequence by sequence.
 
-The search draws constants at random, then around the best so far; what counts is the sum of the
-means of both sets. Beside the best is printed what cross-validation leaves of it: every sequence
-scored by the constants that are best on all others.
+The search begins with the constants that hold, draws others at random, then around the best so far;
+what counts is the sum of the means of both sets. What moves is looked at again once, with the
+constants that hold before it. Beside the best is printed what cross-validation leaves of it: every
+sequence scored by the constants that are best on all others.
 
 Features are kept in `--features`, one file a sequence.
 """
@@ -19,11 +20,12 @@ Features are kept in `--features`, one file a sequence.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 import tyro
 
@@ -33,8 +35,8 @@ from unveil.attention.objects_head import ObjectsHead
 from unveil.errors import UnveilError
 from unveil.fast import foreground, groups
 from unveil.fast.contacts import contacts
-from unveil.fast.groups import Grouper, Groups
-from unveil.fast.prototypes import attend, summarise
+from unveil.fast.groups import Grouper, Groups, look_again
+from unveil.fast.prototypes import Prototypes, attend, summarise
 from unveil.fast.state import INSIDE
 from unveil.features.backbone import Backbone
 from unveil.types import Features
@@ -51,6 +53,7 @@ RANGES = {
     "OF_BEST": (0.4, 0.9),
     "FIRMNESS": (0.05, 1.5),
     "SURE": (0.15, 2.0),
+    "OWN": (4.0, 30.0),
 }
 """Constants of `unveil.fast.foreground`, and where they are looked for."""
 
@@ -85,7 +88,8 @@ class Case:
 
 
 Cases = list[Case]
-Variant = Callable[[Case], np.ndarray]
+Found = np.ndarray
+Variant = Callable[[Case], Found]
 
 
 def main() -> int:
@@ -140,21 +144,43 @@ def group(place: Place, keys: torch.Tensor, saliency: torch.Tensor, head: Object
     return grouper.finish()
 
 
-def inside(case: Case, of: Groups | None = None, walk: bool = True) -> np.ndarray:
+def inside(case: Case, of: Groups | None = None, walk: bool = True, again: bool = True) -> Found:
     """Bool [T, h, w], the patches of the foreground by the constants that hold now."""
     of = case.groups if of is None else of
-    summary = summarise(of)
-    seen = partial(attend, of.keys, prototypes=summary)
-    score = foreground.objectness(of, seen, summary.member)
-    mass = of.counts.double().numpy()
-    if not walk:
-        return (score > foreground.level(score, mass))[of.ids]
-    share = foreground.foreground(score, mass, contacts(of).all)
-    return (share > INSIDE)[of.ids]
+    judge = Judge(of)
+    if again:
+        of = look_again(of, judge(of))
+    return (judge(of, walk) > INSIDE)[of.ids]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The probability that groups are of an object; what does not depend on motion is kept."""
+
+    of: Groups
+
+    @cached_property
+    def summary(self) -> Prototypes:
+        """What the groups are summed up by."""
+        return summarise(self.of)
+
+    @cached_property
+    def touching(self) -> sp.csr_array:
+        """Which of them touch."""
+        return contacts(self.of).all
+
+    def __call__(self, groups: Groups, walk: bool = True) -> np.ndarray:
+        """Of the same groups, whatever is known of their motion."""
+        seen = partial(attend, groups.keys, prototypes=self.summary)
+        score = foreground.objectness(groups, seen, self.summary.member)
+        mass = groups.counts.double().numpy()
+        if not walk:
+            return (score > foreground.level(score, mass)).astype(float)
+        return foreground.foreground(score, mass, self.touching)
 
 
 def changed(**constants: float) -> Variant:
-    def variant(case: Case) -> np.ndarray:
+    def variant(case: Case) -> Found:
         with mock.patch.multiple(foreground, **constants):
             return inside(case)
 
@@ -171,9 +197,9 @@ BEFORE = {
 """The constants that were chosen on `davis` alone, before there was a head."""
 
 
-def before(case: Case) -> np.ndarray:
+def before(case: Case) -> Found:
     with mock.patch.multiple(foreground, **BEFORE):
-        return inside(case, replace(case.without, objectness=None))
+        return inside(case, replace(case.without, objectness=None), again=False)
 
 
 VARIANTS: dict[str, Variant] = {
@@ -183,6 +209,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "no motion": changed(MOTION_POWER=0.0),
     "no look: motion alone": changed(HEAD_POWER=0.0),
+    "motion is looked at once": lambda case: inside(case, again=False),
     "motion counts without bound": changed(MOST_MOTION=1e3),
     "a threshold, no random walker": lambda case: inside(case, walk=False),
     "the constants of before, no head": before,
@@ -225,6 +252,13 @@ def search(cases: Cases, trials: int, seed: int) -> str:
     tried: list[dict[str, float]] = []
     values = np.zeros((0, len(cases)))
     kinds = np.array([SETS.index(case.set) for case in cases])
+    judges = [Judge(case.groups) for case in cases]
+    again = [look_again(judge.of, judge(judge.of)) for judge in judges]
+
+    def scores(constants: dict[str, float]) -> list[float]:
+        with mock.patch.multiple(foreground, **constants):
+            found = [(judge(of) > INSIDE)[of.ids] for judge, of in zip(judges, again, strict=True)]
+        return [score(*each) for each in zip(cases, found, strict=True)]
 
     def worth(of: np.ndarray, but: int | None = None) -> np.ndarray:
         kept = np.arange(len(cases)) != (-1 if but is None else but)
@@ -232,6 +266,8 @@ def search(cases: Cases, trials: int, seed: int) -> str:
 
     for trial in range(trials):
         constants = {name: float(rng.uniform(*span)) for name, span in RANGES.items()}
+        if trial == 0:
+            constants = {name: getattr(foreground, name) for name in RANGES}
         if trial > trials // 3:
             best = np.argsort(-worth(values))[:12]
             near = tried[int(rng.choice(best))]
@@ -242,8 +278,7 @@ def search(cases: Cases, trials: int, seed: int) -> str:
                 if name in moved
             }
         tried.append(constants)
-        row = [score(case, changed(**constants)(case)) for case in cases]
-        values = np.vstack((values, row))
+        values = np.vstack((values, scores(constants)))
     best = int(worth(values).argmax())
     held_out = np.array([values[worth(values, i).argmax(), i] for i in range(len(cases))])
     lines = [

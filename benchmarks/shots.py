@@ -32,8 +32,8 @@ from unveil.features.backbone import Backbone
 from unveil.types import Features
 from unveil.video.source import open_video
 
-LIKENESS = (0.03, 0.3, 0.5, 0.6, 0.7, 0.8)
-EVERY = 3
+LIKENESS = (0.03, 0.4, 0.6, 0.8)
+EVERY = 2
 """How many of the others each sequence is put together with."""
 
 
@@ -137,7 +137,7 @@ def kept(clips: list[Clip]) -> str:
 
 def over_likeness(a: Clip, b: Clip) -> list[tuple[bool, bool]]:
     shown = (a.halves[0], join(in_line(*b.halves)), a.halves[1])
-    video = join(in_line(*shown, shot=True))
+    video = replace(join(in_line(*shown, shot=True)), glimpses=None)  # a second look changes no id
     bounds = np.cumsum([0, *(len(part.ids) for part in shown)])
     right = []
     for likeness in LIKENESS:

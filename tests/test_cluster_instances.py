@@ -125,7 +125,7 @@ def test_the_random_walker_solves_its_equations():
     score, mass = rng.gamma(1.0, 1.0, n) * 2, rng.integers(1, 20, n).astype(float)
     got = objectness.foreground(score, mass, sp.csr_array(weights))
     opinion = np.log(np.maximum(score, 1e-3) / objectness.level(score, mass))
-    firm = np.diag(0.9 * mass * np.tanh(np.abs(opinion) / 0.5) + 1e-6)
+    firm = np.diag(0.6 * mass * np.tanh(np.abs(opinion) / 0.55) + 1e-6)
     laplacian = np.diag(weights.sum(1)) - weights
     expected = np.linalg.solve(laplacian + firm, firm @ (opinion > 0))
     np.testing.assert_allclose(got, expected, atol=1e-4)

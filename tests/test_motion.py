@@ -1,11 +1,13 @@
 """What moves against the dominant motion: a planted square over a panning texture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from unveil.fast.groups import Grouper
+from unveil.fast.groups import FAINT, Grouper, look_again
 from unveil.fast.motion import own_motion, shrink
 from unveil.types import Features
 
@@ -37,7 +39,7 @@ def attention(inside: np.ndarray, blur: float = 1.5) -> torch.Tensor:
 
 def test_the_dominant_motion_is_told_from_the_motion_of_what_is_salient():
     frames, inside = panning()
-    found = own_motion(shrink(frames, H, W), 3, attention(inside[3])).numpy()
+    found = own_motion(shrink(frames, H, W)[[3, 0, 6]], attention(inside[3])).numpy()
     assert np.median(found[inside[3]]) > 1
     assert np.median(found[~inside[3]]) < -1
 
@@ -47,7 +49,7 @@ def test_what_flickers_moves_with_neither():
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 255, (len(frames), 36, 48, 1)).repeat(3, 3).astype(np.uint8)
     frames[:, :36, :48] = noise
-    found = own_motion(shrink(frames, H, W), 3, attention(inside[3])).numpy()
+    found = own_motion(shrink(frames, H, W)[[3, 0, 6]], attention(inside[3])).numpy()
     assert np.abs(found[:3, :4]).mean() < 0.5
     assert np.median(found[inside[3]]) > 1
 
@@ -55,22 +57,24 @@ def test_what_flickers_moves_with_neither():
 @pytest.mark.parametrize("pan", [0, 3])
 def test_nothing_is_said_where_all_moves_alike(pan):
     frames, inside = panning(pan=pan, square=False)
-    found = own_motion(shrink(frames, H, W), 3, attention(inside[3])).numpy()
-    assert np.abs(found).mean() < 0.3
+    grey = shrink(frames, H, W)[[3, 0, 6]]
+    grey[0, 0, 0] += 1  # else frames that do not pan are the same
+    assert own_motion(grey, attention(inside[3])).abs().mean() < 0.3
 
 
 def test_one_frame_has_no_motion_and_two_have():
     frames, inside = panning(2)
     grey = shrink(frames, H, W)
-    assert own_motion(grey[:1], 0, attention(inside[0])) is None
-    assert own_motion(grey, 1, attention(inside[1])).shape == (H, W)
+    assert own_motion(grey[:1], attention(inside[0])) is None
+    assert own_motion(grey[[0, 0]], attention(inside[0])) is None
+    assert own_motion(grey, attention(inside[1])).shape == (H, W)
 
 
 def test_flat_frames_and_tiny_grids_are_no_trouble():
-    flat = np.full((3, 20, 20, 3), 7, np.uint8)
+    some = np.full((3, 20, 20, 3), 7, np.uint8) + np.arange(3, dtype=np.uint8)[:, None, None, None]
     for h, w in ((1, 1), (2, 3), (5, 5)):
         for saliency in (torch.ones(h, w), torch.zeros(h, w)):
-            assert torch.isfinite(own_motion(shrink(flat, h, w), 1, saliency)).all()
+            assert torch.isfinite(own_motion(shrink(some, h, w), saliency)).all()
 
 
 def test_groups_know_how_they_move_whatever_the_chunks():
@@ -92,3 +96,36 @@ def test_groups_know_how_they_move_whatever_the_chunks():
     assert groups.motion.numpy()[square & known].mean() > 1
     assert groups.motion.numpy()[~square & known].mean() < -1
     torch.testing.assert_close(group(3).motion, groups.motion)
+
+
+def test_at_a_second_look_what_goes_with_an_object_is_told_from_what_is_salient_by_mistake():
+    """The class token attends to a bright thing that stands still as much as to what moves."""
+    frames, inside = panning(11)
+    wrong = np.zeros_like(inside)
+    wrong[:, :2, :4] = True
+    keys = torch.randn(11, H, W, 6, generator=torch.Generator().manual_seed(0)) * 0.1
+    keys[torch.from_numpy(inside)] += 1
+    keys[torch.from_numpy(wrong), 0] -= 2
+    grouper = Grouper()
+    saliency = torch.stack([attention(x) for x in inside | wrong])
+    grouper.add(Features(keys, 12, saliency), frames)
+    groups = grouper.finish()
+    assert groups.glimpses.shape == (2, 3, 4 * H, 4 * W)
+    share = np.zeros(len(groups))
+    share[np.unique(groups.ids[inside])] = 1.0
+    again = look_again(groups, share)
+    for i in (0, 1):
+        at = (4, 9)[i]
+        weight = torch.from_numpy(share[groups.ids[at]]).float() + FAINT
+        want = own_motion(groups.glimpses[i].float(), weight).numpy()
+        here = groups.ids[at]
+        for group in np.unique(here):
+            got = float(again.motion[group]), float(again.measured[group])
+            assert got == pytest.approx(
+                (want[here == group].mean(), (here == group).sum()), abs=1e-4
+            )
+    kept = look_again(groups, share, since=1)
+    first = groups.block == 0
+    assert torch.equal(kept.motion[first], groups.motion[first])
+    assert torch.equal(kept.motion[~first], again.motion[~first])
+    assert look_again(replace(groups, glimpses=None), share).motion is groups.motion

@@ -13,6 +13,7 @@ from unveil.fast.arrays import save_arrays
 from unveil.fast.contacts import contacts
 from unveil.fast.describe import describe, find
 from unveil.fast.groups import Grouper, Groups
+from unveil.fast.instances import instances
 from unveil.fast.state import State
 from unveil.results.contact import ContactSheet
 from unveil.segmentation.stream import Stream
@@ -123,13 +124,19 @@ def test_a_small_object_of_a_short_shot_is_kept():
     """One hundredth of the foreground is asked for, of a shot and not of the video."""
     parts = ((200, 0), (8, 1))
     labels = np.zeros((208, 12, 16), int)
-    labels[:200, 2:10, 2:14] = 1
+    labels[:200, 4:, 1:15] = 1
+    labels[:200, :1, :1] = 2  # more in all, and less of its shot
     labels[200:, 3:5, 4:6] = 1
     features = scene(labels)
     features.keys[200:] @= TURNED
     frames = np.concatenate([pictures(*part) for part in parts])
-    ids = find(describe(grouped(features, frames, 16))).ids
-    assert iou(ids[200:] > 0, labels[200:] > 0) > 0.8
+    groups = grouped(features, frames, 16)
+    inside = np.zeros(len(groups), bool)
+    inside[groups.ids[labels > 0]] = True
+    found = instances(groups, inside, contacts(groups))[groups.ids]
+    assert iou(found[200:] >= 0, labels[200:] > 0) > 0.8
+    assert (found[labels == 2] == -1).all()
+    assert np.unique(found).tolist() == [-1, 0, 1]
 
 
 def test_a_state_of_before_shots_has_one(tmp_path):

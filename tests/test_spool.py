@@ -50,6 +50,6 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
         def write(self, _: bytes) -> None:
             raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(spool, "_file", Full())
+    monkeypatch.setattr(spool._keys, "_file", Full())
     with pytest.raises(OutputError, match="disk is full"):
         spool.add(blocks(moving(8))[0])

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from unveil.attention.block import Block
 from unveil.attention.rows import TEMPERATURE
 from unveil.fast.contacts import Neighbours, contacts
 from unveil.fast.foreground import foreground, objectness
-from unveil.fast.groups import Groups
+from unveil.fast.groups import Groups, look_again
 from unveil.fast.instances import instances
 from unveil.fast.parts import distances, parts, spread
 from unveil.fast.prototypes import PROTOTYPES, attend, summarise
@@ -45,16 +45,36 @@ def describe(
     block: the trained block; without one, cosine rows at a temperature. prototypes: at most so
     many. seed: of the prototypes' start. known: which groups touch, where somebody knows it.
     """
+    return describe_moving(groups, block, temperature, prototypes, seed, known)[0]
+
+
+def describe_moving(
+    groups: Groups,
+    block: Block | None = None,
+    temperature: float = TEMPERATURE,
+    prototypes: int = PROTOTYPES,
+    seed: int = 0,
+    known: Neighbours | None = None,
+    since: int = 0,
+) -> tuple[State, Groups]:
+    """The same, and the groups with what was seen of their motion at a second look.
+
+    since: the first block to look at again; those before were.
+    """
     summary = summarise(groups, prototypes, seed)
     how: dict[str, Any] = {"prototypes": summary, "block": block, "temperature": temperature}
     counts = groups.counts.double().cpu().numpy()
+    shot = groups.shot.cpu().numpy()
+    dark = np.bincount(shot, groups.saliency.cpu().numpy())[shot] == 0  # its shot shows nothing
     touching = contacts(groups, known=known)
     seen = partial(attend, groups.keys, **how)
-    score = objectness(groups, seen, summary.member)
-    shot = groups.shot.cpu().numpy()
-    share = foreground(score, counts, touching.all, shot)
-    salient = np.bincount(shot, groups.saliency.cpu().numpy())
-    share[salient[shot] == 0] = 0.0  # no frame of the shot shows anything
+
+    def judged(groups: Groups) -> Float[np.ndarray, " g"]:
+        score = objectness(groups, seen, summary.member)
+        return np.where(dark, 0.0, foreground(score, counts, touching.all, shot))
+
+    groups = look_again(groups, judged(groups), since)
+    share = judged(groups)
     member = summary.member.cpu().numpy()
     object_ = instances(groups, share > INSIDE, touching)
     share[(share > INSIDE) & (object_ < 0)] = 0.0  # too small to be an object
@@ -64,7 +84,7 @@ def describe(
     kinds = np.concatenate((of[:, 1], grounds)).astype(int)
     owner = np.concatenate((of[:, 0], np.full(len(grounds), -1)))
     mass = np.concatenate((np.bincount(part[part >= 0], counts[part >= 0]), summary.mass.cpu()))
-    return State(
+    state = State(
         groups=groups.ids,
         share=share.astype(np.float32),
         leaf=spread(part, touching.all),
@@ -74,6 +94,7 @@ def describe(
         objects=len(of),
         shots=groups.shots,
     )
+    return state, groups
 
 
 def find(

@@ -28,25 +28,25 @@ from torch import Tensor
 
 from unveil.fast.groups import Groups
 
-HEAD_POWER, SALIENCY_POWER, MOTION_POWER = 0.2, 0.4, 0.9
+HEAD_POWER, SALIENCY_POWER, MOTION_POWER = 0.35, 0.4, 0.75
 """How much the cues count: powers of e for each nat that the head says, of the saliency, and of e
 for each nat of motion. These and what follows were chosen on `data/davis` and `data/davis-train`
 together, by `benchmarks/foreground.py`."""
 BORDER = 3.0
 """Without a head: a group whose attention goes to one third to what touches the border scores
 nothing."""
-OWN = 12.0
+OWN = 14.0
 """Measured patches with which a group's own motion counts as much as that of what looks like it."""
-MOST_LOOK, MOST_MOTION = 3.0, 2.0
+MOST_LOOK, MOST_MOTION = 2.1, 2.4
 """Nats beyond which the head, and the evidence of motion, say no more."""
-LEVEL = 2.25
+LEVEL = 2.5
 """The score, 1 for the average patch, at which a group has no opinion …"""
-OF_BEST = 0.8
+OF_BEST = 0.6
 """… or this share of the best group's where that is less: an object that fills the frame cannot be
 twice the average."""
-FIRMNESS = 0.9
+FIRMNESS = 0.6
 """Weight of a patch's firm opinion beside one contact with a patch that looks the same."""
-SURE = 0.5
+SURE = 0.55
 """Distance from the level, in log score, over which an opinion grows firm."""
 
 

@@ -11,7 +11,7 @@ does not depend on the chunk size at all, and no group has frames of two shots.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ GROUPS = 256
 """Groups a block, at most."""
 PLACE = 0.5
 """Weight of a patch's place, in half frame heights, beside its key of length 1."""
+FAINT = 0.02
+"""Share of an object that every group has when motion is looked at again: what was not found at all
+may still go with what was."""
 APART = 0.3
 """Weight of what the objects' head embeds beside it: two patches that it holds for two objects, at
 least 1.4 apart there, seldom become one group."""
@@ -60,6 +63,7 @@ class Groups:
     block: Int[Tensor, " g"]
     shot: Int[Tensor, " g"]
     objectness: Float[Tensor, " g"] | None = None
+    glimpses: UInt8[Tensor, "b 3 H1 W1"] | None = None
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -183,9 +187,11 @@ class Grouper:
         moves, measured = keys.new_zeros(t, h, w), keys.new_zeros(t, h, w)
         grey = [x for _, _, x in frames if x is not None]
         middle = t // 2
-        found = None
+        found = glimpses = None
         if len(grey) == t:
-            found = motion.own_motion(torch.stack(grey), middle, saliency[middle].cpu())
+            others = max(0, middle - motion.REACH), min(t - 1, middle + motion.REACH)
+            glimpses = torch.stack([grey[i] for i in (middle, *others)]).round().byte()[None]
+            found = motion.own_motion(glimpses[0].float(), saliency[middle].cpu())
         if found is not None:
             moves[middle], measured[middle] = found.to(keys.device), 1
         seen = mean(measured.flatten())
@@ -203,6 +209,8 @@ class Grouper:
         }
         if logits is not None:
             stats["objectness"] = mean(logits.flatten())
+        if glimpses is not None:
+            stats["glimpses"] = glimpses
         ids = labels.reshape(t, h, w).cpu().numpy().astype(np.int32)
         self._done.append(Groups(ids, **{name: x.cpu() for name, x in stats.items()}))
         self._blocks += 1
@@ -213,9 +221,37 @@ def join(parts: Sequence[Groups]) -> Groups:
     first = np.cumsum([0, *(len(part) for part in parts[:-1])])
     ids = np.concatenate([part.ids + i for part, i in zip(parts, first, strict=True)])
     names = [f.name for f in fields(Groups) if f.name != "ids"]
-    names = [name for name in names if getattr(parts[0], name) is not None]
+    names = [name for name in names if all(getattr(part, name) is not None for part in parts)]
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     return Groups(ids.astype(np.int32), **joined)
+
+
+@torch.inference_mode()
+def look_again(groups: Groups, share: Float[np.ndarray, " g"], since: int = 0) -> Groups:
+    """The same with evidence of motion like that of the foreground, as far as it is known.
+
+    The class token does not know which of the salient things move. What was found with its help
+    does, all over the video; the motion that is fitted to that tells better what else goes with it.
+    share: [G], how much of an object a group is. since: the block to begin with, counted in these
+    groups; those before keep what they have. Unchanged where groups have no glimpses.
+    """
+    if groups.glimpses is None:
+        return groups
+    moves, measured = groups.motion.clone(), groups.measured.clone()
+    of_frame = groups.block.cpu().numpy()[groups.ids[:, 0, 0]]
+    first = np.flatnonzero(np.diff(of_frame, prepend=-1))
+    frames = np.diff(first, append=len(of_frame))
+    weight = torch.from_numpy(share + FAINT).float()
+    for i in range(since, len(first)):
+        ids = torch.from_numpy(groups.ids[first[i] + frames[i] // 2]).long()
+        found = motion.own_motion(groups.glimpses[i].float(), weight[ids])
+        if found is None:
+            continue
+        part, at = ids.unique(return_inverse=True)
+        seen = torch.bincount(at.flatten(), minlength=len(part)).float()
+        total = torch.zeros(len(part)).index_add_(0, at.flatten(), found.flatten())
+        moves[part], measured[part] = total / seen, seen
+    return replace(groups, motion=moves, measured=measured)
 
 
 def group_block(

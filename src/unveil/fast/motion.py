@@ -55,21 +55,21 @@ def samples(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> UInt8[Tenso
 
 @torch.inference_mode()
 def own_motion(
-    grey: Float[Tensor, "t H1 W1"], frame: int, saliency: Float[Tensor, "h w"]
+    frames: Float[Tensor, "n H1 W1"], saliency: Float[Tensor, "h w"]
 ) -> Float[Tensor, "h w"] | None:
     """Evidence, in nats, that a patch moves with what is salient and not with the dominant motion.
 
-    grey: what `shrink` made of some frames in a row. frame: index of the one asked about. saliency:
+    frames: the one asked about, and those it is compared with, as `shrink` makes them. saliency:
     of its patches, ≥ 0. Above 0: explained better by the motion of what is salient, below 0: by
-    the dominant one, 0: by both alike. None where there is no other frame to compare with.
+    the dominant one, 0: by both alike. None where no other frame differs from it.
     """
-    others = {max(0, frame - REACH), min(len(grey) - 1, frame + REACH)} - {frame}
+    frame, others = frames[0], [x for x in frames[1:] if not x.equal(frames[0])]
     if not others:
         return None
     # Squared: attention spreads over what surrounds an object, and that must not decide.
-    weight = F.interpolate(saliency[None, None].float().square(), grey.shape[1:], mode="bilinear")
-    a, *rest = (grey[i][None, None] for i in (frame, *sorted(others)))
-    return torch.stack([_evidence(a, b, weight) for b in rest]).mean(0)
+    weight = F.interpolate(saliency[None, None].float().square(), frame.shape, mode="bilinear")
+    evidence = [_evidence(frame[None, None], x[None, None], weight) for x in others]
+    return torch.stack(evidence).mean(0)
 
 
 def _evidence(a: Tensor, b: Tensor, salient: Tensor) -> Tensor:

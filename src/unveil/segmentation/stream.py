@@ -14,7 +14,7 @@ piece without a past takes the id of an object that is gone and looked like it, 
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from unveil.attention.objects_head import ObjectsHead
 from unveil.checks import require
 from unveil.errors import InputError
 from unveil.fast.contacts import Neighbours, chained, next_neighbours
-from unveil.fast.describe import describe, find
+from unveil.fast.describe import describe_moving, find
 from unveil.fast.groups import BLOCK, Grouper, Groups, join
 from unveil.fast.kmeans import weighted_mean, weighted_sums
 from unveil.fast.state import INSIDE, Objects
@@ -127,7 +127,15 @@ class Stream:
         """Cut all that is remembered, and name the pieces of the blocks that have no ids yet."""
         groups = join(self._past)
         known = chained(self._near, self._past)
-        state = describe(groups, self.attention, seed=self.seed, known=known)
+        state, groups = describe_moving(
+            groups, self.attention, seed=self.seed, known=known, since=len(self._ids)
+        )
+        sizes = [len(block) for block in self._past]
+        moves = groups.motion.split(sizes), groups.measured.split(sizes)
+        self._past = [
+            replace(block, motion=motion, measured=measured)
+            for block, motion, measured in zip(self._past, *moves, strict=True)
+        ]
         wishes = (self.objects, self.granularity, self.keep_background, self.min_score)
         found = _numbered(find(state, *wishes))
         names = self._names(found, groups)
