@@ -284,7 +284,7 @@ def test_kmeans_is_a_mode(videos, tiny_backbone, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("size = 224", r"size is \[height, width\]"),
+        ("size = 224", "size: expected 2 values, each a whole number, got 224"),
         ("[model]\nslot = 3", r"\[model\]: no such entry 'slot'"),
         ("[model]\nsimilarity = false", "go together"),
         ("[losses]\ncontrast_temperature = 0.0", "contrast_temperature must be positive"),
@@ -309,3 +309,17 @@ def test_shipped_recipes_have_the_published_constants():
     assert (saur.batch, saur.steps, saur.most_gradient) == (64, 100_000, 0.05)
     assert (contrast.model.start, contrast.losses.contrast) == ("learned", 0.5)
     assert (solv.model.merge, solv.model.slots, solv.frames, solv.size) == (0.12, 8, 5, (336, 504))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"size": 224}, "size: expected 2 values, each a whole number, got 224"),
+        ({"steps": "many"}, "steps: expected a whole number, got 'many'"),
+        ({"lr": True}, "lr: expected a number, got True"),
+        ({"augment": "released"}, "augment is flip or photometric"),
+    ],
+)
+def test_a_recipe_of_slots_says_what_it_expects(wrong, says, untyped):
+    with pytest.raises(TrainingError, match=says):
+        SlotRecipe(**wrong)

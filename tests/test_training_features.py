@@ -12,7 +12,9 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
+from transformers import AutoModel
 
+from conftest import make_tiny_backbone
 from unveil.errors import InputError, TrainingError
 from unveil.features.backbone import Backbone
 from unveil.training import augment, features
@@ -79,6 +81,13 @@ def test_windows_lie_in_the_clip_and_follow_the_seed(clip):
         draw_windows(clip, 2, 3, 4, 1, seed=0)
 
 
+def test_a_smallest_gap_is_kept_where_there_is_room(clip):
+    for window in draw_windows(clip, 30, 3, 4, 20, seed=5, min_gap=4):
+        assert np.diff(window.frames).tolist() == [4, 4]
+    for window in draw_windows(clip, 6, 3, 4, 20, seed=5, min_gap=4):
+        assert np.diff(window.frames).tolist() == [2, 2], "a clip too short for two gaps of 4"
+
+
 def test_frames_are_read_by_index(clip):
     assert count_frames(clip) == 7
     read = read_frames(clip, [5, 2, 2])
@@ -110,12 +119,47 @@ def test_an_augmentation_treats_every_frame_alike():
 
 def test_augmentations_are_drawn_as_published():
     g = torch.Generator().manual_seed(0)
-    drawn = [augment.draw(g) for _ in range(2000)]
+    drawn = [augment.draw(g, torch.Generator()) for _ in range(2000)]
     assert abs(np.mean([d.gray for d in drawn]) - 0.2) < 0.03
     assert abs(np.mean([d.factors != (1, 1, 1) for d in drawn]) - 0.8) < 0.03
     assert abs(np.mean([d.sigma > 0 for d in drawn]) - 0.5) < 0.04
     assert all(0.6 <= f <= 1.4 for d in drawn for f in d.factors)
     assert all(abs(d.hue) <= 0.1 and d.sigma <= 2 for d in drawn)
+
+
+def test_the_released_order_is_gray_jitter_blur_with_one_strength_a_run(clip):
+    windows = draw_windows(clip, 30, 3, 4, 60, seed=5, augment="released")
+    drawn = [window.augmentation for window in windows]
+    strengths = {d.sigma for d in drawn}
+    assert len(strengths) == 2 and min(strengths) == 0 < max(strengths) <= 2
+    other = draw_windows(clip, 30, 3, 4, 60, seed=6, augment="released")
+    assert {w.augmentation.sigma for w in other}.isdisjoint(strengths - {0.0})
+    usual = [w.augmentation for w in draw_windows(clip, 30, 3, 4, 60, seed=5)]
+    assert [d.factors for d in drawn] == [d.factors for d in usual]
+    assert [d.gray for d in drawn] == [d.gray for d in usual]
+    x = torch.randint(0, 256, (2, 3, 11, 13), dtype=torch.uint8)
+    jitter = Augmentation((1.3, 0.7, 1.2), 0.05, (3, 1, 0, 2))
+    both = replace(jitter, gray=True, gray_first=True)
+    apart = jitter(replace(Augmentation(), gray=True)(x)).int()
+    assert (both(x).int() - apart).abs().max() <= 1  # rounded once less
+    assert not torch.equal(both(x), replace(both, gray_first=False)(x))
+
+
+def test_the_class_token_s_output_is_that_of_transformers(tiny_backbone):
+    backbone = Backbone(tiny_backbone, "cpu", torch.float32)
+    pixels = torch.randn(2, 3, 16, 20, generator=torch.Generator().manual_seed(1))
+    found = backbone.encode_with_cls(pixels, "output")
+    whole = AutoModel.from_pretrained(tiny_backbone).eval()
+    with torch.no_grad():
+        want = whole(pixels).last_hidden_state[:, 0]
+    torch.testing.assert_close(found[:, 0], want, atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[:, 1:], backbone.encode_with_cls(pixels)[:, 1:])
+
+
+def test_only_the_dinov2_design_has_an_output_of_its_class_token(tmp_path):
+    backbone = Backbone(str(make_tiny_backbone(tmp_path / "vit", "vit")), "cpu", torch.float32)
+    with pytest.raises(InputError, match=r"class_token output: .* leave it at key"):
+        backbone.encode_with_cls(torch.zeros(1, 3, 16, 20), "output")
 
 
 def test_features_are_computed_once_and_equal_those_of_the_frames(tmp_path, clip, recipe):
@@ -150,7 +194,18 @@ def test_a_damaged_file_is_computed_again(damage, tmp_path, clip, recipe, caplog
     assert "is damaged" in caplog.text
 
 
-@pytest.mark.parametrize("change", [{"size": 20}, {"windows": 2}, {"seed": 1}, {"max_gap": 2}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 20},
+        {"windows": 2},
+        {"seed": 1},
+        {"max_gap": 2},
+        {"min_gap": 2},
+        {"augment": "released"},
+        {"class_token": "output"},
+    ],
+)
 def test_other_recipes_have_other_files(change, clip, recipe):
     assert features._key(clip, recipe) != features._key(clip, replace(recipe, **change))
     assert features._key(clip, recipe) == features._key(clip, replace(recipe, lr=3e-3, steps=9))

@@ -148,8 +148,10 @@ def _words(hint: Any, beside: tuple[Any, ...] = ()) -> str:
     if origin is Literal:
         return " or ".join(map(str, inside))
     if origin is tuple:
-        many = "any number" if inside[-1] is Ellipsis else str(len(inside))
-        return f"{many} of {'them' if inside[0] in beside else _words(inside[0])}"
+        many = "any number of" if inside[-1] is Ellipsis else str(len(inside))
+        if inside[0] in beside:
+            return f"{many.removesuffix(' of')} of them"
+        return f"{many} values, each {_words(inside[0])}"
     return hint.__name__
 
 

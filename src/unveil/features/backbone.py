@@ -146,10 +146,26 @@ class Backbone:
         return keys.unflatten(1, (h, w)), saliency.unflatten(1, (h, w))
 
     @torch.inference_mode()
-    def encode_with_cls(self, pixels: Float[Tensor, "t 3 H1 W1"]) -> Float[Tensor, "t n c"]:
-        """Keys of CLS, then those of the patches row by row, n = 1 + h·w: what training reads."""
-        keys, _ = self._model(pixels.to(self.dtype))
-        return torch.cat([keys[:, :1], keys[:, self._model.prefix :]], 1)
+    def encode_with_cls(
+        self, pixels: Float[Tensor, "t 3 H1 W1"], token: str = "key"
+    ) -> Float[Tensor, "t n c"]:
+        """CLS, then the keys of the patches row by row, n = 1 + h·w: what training reads.
+
+        token: of CLS its key, or its output after the last block and norm, as the released code
+        has it. Raises InputError for an output of a backbone that is not of the DINOv2 design.
+        """
+        pixels = pixels.to(self.dtype)
+        if token == "output":
+            if not isinstance(self._model, Dinov2):
+                raise InputError(
+                    f"class_token output: backbone {self.name!r} is not of the DINOv2 design, and "
+                    "nothing after its last keys is computed; leave it at key"
+                )
+            keys, first = self._model.with_output(pixels)
+        else:
+            keys, _ = self._model(pixels)
+            first = keys[:, 0]
+        return torch.cat([first[:, None], keys[:, self._model.prefix :]], 1)
 
 
 def _saliency(

@@ -100,13 +100,25 @@ class Dinov2(nn.Module):
         self, pixels: Float[Tensor, "t 3 H1 W1"], positions: Float[Tensor, "1 n c"]
     ) -> tuple[Float[Tensor, "t n c"], Float[Tensor, "t c"]]:
         """The same, with the positions of CLS and of the patches given."""
+        last: Any = self.blocks[-1]
+        x = last.norm1(self._before_last(pixels, positions))
+        return last.k(x), last.q(x[:, 0])
+
+    def with_output(
+        self, pixels: Float[Tensor, "t 3 H1 W1"]
+    ) -> tuple[Float[Tensor, "t n c"], Float[Tensor, "t c"]]:
+        """Keys of all tokens, CLS first, and the output of CLS: after the last block and norm."""
+        h, w = (side // self.patch for side in pixels.shape[-2:])
+        last: Any = self.blocks[-1]
+        x = self._before_last(pixels, interpolated(self.table, h, w, self.by_scale))
+        return last.k(last.norm1(x)), self.layernorm(last(x)[:, 0])
+
+    def _before_last(self, pixels: Tensor, positions: Tensor) -> Tensor:
         x = self.patches(pixels).flatten(2).transpose(1, 2)
         x = torch.cat((self.cls.expand(x.shape[0], -1, -1), x), 1) + positions
         for block in self.blocks[:-1]:
             x = block(x)
-        last: Any = self.blocks[-1]
-        x = last.norm1(x)
-        return last.k(x), last.q(x[:, 0])
+        return x
 
 
 def interpolated(

@@ -2,11 +2,13 @@
 
 *photometric*, as published for the block: grayscale with probability .2, colour jitter .4/.4/.4/.1
 with probability .8, Gaussian blur with probability .5; nothing moves a pixel to another patch.
+*released*, as the released code of the block has it: the same draws, but grayscale comes first,
+then the jitter, then the blur, and the blur's strength is drawn once a run.
 *flip*, as published for the slot methods (VideoSAUR, SlotContrast): mirrored with probability .5.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import UInt8
@@ -26,8 +28,8 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One draw. factors: brightness, contrast, saturation; hue in turns; sigma 0 = no blur;
-    flip: left and right change places.
+    """One draw. factors: brightness, contrast, saturation; hue in turns; gray_first: before these
+    and not after; sigma 0 = no blur; flip: left and right change places.
     """
 
     factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -36,13 +38,16 @@ class Augmentation:
     gray: bool = False
     sigma: float = 0.0
     flip: bool = False
+    gray_first: bool = False
 
     def __call__(self, frames: UInt8[Tensor, "t 3 H W"]) -> UInt8[Tensor, "t 3 H W"]:
         """The frames changed the same way; each on its own, so chunks do not matter."""
         x = frames.float() / 255
+        if self.gray and self.gray_first:
+            x = _gray(x).expand_as(x)
         for what in self.order:
             x = _adjust(x, what, self.hue if what == 3 else self.factors[what])
-        if self.gray:
+        if self.gray and not self.gray_first:
             x = _gray(x).expand_as(x)
         if self.sigma:
             x = _blur(x, self.sigma)
@@ -51,8 +56,11 @@ class Augmentation:
         return (x * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def draw(generator: torch.Generator) -> Augmentation:
-    """Draw a photometric augmentation with the published probabilities."""
+def draw(generator: torch.Generator, run: torch.Generator) -> Augmentation:
+    """Draw a photometric augmentation with the published probabilities.
+
+    run: the same for all windows of a run; nothing of this one comes from it.
+    """
     u = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
     order = tuple(torch.randperm(4, generator=generator).tolist())
     factors, hue = (1.0, 1.0, 1.0), 0.0
@@ -63,13 +71,22 @@ def draw(generator: torch.Generator) -> Augmentation:
     return Augmentation(factors, hue, order, u[5] < GRAYSCALE, sigma)
 
 
-def draw_flip(generator: torch.Generator) -> Augmentation:
+def draw_released(generator: torch.Generator, run: torch.Generator) -> Augmentation:
+    """The same as the released code orders it, with the strength of the blur that the run draws."""
+    drawn = draw(generator, run)
+    once = float(torch.rand((), generator=run, dtype=torch.float64))
+    sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * once if drawn.sigma else 0.0
+    return replace(drawn, gray_first=True, sigma=sigma)
+
+
+def draw_flip(generator: torch.Generator, run: torch.Generator) -> Augmentation:
     """Draw whether a window is mirrored."""
     return Augmentation(flip=bool(torch.rand((), generator=generator) < FLIP))
 
 
-AUGMENTATIONS: dict[str, Callable[[torch.Generator], Augmentation]] = {
+AUGMENTATIONS: dict[str, Callable[[torch.Generator, torch.Generator], Augmentation]] = {
     "photometric": draw,
+    "released": draw_released,
     "flip": draw_flip,
 }
 """What a recipe can ask for."""

@@ -88,23 +88,26 @@ def draw_windows(
     count: int,
     seed: int,
     augment: str = "photometric",
+    min_gap: int = 1,
 ) -> list[Window]:
     """Windows of a clip, the same for the same content and seed, wherever the file lies.
 
-    length: frames of the clip. frames: of a window. max_gap: largest step between two of them,
-    less where the clip is too short for it. augment: a name of `augment.AUGMENTATIONS`. Raises
-    InputError for a clip shorter than a window.
+    length: frames of the clip. frames: of a window. min_gap, max_gap: smallest and largest step
+    between two of them, less where the clip is too short for it. augment: a name of
+    `augment.AUGMENTATIONS`. Raises InputError for a clip shorter than a window.
     """
     if length < frames:
         raise InputError(f"{clip.name} has {length} frames, fewer than a window of {frames}")
     longest = min(max_gap, (length - 1) // (frames - 1))
+    least = min(min_gap, longest)
     generator = torch.Generator().manual_seed(_seed(seed, clip.digest, "windows"))
     windows = []
     for _ in range(count):
-        gaps = torch.randint(1, longest + 1, (frames - 1,), generator=generator).tolist()
+        gaps = torch.randint(least, longest + 1, (frames - 1,), generator=generator).tolist()
         start = torch.randint(length - sum(gaps), (1,), generator=generator).item()
         indices = [start + sum(gaps[:i]) for i in range(frames)]
-        windows.append(Window(tuple(indices), AUGMENTATIONS[augment](generator)))
+        run = torch.Generator().manual_seed(_seed(seed, "run"))
+        windows.append(Window(tuple(indices), AUGMENTATIONS[augment](generator, run)))
     return windows
 
 

@@ -58,6 +58,10 @@ class Windows(Protocol):
         """Frames a window."""
 
     @property
+    def min_gap(self) -> int:
+        """Smallest step between neighbouring frames."""
+
+    @property
     def max_gap(self) -> int:
         """Largest step between neighbouring frames."""
 
@@ -72,6 +76,10 @@ class Windows(Protocol):
     @property
     def augment(self) -> str:
         """A name of `augment.AUGMENTATIONS`."""
+
+    @property
+    def class_token(self) -> str:
+        """What of it joins the patches of a frame: its key, or its output."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +240,10 @@ def default_cache() -> Path:
     return weights.home() / "features"
 
 
+_USUAL = {"augment": "photometric", "min_gap": 1, "class_token": "key"}
+"""What caches of before there was another do not name."""
+
+
 def _key(clip: TrainingClip, recipe: Windows) -> str:
     parts = {
         "version": VERSION,
@@ -239,8 +251,9 @@ def _key(clip: TrainingClip, recipe: Windows) -> str:
         "clip": clip.digest,
         **{k: getattr(recipe, k) for k in ("size", "frames", "max_gap", "windows", "seed")},
     }
-    if recipe.augment != "photometric":  # which caches of before there was another do not name
-        parts["augment"] = recipe.augment
+    for name, usual in _USUAL.items():
+        if getattr(recipe, name) != usual:
+            parts[name] = getattr(recipe, name)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -264,8 +277,8 @@ def _open(clip: TrainingClip, file: Path) -> ClipFeatures | None:
 def _write(clip: TrainingClip, recipe: Windows, backbone: Backbone, file: Path) -> None:
     length = count_frames(clip)
     drawn = recipe.frames, recipe.max_gap, recipe.windows, recipe.seed, recipe.augment
-    windows = draw_windows(clip, length, *drawn)
-    keys, grid = encode_windows(clip, windows, recipe.size, backbone)
+    windows = draw_windows(clip, length, *drawn, min_gap=recipe.min_gap)
+    keys, grid = encode_windows(clip, windows, recipe.size, backbone, recipe.class_token)
     indices = [window.frames for window in windows]
     about = {"grid": grid, "frames": indices, "clip": clip.name, "version": VERSION}
     try:
@@ -276,7 +289,11 @@ def _write(clip: TrainingClip, recipe: Windows, backbone: Backbone, file: Path) 
 
 
 def encode_windows(
-    clip: TrainingClip, windows: Sequence[Window], size: Size, backbone: Backbone
+    clip: TrainingClip,
+    windows: Sequence[Window],
+    size: Size,
+    backbone: Backbone,
+    class_token: str = "key",
 ) -> tuple[Float[Tensor, "k t n c"], tuple[int, int]]:
     """Features of windows, each augmented in its own way, and the grid of patches."""
     frames = read_frames(clip, [i for window in windows for i in window.frames])
@@ -289,7 +306,7 @@ def encode_windows(
     for window in windows:
         pixels = window.augmentation(torch.stack([small[i] for i in window.frames]))
         pixels = backbone.prepare(pixels.permute(0, 2, 3, 1).contiguous().numpy(), h, w)
-        keys.append(backbone.encode_with_cls(pixels).cpu())
+        keys.append(backbone.encode_with_cls(pixels, class_token).cpu())
     return torch.stack(keys), (h, w)
 
 

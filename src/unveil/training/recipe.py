@@ -10,6 +10,7 @@ from unveil.attention.block import HEADS
 from unveil.checks import check, check_fields
 from unveil.errors import TrainingError
 from unveil.features import weights
+from unveil.features.backbone import Size
 from unveil.training.losses import LossSettings
 
 # The paper's candidates are fewer and more extreme: those of a centred block have what the losses
@@ -27,12 +28,18 @@ class Recipe:
     """A name of `unveil weights list`, a hub id or a local folder."""
     heads: int = HEADS
     """Heads of the block; the channels are the backbone's and must be a multiple."""
-    size: int = 224
-    """Short side of a frame in px; the aspect is kept."""
+    size: Size = 224
+    """Short side of a frame in px, the aspect kept; or height and width that it is squeezed to."""
     frames: int = 3
     """Frames a window."""
+    min_gap: int = 1
+    """Smallest step between neighbouring frames of a window; each is drawn from this …"""
     max_gap: int = 4
-    """Largest step between neighbouring frames of a window; each is drawn from 1 to this."""
+    """… to this, the largest."""
+    augment: str = "photometric"
+    """How windows are augmented: as published; released, as the released code orders it."""
+    class_token: str = "key"
+    """What of the class token joins the patches of a frame: its key; output, as released."""
     windows: int = 16
     """Augmented windows a clip whose features are computed and cached."""
     seed: int = 0
@@ -72,17 +79,25 @@ class Recipe:
     losses: LossSettings = _LOSSES
     """Constants of the losses."""
 
-    @property
-    def augment(self) -> str:
-        """How windows are augmented: as published."""
-        return "photometric"
-
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
-        whole = ("heads", "size", "max_gap", "windows", "batch", "steps", "checkpoint_every")
+        sides = self.size if isinstance(self.size, tuple) else (self.size,)
+        if min(sides) <= 0:
+            raise TrainingError(f"recipe: size must be positive, got {self.size}")
+        whole = ("heads", "min_gap", "max_gap", "windows", "batch", "steps", "checkpoint_every")
         for name in (*whole, "try_every", "lr", "sharpness"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        if self.min_gap > self.max_gap:
+            raise TrainingError(
+                f"recipe: min_gap must not exceed max_gap, got {self.min_gap} and {self.max_gap}"
+            )
+        choices = {"augment": ("photometric", "released"), "class_token": ("key", "output")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise TrainingError(
+                    f"recipe: {name} is {' or '.join(known)}, got {getattr(self, name)!r}"
+                )
         if self.frames < 2:
             raise TrainingError(f"recipe: a window needs at least 2 frames, got {self.frames}")
         if self.start not in ("random", "tied"):

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unveil.checks import check_fields
 from unveil.errors import TrainingError, WeightsError
 from unveil.features import weights
 from unveil.slots.settings import SlotSettings
@@ -58,17 +59,28 @@ class SlotRecipe:
     """What it is trained to say."""
 
     @property
-    def max_gap(self) -> int:
+    def min_gap(self) -> int:
         """Slot methods want consecutive frames."""
         return 1
 
+    @property
+    def max_gap(self) -> int:
+        """The same."""
+        return 1
+
+    @property
+    def class_token(self) -> str:
+        """Its key is left out again."""
+        return "key"
+
     def __post_init__(self) -> None:
+        check_fields(self, "recipe: ", TrainingError)
         for name in ("windows", "batch", "steps", "checkpoint_every", "try_every", "lr", "decay"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
         if not self.most_gradient > 0:
             raise TrainingError(f"recipe: most_gradient must be positive: {self.most_gradient}")
-        if not isinstance(self.size, tuple) or len(self.size) != 2 or min(self.size) <= 0:
+        if min(self.size) <= 0:
             raise TrainingError(f"recipe: size is [height, width] in px, got {self.size}")
         if self.augment not in ("flip", "photometric"):
             raise TrainingError(f"recipe: augment is flip or photometric, got {self.augment!r}")
