@@ -313,6 +313,7 @@ async function main() {
   const panel = new Side(store, doings);
   new Attention(store);
   void timeline;
+  performance.mark("timeline");
 
   const bar = () => {
     const { undo, redo, saved } = view.scene;

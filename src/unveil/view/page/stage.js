@@ -46,6 +46,8 @@ export class Stage {
     this.trial = null;
     /** @type {Uint16Array | null} */
     this.clusters = null;
+    /** @type {Map<number, string>} of the objects that the labels are of */
+    this.colours = new Map();
     /** @type {Map<Uint16Array, Map<number, Path2D>>} */
     this.traced = new Map();
     this.hovered = 0;
@@ -85,6 +87,7 @@ export class Stage {
       if (asked !== this.waiting) return;
       this.picture = picture;
       this.labels = labels;
+      this.colours = new Map(scene.objects.map((o) => [o.id, o.colour]));
       this.clusters = null;
       this.shown = frame;
       this.version = scene.version;
@@ -210,6 +213,7 @@ export class Stage {
     c.drawImage(this.picture, 0, 0, about.width, about.height);
     if (opacity > 0 || this.store.view.outlines) this.#cover(c, place.scale);
     this.#overlay(c, place.scale);
+    if (canvas.dataset.frame === undefined) performance.mark("picture");
     canvas.dataset.frame = String(this.shown);
     canvas.dataset.version = String(this.store.view.scene.version);
     canvas.dataset.painted = String(this.version);
@@ -225,7 +229,8 @@ export class Stage {
     /** @type {[Path2D, string, boolean][]} */
     const lines = [];
     const some = selected.length > 0;
-    const colours = new Map(scene.objects.map((o) => [o.id, o.colour]));
+    // Until its labels are here, what a scene no longer has keeps the colour it had.
+    const colours = new Map([...this.colours, ...scene.objects.map((o) => /** @type {[number, string]} */ ([o.id, o.colour]))]);
     const paths = outlined ? this.#outlines(labels) : new Map();
     for (let id = 1; id < 4096; id++) {
       if (!store.visible(id)) continue;
