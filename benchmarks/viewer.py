@@ -11,6 +11,7 @@ frame.
 
 import argparse
 import json
+import os
 import platform
 import re
 import shutil
@@ -205,6 +206,7 @@ def main() -> None:
             server.wait()
         size = {p.name: p.stat().st_size for p in out.glob("*.npz")}
     print(f"{platform.machine()}, {platform.python_version()}, {options.frames} frames")
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"the command until it prints its address: {started:.1f} s")
     for name, values in found.items():
         if name.startswith("memory"):

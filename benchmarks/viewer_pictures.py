@@ -18,7 +18,6 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, sync_playwright
-
 from unveil.cli.demo_clips import fetch_clip
 
 SIZE = (1200, 750)
