@@ -22,7 +22,10 @@ import tyro
 from torch.nn import functional as F
 
 from speed import machine
+from unveil.attention.objects_file import load_head, shipped_head
+from unveil.features.weights import DEFAULT
 from unveil.results.movie import Movie
+from unveil.segmentation.first_pass import FastFinder
 from unveil.segmentation.segmenter import Segmenter
 from unveil.synthetic.render import render
 from unveil.timing import peak_memory_mb
@@ -42,6 +45,8 @@ class Memory:
     grid: str = "8x14"
     """Patches down and across, of 14 px of the frame; 12x21 have nearly as many groups in eight
     frames, 252, as the default grid."""
+    looking: bool = False
+    """Look and cluster only, at frames in memory: nothing is decoded, painted or written."""
     out: Path | None = None
     """A Markdown file to write the figures to."""
 
@@ -94,8 +99,29 @@ def measure(bench: Memory) -> dict[str, Any]:
     return {**about, "peak MB": run["peak_memory_mb"], "result MB": round(size)}
 
 
+def look(bench: Memory) -> dict[str, Any]:
+    """The same of `FastFinder` alone."""
+    h, w = map(int, bench.grid.split("x"))
+    backbone, finder = (
+        Projected(h, w),
+        FastFinder(head=load_head(shipped_head(DEFAULT), DEFAULT, 384)),
+    )
+    count = min(RENDERED, bench.frames)
+    shown = render(seed=3, frames=count, height=h * PATCH, width=w * PATCH, objects=3).frames
+    before, cpu = peak_memory_mb(), time.process_time()
+    for start in range(0, bench.frames, 16):
+        at = np.arange(start, min(start + 16, bench.frames)) % (2 * count)
+        frames = shown[np.minimum(at, 2 * count - 1 - at)]
+        finder.add(backbone.encode(frames), frames)
+    passed = peak_memory_mb()
+    found = finder.finish()
+    about = {"frames": bench.frames, "objects": len(found.scores), "grid": bench.grid}
+    about |= {"CPU s": round(time.process_time() - cpu), "before, MB": before}
+    return {**about, "after the frames, MB": passed, "peak MB": peak_memory_mb()}
+
+
 def main(bench: Memory) -> None:
-    found = measure(bench)
+    found = look(bench) if bench.looking else measure(bench)
     text = f"{machine()}\n\n{json.dumps(found, indent=1)}\n"
     print(text)
     if bench.out:

@@ -17,7 +17,7 @@ from unveil.batch.ledger import LEDGER, Book, Ledger, is_running, read
 from unveil.batch.page import write_index
 from unveil.batch.sources import BYTES_A_FRAME, is_many, list_jobs
 from unveil.cli import main
-from unveil.errors import InputError, OutputError
+from unveil.errors import InputError, OutputError, UnveilError
 from unveil.segmentation.segmenter import Segmenter
 from unveil.settings import Settings
 
@@ -114,6 +114,32 @@ def test_what_the_ledger_says_is_what_was_written(tmp_path):
         ledger.begin([b, c], {"jobs": 1})
         assert +ledger.book.states == {"done": 1, "waiting": 2}
     assert Book().seconds_left(1.0) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_and_tables_as_other_programs_write_them(tmp_path, encoding):
+    (tmp_path / "list.txt").write_bytes("ä.mp4\r\nb.mp4\r\n".encode(encoding))
+    assert [j.source for j in list_jobs([str(tmp_path / "list.txt")])] == [
+        str(tmp_path / name) for name in ("ä.mp4", "b.mp4")
+    ]
+    for mark in ",;\t":
+        table = f'source{mark}start\r\n"ä, b.mp4"{mark}2\r\n'
+        (tmp_path / "t.csv").write_bytes(table.encode(encoding))
+        (job,) = list_jobs([str(tmp_path / "t.csv")])
+        assert (job.source, job.start) == (str(tmp_path / "ä, b.mp4"), 2.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"# nothing yet\n", b"\xff\xfe\xff"])
+def test_a_list_of_nothing_is_said(tmp_path, content):
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(UnveilError, match=r"list\.txt.*(got none|is no text)"):
+        list_jobs([str(tmp_path / "list.txt")])
+
+
+def test_a_list_that_names_itself_is_said(tmp_path):
+    (tmp_path / "list.txt").write_text("list.txt\n")
+    with pytest.raises(InputError, match="names itself"):
+        list_jobs([str(tmp_path / "list.txt")])
 
 
 def test_a_folder_a_list_a_pattern_and_tables_are_sources(tmp_path):

@@ -246,3 +246,15 @@ def test_moments(text, want):
 def test_moments_that_are_none(text):
     with pytest.raises(InputError, match="mm:ss"):
         seconds(text)
+
+
+@pytest.mark.parametrize("out", ["x" * 300, "a.file", "a.file/x"])
+def test_a_place_for_no_result_is_said_before_the_model_is_loaded(
+    out, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.file").touch()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("a.png")
+    monkeypatch.setattr("unveil.cli.segment._load", lambda _: pytest.fail("loaded"))
+    assert main(["segment", "a.png", "--out", out]) == 2
+    assert "--out" in capsys.readouterr().err

@@ -11,10 +11,10 @@ from pycocotools import mask as coco
 from unveil.datasets import check_dataset, open_dataset
 from unveil.datasets.records import Source, read_tracks, read_videos
 from unveil.datasets.run_lengths import checked_run_lengths
-from unveil.datasets.text import read_json, read_text
 from unveil.errors import DataError
 from unveil.evaluate.predictions import locate, read_prediction
 from unveil.synthetic.layouts import write_masks
+from unveil.text import read_json, read_text
 
 H, W, T = 5, 7, 3
 FORM = re.compile(

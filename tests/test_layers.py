@@ -13,7 +13,7 @@ ROOMS = [
     {"errors"},
     {"checks"},
     {"settings", "progress", "timing"},
-    {"files", "types"},
+    {"files", "text", "types"},
     {"video"},
     {"features"},
     {"attention"},

@@ -10,6 +10,7 @@ Paths in both are relative to the file that holds them.
 
 import csv
 import glob
+import io
 import logging
 import os
 from collections import Counter
@@ -22,6 +23,7 @@ from unveil.batch.job import Job
 from unveil.batch.storage import as_address, listed
 from unveil.errors import InputError, UnveilError
 from unveil.exports.extra import need
+from unveil.text import read_text
 from unveil.video.listing import (
     image_folders_in,
     images_in,
@@ -54,7 +56,12 @@ def list_jobs(sources: Sequence[str], **span: Any) -> list[Job]:
     span: `start`, `end`, `stride` of those that have none in a table. Raises InputError where a
     table cannot be read, and where two videos would have one name.
     """
-    jobs = [job for source in sources for job in _jobs_of(source, Job("", "", **span))]
+    try:
+        jobs = [job for source in sources for job in _jobs_of(source, Job("", "", **span))]
+    except RecursionError:
+        raise InputError(f"{', '.join(sources)}: a list names itself") from None
+    if not jobs:
+        raise InputError(f"{', '.join(sources)}: expected a video a line, got none")
     return _named(jobs)
 
 
@@ -137,10 +144,7 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a list of videos: {error}") from error
+    lines = [line.strip() for line in read_text(path).splitlines()]
     return [_beside(path, line) for line in lines if line and not line.startswith("#")]
 
 
@@ -148,10 +152,13 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
     """The rows of a table. Raises InputError where it is none, or has no column `source`."""
     try:
         if path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file)
-                rows: list[Mapping[str, Any]] = list(reader)
-                columns = list(reader.fieldnames or [])
+            text = read_text(path)
+            first = text.partition("\n")[0]
+            # Spreadsheets put semicolons where a comma is part of numbers.
+            between = max(",;\t", key=lambda mark: (first.count(mark), mark == ","))
+            reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=between)
+            rows: list[Mapping[str, Any]] = list(reader)
+            columns = list(reader.fieldnames or [])
         else:
             columns, rows = _parquet(path)
     except UnveilError:

@@ -75,7 +75,10 @@ class Segment:
             _check(source, span)
             _segment_one(_load(self.settings), source, self.out, span)
             return 0
+        from unveil.results.folder import check_out
+
         tell_what_is_left_out(self.sources[0])
+        check_out(self.out)
         with _at_hand(self.sources[0]) as source:
             _check(source, span)
             _segment_one(_load(self.settings), source, self.out, span)

@@ -16,8 +16,8 @@ import numpy as np
 
 from unveil.datasets.masks import as_truth, image_files, read_frames, read_stack
 from unveil.datasets.sequence import Dataset, Finding
-from unveil.datasets.text import read_text
 from unveil.errors import DataError
+from unveil.text import read_text
 
 WHERE = {
     2016: "https://davischallenge.org/davis2016/code.html (DAVIS 2016, 480p)",

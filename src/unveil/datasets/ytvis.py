@@ -20,9 +20,9 @@ from unveil.datasets.masks import as_truth, read_frames
 from unveil.datasets.records import Source, Track, Video, read_tracks, read_videos
 from unveil.datasets.run_lengths import Said
 from unveil.datasets.sequence import Dataset, Finding
-from unveil.datasets.text import read_json
 from unveil.errors import DataError
 from unveil.metrics.overlap import VOID
+from unveil.text import read_json
 
 WHERE = "https://youtube-vos.org/dataset/vis (train split: train.json and train/JPEGImages)"
 ENTRIES = slice(600, 900)  # of the train file: the 300-video split

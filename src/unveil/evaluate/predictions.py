@@ -21,10 +21,10 @@ import numpy as np
 from unveil.datasets import records
 from unveil.datasets.masks import image_files, read_stack, unify_binary
 from unveil.datasets.run_lengths import NOTHING, Said
-from unveil.datasets.text import read_json
 from unveil.errors import DataError
 from unveil.evaluate import cache
 from unveil.metrics.overlap import Track
+from unveil.text import read_json
 
 RESULTS = "results.json"
 _DEEPEST = np.iinfo(np.uint16).max

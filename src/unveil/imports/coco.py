@@ -15,11 +15,11 @@ from pycocotools import mask as coco
 
 from unveil.datasets import records
 from unveil.datasets.run_lengths import NOTHING, checked_run_lengths
-from unveil.datasets.text import read_json
 from unveil.errors import DataError
 from unveil.imports.davis import only
 from unveil.imports.tracks import Layer, Tracks, fitting_ids, painted, said
 from unveil.results.coco import About
+from unveil.text import read_json
 
 FILES = ("annotations.json", "train.json", "objects.json")
 """What the file is called in a folder that Unveil, or YouTube-VIS, wrote."""

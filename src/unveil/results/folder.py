@@ -32,8 +32,9 @@ class ResultFolder:
 
     def __init__(self, out: str | Path, edited: bool = False) -> None:
         self.out, self._edited = Path(out).expanduser().absolute(), edited
-        if self.out.is_symlink():
-            self.out = self.out.resolve()
+        with output_errors(self.out):
+            if self.out.is_symlink():
+                self.out = self.out.resolve()
         check_out(self.out, edited)
 
     def __enter__(self) -> "ResultFolder":
