@@ -158,6 +158,7 @@ def stream(segmenter: Segmenter, feed: list[np.ndarray]) -> tuple[np.ndarray, np
     return np.concatenate(shown), np.concatenate(labels), late
 
 
+@pytest.mark.slow
 def test_a_stream_labels_every_frame_in_time_however_it_comes(segmenters):
     video = clip(45)
     segmenter = Segmenter(segmenters["fast"].settings, keep_background=True)

@@ -109,6 +109,7 @@ def test_what_is_fetched_and_what_is_recorded(place, stored):
     assert storage.is_stored(place) is stored
 
 
+@pytest.mark.slow
 def test_a_single_video_of_a_storage_is_fetched(flaky, tmp_path, tiny_backbone):
     from test_readme import write_video
 

