@@ -1,6 +1,7 @@
-"""What an export costs: CPU milliseconds a frame beside decoding's, and peak memory, form by form.
+"""What an export costs: CPU milliseconds a frame beside decoding's and encoding's, and peak memory.
 
     python benchmarks/exports.py --frames 5000
+    python benchmarks/exports.py --frames 200 --only decode encode-prores prores
 
 A clip of 854x480 with five objects that move over a textured ground and sometimes hide each other;
 its result is written without a state, so edges are softened by colours. Each form is exported in a
@@ -14,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 HEIGHT, WIDTH, OBJECTS = 480, 854, 5
 
@@ -55,17 +58,49 @@ def make(folder: Path, frames: int) -> None:
         writer.finish({id: 0.5 for id in range(1, OBJECTS + 1)}, run)
 
 
+ENCODERS = ("prores", "webm", "green-screen", "rgba-png")
+"""Forms whose encoder is measured alone too, `encode-NAME`."""
+
+
+def encode(folder: Path, name: str) -> float:
+    """CPU seconds that an encoder takes for as many frames as there are, cut out beforehand."""
+    from unveil.exports.film import MP4, PRORES, WEBM, filmed
+    from unveil.exports.formats import export
+    from unveil.exports.result import open_result
+
+    result = open_result(folder / "result")
+    few = replace(result, chosen=range(min(16, len(result))))
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        ready = export(few, Path(place) / "ready", "rgba-png").glob("*.png")
+        pictures = [np.asarray(Image.open(path)) for path in sorted(ready)]
+        if name == "rgba-png":
+            began = time.process_time()
+            for i in range(len(result)):
+                picture = Image.fromarray(pictures[i % len(pictures)])
+                picture.save(Path(place) / f"{i}.png", compress_level=1)
+            return time.process_time() - began
+        kind = {"prores": PRORES, "webm": WEBM, "green-screen": MP4}[name]
+        channels = 3 if kind is MP4 else 4
+        began = time.process_time()
+        with filmed([Path(place) / f"out{kind.suffix}"], kind, result) as (film,):
+            for i in range(len(result)):
+                film.write(np.ascontiguousarray(pictures[i % len(pictures)][..., :channels]))
+        return time.process_time() - began
+
+
 def measure(folder: Path, name: str) -> dict[str, float]:
-    """One form, or `decode`, in this process."""
+    """One form, `decode`, or an encoder, in this process."""
     from unveil.exports.formats import FORMATS, export
     from unveil.exports.result import open_result
 
     result = open_result(folder / "result")
-    if name != "decode":
+    if name in FORMATS:
         assert FORMATS[name].write  # what it imports is no part of what a frame costs
     next(result.frames())
     began, cpu = time.perf_counter(), time.process_time()
-    if name == "decode":
+    if name.startswith("encode-"):
+        cpu = time.process_time() - encode(folder, name.removeprefix("encode-"))
+    elif name == "decode":
         for _ in result.frames():
             pass
     else:
@@ -79,9 +114,10 @@ def measure(folder: Path, name: str) -> dict[str, float]:
 def main() -> None:
     from unveil.exports.formats import FORMATS
 
+    every = ["decode", *(f"encode-{name}" for name in ENCODERS), *FORMATS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=5000)
-    parser.add_argument("--only", nargs="*", default=["decode", *FORMATS])
+    parser.add_argument("--only", nargs="*", default=every)
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "FORM"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
