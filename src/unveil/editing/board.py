@@ -23,6 +23,8 @@ from unveil.fast.state import Ranked, State
 from unveil.settings import check_cut
 
 _ON = 0.5  # share of a group's patches that have to lie on those that it is to go on from
+_APART = 0.2
+"""Share of a group's patches that have to hang together to be a piece of their own."""
 _CUTS = 16  # kept, for a slider that goes to and fro
 
 
@@ -161,8 +163,9 @@ def _pieces(
 ) -> tuple[Integer[np.ndarray, "t h w"], Integer[np.ndarray, " p"]]:
     """The connected piece of its group that every patch is of, and the group of every piece.
 
-    Patches are connected beside each other in a frame, and in one place from frame to frame. Pieces
-    are numbered in the order in which they are first seen, so those of a block follow each other.
+    Patches are connected beside each other in a frame, and in one place from frame to frame. A
+    piece has at least a fifth of its group; what is smaller goes with the largest. Pieces are
+    numbered in the order in which they are first seen, so those of a block follow each other.
     """
     t, h, w = groups.shape
     number = np.arange(t * h * w, dtype=np.int32).reshape(t, h, w)
@@ -177,6 +180,19 @@ def _pieces(
     rows, columns = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
     links = sp.coo_array((np.ones(len(rows), bool), (rows, columns)), (t * h * w, t * h * w))
     _, piece = connected_components(links.tocsr(), directed=False)
-    # SciPy numbers components by their first node, so each new one is the highest so far.
-    first = np.flatnonzero(np.diff(np.maximum.accumulate(piece), prepend=-1))
-    return piece.reshape(t, h, w), groups.ravel()[first]
+    flat = groups.ravel()
+    of = np.zeros(int(piece.max()) + 1, flat.dtype)
+    of[piece] = flat
+    size = np.bincount(piece)
+    whole = np.bincount(flat)
+    # What is too small to stand alone stays with the largest of its group.
+    order = np.lexsort((size, of))
+    last = np.append(of[order][1:] != of[order][:-1], True)
+    main = np.zeros(len(whole), np.int64)
+    main[of[order][last]] = order[last]
+    stands = (size >= _APART * whole[of]) | (main[of] == np.arange(len(of)))
+    piece = np.where(stands, np.arange(len(of)), main[of])[piece]
+    _, first, piece = np.unique(piece, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int32)
+    rank[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    return rank[piece].reshape(t, h, w), flat[np.sort(first)]
