@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Book, Ledger
@@ -70,6 +71,36 @@ def segment_all(
         some = ", ".join(failed[:_LISTED]) + (", …" if len(failed) > _LISTED else "")
         print(f"unveil: {len(failed)} of {len(jobs)} failed: {some}", file=sys.stderr)
     return 2 if failed else 0
+
+
+def segment_in_stretches(
+    segmenter: Any,
+    source: str,
+    out: Path,
+    settings: Settings,
+    limits: Limits,
+    at_once: int,
+    span: dict[str, Any],
+) -> dict[str, Any]:
+    """Segment one video that so many processes look at; returns what `run.json` says."""
+    from unveil.batch.stretches import looked_at  # torch with it, which a batch's driver spares
+
+    with progress(Path(source).name) as show:
+        groups = looked_at(
+            source,
+            out,
+            settings,
+            limits,
+            at_once=at_once,
+            threads=threads(at_once),
+            on_progress=show,
+            warn=lambda words: print(f"unveil: warning: {words}", file=sys.stderr),
+            **span,
+        )
+        run: dict[str, Any] = segmenter.segment_to(
+            source, out, on_progress=show, groups=groups, **span
+        )
+    return run
 
 
 @contextmanager

@@ -42,13 +42,15 @@ class Segment:
     resume: bool = False
     """Go on with a batch: what failed for good is not tried again, as it is otherwise."""
     jobs: int = 1
-    """Processes that segment the videos of a batch, each with a model of its own."""
+    """Processes, each with a model of its own, that segment the videos of a batch; one video is cut
+    into so many stretches that are looked at side by side."""
     timeout: float | None = None
-    """Seconds that a video of a batch may take; then it is stopped."""
+    """Seconds that a video of a batch, or a stretch, may take; then it is stopped."""
     memory: int | None = None
-    """MB that the process of a video of a batch may hold; then it is stopped."""
+    """MB that the process of a video of a batch, or of a stretch, may hold; then it is stopped."""
     tries: int = 3
-    """How often a video of a batch is begun that was stopped, or whose process died."""
+    """How often a video of a batch, or a stretch, is begun that was stopped or had its process die.
+    """
     settings: Settings = field(default_factory=Settings)
     """How to segment."""
 
@@ -67,26 +69,51 @@ class Segment:
             raise InputError("--stretch is for --live: leave it out")
         if len(self.sources) > 1 or is_many(self.sources[0]) or as_address(self.out):
             return self._batch(span)
-        for option, default in _OF_BATCH.items():
-            if getattr(self, option) != default:
-                raise InputError(f"--{option} is for several videos, and this is one: leave it out")
+        self._check_single()
         if is_live(self.sources[0]) and not is_stored(self.sources[0]):
-            source = str(_record(self.sources[0], self.out, span["end"], self.again))
-            _check(source, span)
-            _segment_one(_load(self.settings), source, self.out, span)
+            self._single(str(_record(self.sources[0], self.out, span["end"], self.again)), span)
             return 0
         from unveil.results.folder import check_out
 
         tell_what_is_left_out(self.sources[0])
         check_out(self.out)
         with _at_hand(self.sources[0]) as source:
-            _check(source, span)
-            _segment_one(_load(self.settings), source, self.out, span)
+            self._single(source, span)
             if source != self.sources[0]:
                 from unveil.batch.storage import name_source
 
                 name_source(self.out, self.sources[0])
         return 0
+
+    def _check_single(self) -> None:
+        """Raise InputError for options that mean nothing for one video, or without others."""
+        if self.jobs < 1:
+            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
+        for option, default in _OF_BATCH.items():
+            if getattr(self, option) == default or option == "jobs":
+                continue
+            if option == "resume":
+                raise InputError("--resume is for several videos, and this is one: leave it out")
+            if self.jobs == 1:
+                raise InputError(
+                    f"--{option} is for several videos, or for the stretches of one with --jobs 2 "
+                    "or more, and this is one: leave it out"
+                )
+
+    def _single(self, source: str, span: dict[str, Any]) -> None:
+        """Segment one video that is on this machine."""
+        _check(source, span)
+        if self.jobs == 1:
+            _segment_one(_load(self.settings), source, self.out, span)
+            return
+        from unveil.batch.job import Limits
+        from unveil.cli.batch import segment_in_stretches
+
+        limits = Limits(self.timeout, self.memory, self.tries)
+        run = segment_in_stretches(
+            _load(self.settings), source, self.out, self.settings, limits, self.jobs, span
+        )
+        say(source, self.out, run)
 
     def _live(self, span: dict[str, Any]) -> int:
         from unveil.cli.live import segment_live
@@ -129,7 +156,7 @@ _OF_BATCH = {
     "memory": None,
     "tries": 3,
 }
-"""Options that mean nothing for a single video, with what they are where nobody says."""
+"""Options of many videos, and of the stretches of one, with what they are where nobody says."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from unveil.editing.stroke import Stroke
 from unveil.errors import InputError
 from unveil.fast.describe import describe, find
 from unveil.fast.evidence import Evidence, evidence
-from unveil.fast.groups import Grouper
+from unveil.fast.groups import Grouper, Groups
 from unveil.fast.spool import Spool
 from unveil.fast.state import State
 from unveil.paper.clustering import merge
@@ -76,9 +76,13 @@ class FastFinder:
         self._grouper.add(features, frames)
         self._keep()
 
+    def take(self, block: Groups) -> None:
+        """Take the groups of the next frames, where they are known."""
+        self._spool.add(block)
+
     def _keep(self, flush: bool = False) -> None:
         for block in self._grouper.pop(flush):
-            self._spool.add(block)
+            self.take(block)
 
     def finish(self, report: Progress = silent) -> Found:
         """What all frames taken show. Raises InputError when there were none."""

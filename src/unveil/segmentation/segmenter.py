@@ -23,6 +23,8 @@ from unveil.attention.objects_file import load_head, shipped_head
 from unveil.attention.objects_head import ObjectsHead
 from unveil.checks import check
 from unveil.errors import InputError
+from unveil.fast.groups import Groups
+from unveil.fast.stretches import StretchGrouper
 from unveil.features.backbone import RELEASED_COLOURS, Backbone
 from unveil.features.propagation import PACES, Propagation
 from unveil.progress import Progress, silent
@@ -38,6 +40,7 @@ from unveil.settings import Settings
 from unveil.slots.carry import Carrier
 from unveil.slots.model_file import load_model, model_metadata
 from unveil.timing import Clock, peak_memory_mb
+from unveil.types import Features
 from unveil.video.live import Live
 from unveil.video.live_source import LiveSource
 from unveil.video.prefetch import ahead, frames_at_once
@@ -119,23 +122,55 @@ class Segmenter:
         end: float | None = None,
         stride: int = 1,
         on_progress: Progress | None = None,
+        groups: Iterable[Groups] | None = None,
     ) -> dict[str, Any]:
         """Segment a video straight into a folder of results, a chunk of frames at a time.
 
-        Returns what `run.json` says. Raises OutputError where the folder cannot be written;
-        nothing half-written is left behind.
+        groups: of all its frames, where they come from elsewhere, as `groups_of` gives them; then
+        the video is not looked at here. Returns what `run.json` says. Raises OutputError where the
+        folder cannot be written; nothing half-written is left behind.
         """
         span: dict[str, Any] = {"start": start, "end": end, "stride": stride}
         video, clock, report = open_video(source, **span), Clock(), on_progress or silent
         shape: dict[str, Any] = {"height": video.height, "width": video.width}
         with Writer(Path(out), name=video.name, fps=video.fps, **shape) as writer:
-            found = self._look(video, clock, report, writer.path)
+            found = self._look(video, clock, report, writer.path, groups)
             write(writer, video, found, self.settings.chunk, clock, report)
             with clock("write"):
                 objects = len(writer.painted())
             run = self._run(video, found, objects, clock, source, span)
             writer.finish(found.scores, run)
         return run
+
+    def groups_of(
+        self,
+        source: Source,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        stride: int = 1,
+        lead: int = 0,
+        on_progress: Progress | None = None,
+    ) -> Iterator[Groups]:
+        """The small groups of a stretch of a video, block by block: what fast mode sees in it.
+
+        lead: of its first so many frames none are given, see `unveil.fast.stretches`. Raises
+        InputError in other modes.
+        """
+        self._check_fast()
+        video = open_video(source, start=start, end=end, stride=stride)
+        grouper = StretchGrouper(self._head, lead)
+        for frames, features in self._seen(video, Clock(), on_progress or silent):
+            grouper.add(features, frames)
+            yield from grouper.pop()
+        yield from grouper.pop(flush=True)
+
+    def _check_fast(self) -> None:
+        if self.settings.way != "fast":
+            raise InputError(
+                "only fast mode, without a model, looks at a video in stretches: leave out --mode "
+                "and --model, or --jobs"
+            )
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Label frames while they come, for as long as they come (fast mode, or a slot model).
@@ -244,10 +279,31 @@ class Segmenter:
         return FastFinder(s, self._block, self._head, folder)
 
     def _look(
-        self, video: Video, clock: Clock, report: Progress, folder: Path | None = None
+        self,
+        video: Video,
+        clock: Clock,
+        report: Progress,
+        folder: Path | None = None,
+        groups: Iterable[Groups] | None = None,
     ) -> Found:
         """The first pass: what is in the video."""
         finder = self._finder(folder)
+        if groups is not None:
+            self._check_fast()
+            assert isinstance(finder, FastFinder)
+            for block in clock.each("backbone", iter(groups)):
+                finder.take(block)
+        else:
+            for frames, features in self._seen(video, clock, report):
+                with clock("clustering"):
+                    finder.add(features, frames)
+        with clock("clustering"):
+            return finder.finish(report)
+
+    def _seen(
+        self, video: Video, clock: Clock, report: Progress
+    ) -> Iterator[tuple[np.ndarray, Features]]:
+        """The frames of a video, and their features."""
         encoder, done = self._encoder(), 0
 
         def tell(more: int) -> None:
@@ -258,17 +314,12 @@ class Segmenter:
         for frames in clock.each("decode", ahead(video.chunks(chunk))):
             with clock("backbone"):
                 ready = encoder.add(frames, tell)
-            with clock("clustering"):
-                for seen, features in ready:
-                    finder.add(features, seen)
+            yield from ready
             done += len(frames)
         with clock("backbone"):
             ready = encoder.finish()
         report("backbone", done, done)
-        with clock("clustering"):
-            for seen, features in ready:
-                finder.add(features, seen)
-            return finder.finish(report)
+        yield from ready
 
     def _encoder(self) -> Propagation:
         """What makes the features of one video. Raises InputError where its extra is missing."""

@@ -71,6 +71,18 @@ def probe(path: Path, start: float | int | None = None, end: float | int | None 
         return Probe(h, w, fps, count, seconds, limit)
 
 
+def times(
+    path: Path, start: float | int | None = None, end: float | int | None = None
+) -> list[float]:
+    """When the frames between start and end are shown, as `decode` counts seconds, ascending.
+
+    Nothing is decoded. Empty where the file does not tell, or its clock goes back.
+    """
+    with _opened(path) as container:
+        index = pick_stream(container, path).index
+    return [] if clock.goes_back(path, index) else clock.times(path, index, start, end)
+
+
 def decode(
     path: Path,
     start: float | int | None,

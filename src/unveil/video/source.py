@@ -38,7 +38,8 @@ class Video:
     after rotation; pixels are taken as square. estimate: how many frames to expect, or None.
     warnings: what the caller should tell, such as how much of a damaged file could be used; filled
     by the first pass. pick: reads the frame of an index by itself; None where a file has to be
-    decoded up to it.
+    decoded up to it. times: when the frames in range are shown, in seconds and whatever the stride;
+    empty where a file does not tell.
     """
 
     def __init__(
@@ -53,12 +54,13 @@ class Video:
         frame_names: tuple[str, ...] | None = None,
         empty: str = "no frames",
         pick: Callable[[int], np.ndarray] | None = None,
+        times: Callable[[], list[float]] = list,
     ) -> None:
         self.name, self.fps, self.height, self.width = name, fps, height, width
         self.estimate = estimate
         self.warnings: list[str] = []
         self._read, self._names, self._empty = read, frame_names, empty
-        self.pick = pick
+        self.pick, self.times = pick, times
         self._count: int | None = None
 
     def __repr__(self) -> str:
@@ -197,6 +199,7 @@ def _of_file(path: Path, start: Seconds, end: Seconds, stride: int) -> Video:
         estimate=estimate,
         empty=f"no frame of {path}{length} could be decoded {_between(start, end)}: choose another "
         "range",
+        times=lambda: container.times(path, start, end),
     )
 
 
@@ -204,7 +207,7 @@ def _of_images(path: Path, files: list[Path], start: Seconds, end: Seconds, stri
     if len(files) == 1 and (inside := images.look_into(files[0])).count > 1:
         return _of_pages(files[0], inside, start, end, stride)
     chosen = _select(len(files), IMAGE_FPS, start, end, stride, str(path))
-    files = [files[i] for i in chosen]
+    count, files = len(files), [files[i] for i in chosen]
     h, w = images.check_images(files)
     images.check_single(files)
     depth = images.depth_of(files)
@@ -223,6 +226,7 @@ def _of_images(path: Path, files: list[Path], start: Seconds, end: Seconds, stri
         estimate=len(files),
         frame_names=tuple(p.stem for p in files),
         pick=lambda i: images.read_image(files[i], depth or 16),
+        times=lambda: _even_times(count, IMAGE_FPS, start, end),
     )
 
 
@@ -253,6 +257,7 @@ def _of_pages(
         width=w,
         estimate=len(chosen),
         pick=lambda i: images.read_image(path, depth or 16, chosen[i]),
+        times=lambda: _even_times(inside.count, fps, start, end),
     )
 
 
@@ -280,6 +285,7 @@ def _of_frames(
         width=w,
         estimate=len(chosen),
         frame_names=tuple(names[i] if names else f"{j:05d}" for j, i in enumerate(chosen)),
+        times=lambda: _even_times(len(frames), fps, start, end),
     )
 
 
@@ -303,6 +309,10 @@ def _within(count: int, fps: Fraction, start: Seconds, end: Seconds) -> range:
     first = 0 if start is None else math.ceil(start * fps - slack)
     last = count if end is None else min(count, math.ceil(end * fps - slack))
     return range(first, last)
+
+
+def _even_times(count: int, fps: Fraction, start: Seconds, end: Seconds) -> list[float]:
+    return [float(i / fps) for i in _within(count, fps, start, end)]
 
 
 def _between(start: Seconds, end: Seconds) -> str:
