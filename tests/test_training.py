@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -159,6 +160,41 @@ def test_two_processes_equal_one_with_the_same_batch(videos, recipe, cache, run,
     assert [r["step"] for r in steps] == list(range(1, 9))
     norms = ([r["grad_norm"] for r in x] for x in (steps, alone))
     np.testing.assert_allclose(*norms, rtol=1e-3)
+
+
+def as_node(rank: int, slurm: bool) -> dict[str, str]:
+    """What tells one of two nodes who it is: Slurm, or whoever starts the command."""
+    if not slurm:
+        return {"NODE_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
+    told = {"NTASKS": 2, "NTASKS_PER_NODE": 1, "PROCID": rank, "LOCALID": 0, "NODEID": rank}
+    told |= {"NNODES": 2, "JOB_ID": 7, "JOB_NAME": "unveil-train", "NODELIST": "127.0.0.1"}
+    return {f"SLURM_{name}": str(value) for name, value in told.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slurm", [False, True])
+def test_two_nodes_equal_one_process_with_the_same_batch(
+    videos, recipe, cache, run, tmp_path, slurm
+):
+    out = tmp_path / "nodes"
+    line = [UNVEIL, *command(videos, recipe, tmp_path / "cache", out, "--nodes", "2")]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    own = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": port}
+    nodes = [
+        subprocess.Popen(line, env=own | as_node(i, slurm), stdout=subprocess.DEVNULL)
+        for i in range(2)
+    ]
+    try:
+        assert [node.wait(180) for node in nodes] == [0, 0]
+    finally:
+        for node in nodes:
+            node.kill()
+            node.wait()
+    want, got = weights(run), weights(out)
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], atol=1e-5, rtol=1e-4)
 
 
 def test_broken_and_short_clips_are_skipped_and_counted(tmp_path, recipe, cache, capsys):
