@@ -1,7 +1,10 @@
 """The backbone in int8: nearly the keys of fp32, made once and whole; and what is said else."""
 
+import gc
 import os
+import signal
 import sys
+import threading
 from importlib.metadata import PackageNotFoundError
 
 import numpy as np
@@ -63,9 +66,6 @@ class Library:
     def __init__(self, model):
         self.model, self.shapes = model, []
 
-    def Core(self):
-        return self
-
     def read_model(self, path):
         assert path.is_file()
         return self
@@ -92,7 +92,7 @@ def test_frames_and_positions_go_to_it_as_to_the_model_itself(
     kept, tiny_backbone, monkeypatch, by_scale
 ):
     library = Library(dinov2.load(weights.path(tiny_backbone)))
-    monkeypatch.setattr(int8, "_import", lambda name: library)
+    monkeypatch.setattr(int8, "_core", lambda: library)
     monkeypatch.setattr(int8, "_versions", lambda: ["1", "2"])
     monkeypatch.setattr(int8, "quantise", written)
     got = Backbone(tiny_backbone, "cpu", by_scale=by_scale, int8=True)
@@ -111,7 +111,7 @@ def test_frames_and_positions_go_to_it_as_to_the_model_itself(
 
 def test_other_weights_and_other_versions_are_other_models(kept, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(int8, "_import", lambda name: None)
+    monkeypatch.setattr(int8, "_core", lambda: None)
     monkeypatch.setattr(
         int8, "quantise", lambda m, x, path: made.append(path) or written(m, x, path)
     )
@@ -128,7 +128,7 @@ def test_what_breaks_off_leaves_nothing(kept, tiny_backbone, monkeypatch):
         path.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(int8, "_import", lambda name: None)
+    monkeypatch.setattr(int8, "_core", lambda: None)
     monkeypatch.setattr(int8, "_versions", lambda: ["1", "2"])
     monkeypatch.setattr(int8, "quantise", broken)
     with pytest.raises(KeyboardInterrupt):
@@ -136,7 +136,26 @@ def test_what_breaks_off_leaves_nothing(kept, tiny_backbone, monkeypatch):
     assert [p.suffix for p in kept.iterdir()] in ([], [".lock"])
 
 
+@pytest.mark.slow
+def test_ctrl_c_does_no_harm_after_it_was_let_go_of_in_a_thread(kept, tiny_backbone):
+    """OpenVINO takes its stack for signals from the thread that lets go of its engine."""
+    pytest.importorskip("nncf", reason="unveil[openvino] is not installed")
+    held = [Backbone(tiny_backbone, "cpu", int8=True)]
+    held[0].encode(frames(), 16)
+
+    def let_go():
+        held.clear()
+        gc.collect()
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    thread.join()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_who_has_no_openvino_is_told_what_to_install(tiny_backbone, monkeypatch):
+    monkeypatch.setattr(int8, "_core", int8._core.__wrapped__)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match=r"pip install 'unveil\[openvino\]', or leave precision"):
         Segmenter(backbone=tiny_backbone, precision="int8")
@@ -150,7 +169,7 @@ def test_who_has_no_openvino_is_told_what_to_install(tiny_backbone, monkeypatch)
 
 
 def test_a_processor_on_which_it_is_slower_is_told(kept, tiny_backbone, monkeypatch, caplog):
-    monkeypatch.setattr(int8, "_import", lambda name: None)
+    monkeypatch.setattr(int8, "_core", lambda: None)
     monkeypatch.setattr(int8, "_versions", lambda: ["1", "2"])
     monkeypatch.setattr(int8, "quantise", written)
     for capabilities, told in (({"avx2": True}, True), ({"avx512_vnni": True}, False)):

@@ -9,6 +9,7 @@ demo clips. That takes a minute or two; what comes out is kept in Unveil's cache
 and these versions of the libraries.
 """
 
+import gc
 import hashlib
 import logging
 import os
@@ -17,6 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
@@ -67,7 +69,7 @@ class Int8Model:
                 f"precision int8 is for backbones of the DINOv2 design, and {name} is none: leave "
                 "precision out, or choose another backbone"
             )
-        self._openvino = _import("openvino")
+        self._core = _core()
         can = torch.cpu.get_capabilities()
         if can.get("avx2") and not any(can.get(name) for name in _FAST):
             log.warning("this processor has no VNNI: precision int8 is slower here, not faster")
@@ -94,8 +96,7 @@ class Int8Model:
         """The model for frames of h x w patches, and the positions of those."""
         if (h, w) not in self._compiled:
             positions = interpolated(self._table, h, w, self._by_scale).numpy()
-            core = self._openvino.Core()
-            model = core.read_model(self._path)
+            model = self._core.read_model(self._path)
             model.reshape({0: [1, 3, h * self.patch, w * self.patch], 1: list(positions.shape)})
             options: dict[str, Any] = {
                 "PERFORMANCE_HINT": "LATENCY",
@@ -104,7 +105,7 @@ class Int8Model:
             }
             if os.access(folder := self._path.parent, os.W_OK):
                 options["CACHE_DIR"] = str(folder / "compiled")  # the next process begins sooner
-            self._compiled[h, w] = core.compile_model(model, "CPU", options), positions
+            self._compiled[h, w] = self._core.compile_model(model, "CPU", options), positions
         return self._compiled[h, w]
 
 
@@ -180,6 +181,18 @@ def quantise(model: Dinov2, pixels: Sequence[Float[Tensor, "1 3 H1 W1"]], path: 
             subset_size=len(pixels),
         )
         openvino.save_model(quantised, path, compress_to_fp16=False)
+        del converted, quantised
+        gc.collect()  # here, and not in any thread: see `_core`
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO's engine, one a process, never let go.
+
+    It gives the thread that makes it a stack for signals, and takes that away only where the same
+    thread lets go of it; else the next Ctrl-C would end the process with a fault of memory.
+    """
+    return _import("openvino").Core()
 
 
 def _import(library: str) -> Any:
