@@ -236,10 +236,19 @@ def test_limits_that_make_no_sense(wrong):
         Limits(**wrong)
 
 
-def test_options_of_a_batch_mean_nothing_for_one_video(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--jobs", "0"], "--jobs: expected at least 1, got 0"),
+        (["--resume"], "--resume is for several videos, and this is one: leave it out"),
+        (["--tries", "2"], "--tries is for several videos, or for the stretches of one"),
+        (["--timeout", "9"], "--timeout is for several videos, or for the stretches of one"),
+    ],
+)
+def test_options_of_a_batch_mean_nothing_for_one_video(tmp_path, capsys, wrong, said):
     command = ["segment", str(image_folder(tmp_path / "in")), "--out", str(tmp_path / "out")]
-    assert main([*command, "--jobs", "2"]) == 2
-    assert "--jobs is for several videos" in capsys.readouterr().err
+    assert main([*command, *wrong]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_status_and_the_page_say_what_is_done_and_what_failed(tmp_path, capsys):
