@@ -184,17 +184,14 @@ class Grouper:
             total = x.new_zeros(g, *x.shape[1:]).index_add_(0, labels, x)
             return total / counts.view(-1, *[1] * (x.ndim - 1))
 
-        moves, measured = keys.new_zeros(t, h, w), keys.new_zeros(t, h, w)
         grey = [x for _, _, x in frames if x is not None]
         middle = t // 2
-        found = glimpses = None
+        glimpses, moves = None, (counts.new_zeros(g), counts.new_zeros(g))
         if len(grey) == t:
             others = max(0, middle - motion.REACH), min(t - 1, middle + motion.REACH)
             glimpses = torch.stack([grey[i] for i in (middle, *others)]).round().byte()[None]
-            found = motion.own_motion(glimpses[0].float(), saliency[middle].cpu())
-        if found is not None:
-            moves[middle], measured[middle] = found.to(keys.device), 1
-        seen = mean(measured.flatten())
+            at = labels.reshape(t, h, w)[middle].cpu()
+            moves = _moves(glimpses[0], saliency[middle].cpu(), at, g) or moves
         edge = keys.new_zeros(t, h, w)
         edge[:, 0] = edge[:, :, 0] = edge[:, :, -1] = 1
         stats = {
@@ -202,8 +199,8 @@ class Grouper:
             "counts": counts,
             "saliency": mean(saliency.flatten()),
             "border": mean(edge.flatten()),
-            "motion": mean(moves.flatten()) / seen.clamp_min(1e-12),
-            "measured": seen * counts,
+            "motion": moves[0],
+            "measured": moves[1],
             "block": torch.full((g,), self._blocks),
             "shot": torch.full((g,), self._shot),
         }
@@ -244,14 +241,29 @@ def look_again(groups: Groups, share: Float[np.ndarray, " g"], since: int = 0) -
     weight = torch.from_numpy(share + FAINT).float()
     for i in range(since, len(first)):
         ids = torch.from_numpy(groups.ids[first[i] + frames[i] // 2]).long()
-        found = motion.own_motion(groups.glimpses[i].float(), weight[ids])
-        if found is None:
-            continue
         part, at = ids.unique(return_inverse=True)
-        seen = torch.bincount(at.flatten(), minlength=len(part)).float()
-        total = torch.zeros(len(part)).index_add_(0, at.flatten(), found.flatten())
-        moves[part], measured[part] = total / seen, seen
+        found = _moves(groups.glimpses[i], weight[ids], at, len(part))
+        if found is not None:
+            moves[part], measured[part] = found
     return replace(groups, motion=moves, measured=measured)
+
+
+def _moves(
+    glimpses: UInt8[Tensor, "3 H1 W1"],
+    weight: Float[Tensor, "h w"],
+    ids: Int[Tensor, "h w"],
+    g: int,
+) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]] | None:
+    """The mean evidence of motion of g groups, and in how many patches it was measured.
+
+    weight: how salient each patch is. None where there is nothing to compare with.
+    """
+    found = motion.own_motion(glimpses.float(), weight)
+    if found is None:
+        return None
+    measured = torch.bincount(ids.flatten(), minlength=g).float()
+    total = torch.zeros(g).index_add_(0, ids.flatten(), found.flatten())
+    return total / measured.clamp_min(1), measured
 
 
 def group_block(
