@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from kornia.filters import guided_blur
 
 from unveil.segmentation import refine
 
@@ -150,6 +151,13 @@ def test_tiny_frames_have_an_answer(shape):
     labels[0, 0, 0] = 0
     frame = np.random.default_rng(1).integers(0, 255, (1, height, width, 3), np.uint8)
     assert hard(labels, frame).shape == (1, height, width)
+
+
+def test_the_filter_equals_that_of_kornia():
+    g = torch.Generator().manual_seed(3)
+    guide, mask = (torch.rand(1, c, 31, 47, generator=g, dtype=torch.float64) for c in (3, 2))
+    want = guided_blur(guide, mask, 9, 1e-4, border_type="replicate")
+    torch.testing.assert_close(refine.guided_filter(guide, mask, 4, 1e-4), want)
 
 
 def test_the_filter_equals_a_fit_in_every_window():

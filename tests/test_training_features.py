@@ -12,6 +12,7 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from transformers import AutoModel
 
 from conftest import make_tiny_backbone
@@ -97,13 +98,37 @@ def test_frames_are_read_by_index(clip):
         read_frames(clip, [3, 7])
 
 
-def test_hue_turns_as_in_hsv():
-    x = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
-    got = augment._turn_hue(x, 0.07)
-    for i, r, c in ((0, 0, 0), (1, 4, 6), (0, 2, 3)):
-        h, s, v = colorsys.rgb_to_hsv(*x[i, :, r, c].tolist())
-        want = torch.tensor(colorsys.hsv_to_rgb((h + 0.07) % 1, s, v))
-        torch.testing.assert_close(got[i, :, r, c], want, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+@pytest.mark.parametrize("gray", ["never", "first", "last"])
+def test_an_augmentation_is_what_its_definition_says_step_by_step(order, gray):
+    def luma(x: np.ndarray) -> np.ndarray:
+        return (x @ [0.299, 0.587, 0.114])[..., None] + np.zeros(3)
+
+    def turned(x: np.ndarray) -> np.ndarray:
+        hsv = [colorsys.rgb_to_hsv(*pixel) for pixel in x.reshape(-1, 3)]
+        rgb = [colorsys.hsv_to_rgb((h + 0.07) % 1, s, v) for h, s, v in hsv]
+        return np.reshape(rgb, x.shape)
+
+    frame = np.random.default_rng(0).integers(0, 256, (11, 13, 3), np.uint8)
+    steps = (
+        lambda x: x * 1.3,
+        lambda x: luma(x).mean() + 0.7 * (x - luma(x).mean()),
+        lambda x: luma(x) + 1.2 * (x - luma(x)),
+        turned,
+    )
+    want = frame / 255
+    if gray == "first":
+        want = luma(want)
+    for what in order:
+        want = np.clip(steps[what](want), 0, 1)
+    if gray == "last":
+        want = luma(want)
+    want = gaussian_filter(want, (1.1, 1.1, 0), mode="nearest", radius=(3, 3, 0))
+    change = Augmentation(
+        (1.3, 0.7, 1.2), 0.07, order, gray != "never", 1.1, gray_first=gray == "first"
+    )
+    got = change(torch.from_numpy(frame).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+    assert np.abs(got - want * 255).max() <= 0.51, "no more than rounding"
 
 
 def test_an_augmentation_treats_every_frame_alike():

@@ -190,7 +190,8 @@ class Train:
 
 def _check_extra() -> None:
     """Raise TrainingError where what only training needs is not installed."""
-    missing = [name for name in ("lightning_fabric", "tensorboard") if find_spec(name) is None]
+    needed = ("kornia", "lightning_fabric", "tensorboard")
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise TrainingError(
             f"training needs {' and '.join(missing)}, which only it does: "

@@ -1,4 +1,8 @@
-"""The guided filter (He et al., 2010): masks that follow the colours of their picture."""
+"""The guided filter (He et al., 2010): masks that follow the colours of their picture.
+
+kornia's `guided_blur`, borders replicated, gives the same, as the tests hold; it takes three times
+as long and hides the fits, of which films at full size are made.
+"""
 
 import torch
 from jaxtyping import Float

@@ -5,15 +5,17 @@ with probability .8, Gaussian blur with probability .5; nothing moves a pixel to
 *released*, as the released code of the block has it: the same draws, but grayscale comes first,
 then the jitter, then the blur, and the blur's strength is drawn once a run.
 *flip*, as published for the slot methods (VideoSAUR, SlotContrast): mirrored with probability .5.
+
+What is drawn is drawn here; the pixels are changed by kornia, as in the released code.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 GRAYSCALE = 0.2
 JITTER = 0.8
@@ -23,7 +25,6 @@ STRENGTH = (0.4, 0.4, 0.4, 0.1)
 """Of brightness, contrast, saturation (factors 1 ± s) and hue (turns ± s)."""
 SIGMA = (0.1, 2.0)
 """Of the blur, px of the frame as the backbone sees it."""
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class Augmentation:
         """The frames changed the same way; each on its own, so chunks do not matter."""
         x = frames.float() / 255
         if self.gray and self.gray_first:
-            x = _gray(x).expand_as(x)
+            x = _gray(x)
         for what in self.order:
             x = _adjust(x, what, self.hue if what == 3 else self.factors[what])
         if self.gray and not self.gray_first:
-            x = _gray(x).expand_as(x)
+            x = _gray(x)
         if self.sigma:
             x = _blur(x, self.sigma)
         if self.flip:
@@ -93,39 +94,28 @@ AUGMENTATIONS: dict[str, Callable[[torch.Generator, torch.Generator], Augmentati
 
 
 def _adjust(x: Tensor, what: int, by: float) -> Tensor:
-    if what == 3:
-        return _turn_hue(x, by) if by else x
-    if by == 1:
+    """Brightness, contrast, saturation (0, 1, 2) by a factor, or hue (3) by turns; 0 … 1."""
+    if by == (0 if what == 3 else 1):
         return x
+    from kornia import enhance  # of the extra, and recipes name augmentations without it
+
     if what == 0:
-        return (x * by).clamp(0, 1)
-    base = _gray(x).mean((1, 2, 3), keepdim=True) if what == 1 else _gray(x)
-    return (base + by * (x - base)).clamp(0, 1)
+        return enhance.adjust_brightness_accumulative(x, by)
+    if what == 1:
+        return enhance.adjust_contrast_with_mean_subtraction(x, by)
+    if what == 2:
+        return enhance.adjust_saturation_with_gray_subtraction(x, by)
+    return enhance.adjust_hue(x, by * 2 * math.pi)
 
 
 def _gray(x: Tensor) -> Tensor:
-    return (x * x.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    from kornia.color import rgb_to_grayscale
 
-
-def _turn_hue(x: Tensor, turns: float) -> Tensor:
-    """Turn the hue of RGB in 0 … 1, by way of HSV, value and saturation kept."""
-    top, which = x.max(1)
-    chroma = top - x.amin(1)
-    safe = chroma.clamp_min(1e-8)
-    r, g, b = x.unbind(1)
-    sector = torch.stack([(g - b) / safe, (b - r) / safe + 2, (r - g) / safe + 4], 1)
-    hue = sector.gather(1, which[:, None])[:, 0] + 6 * turns
-    channels = []
-    for peak in (0, 2, 4):  # of red, green and blue, in sixths of a turn
-        distance = ((hue - peak + 3) % 6 - 3).abs()
-        channels.append(top - chroma * (distance - 1).clamp(0, 1))
-    return torch.stack(channels, 1)
+    return rgb_to_grayscale(x).expand_as(x)
 
 
 def _blur(x: Tensor, sigma: float) -> Tensor:
-    radius = max(1, round(3 * sigma))
-    grid = torch.arange(-radius, radius + 1, dtype=x.dtype)
-    kernel = torch.exp(-0.5 * (grid / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(3, 1, -1)
-    x = F.conv2d(F.pad(x, (radius, radius, 0, 0), "replicate"), kernel[:, :, None], groups=3)
-    return F.conv2d(F.pad(x, (0, 0, radius, radius), "replicate"), kernel[..., None], groups=3)
+    from kornia.filters import gaussian_blur2d
+
+    side = 2 * max(1, round(3 * sigma)) + 1
+    return gaussian_blur2d(x, (side, side), (sigma, sigma), border_type="replicate")
