@@ -120,6 +120,7 @@ def test_decoders_are_those_of_the_loops(kind, slow):
         return tuple(torch.stack(part) for part in zip(*got, strict=True))
 
     same_values_and_gradients(decoder, lambda s: decoder(s), by_loops, rand(2, 3, 8))
+    torch.testing.assert_close(decoder.masks(rand(2, 3, 8)), decoder(rand(2, 3, 8))[0])
 
 
 def test_a_place_relative_to_slots_is_added_before_decoding():
@@ -146,6 +147,9 @@ def test_masks_sum_to_one_and_a_clip_does_not_depend_on_its_neighbours(name):
     alone = model(keys[1:], start[1:] if recurrent else None)
     torch.testing.assert_close(alone.masks[0], seen.masks[1])
     torch.testing.assert_close(alone.outputs[0], seen.outputs[1])
+    masks = model(keys, start if recurrent else None, only_masks=True)
+    torch.testing.assert_close(masks.masks, seen.masks)
+    assert masks.outputs.shape[-1] == 0
 
 
 @pytest.mark.parametrize("name", ["videosaur", "slotcontrast", "savi"])

@@ -61,7 +61,8 @@ def upsample(
 def _highest(masks: np.ndarray, height: int, width: int) -> np.ndarray:
     x = torch.from_numpy(masks.astype(np.float32))[None]
     x = F.interpolate(x, (height, width), mode="bilinear")
-    return (1 + x.argmax(1)).numpy().astype(np.uint8)
+    # NumPy's is five times as fast as torch's along the first axis.
+    return (1 + x.numpy().argmax(1)).astype(np.uint8)
 
 
 def labels(

@@ -47,7 +47,7 @@ class Carrier:
             return self._windows([*keys])
         if not len(keys):
             return self._shaped([])
-        seen = self.model(keys[None], self._slots, self._generator())
+        seen = self.model(keys[None], self._slots, self._generator(), only_masks=True)
         self._slots = seen.after
         return self._shaped([*seen.masks[0]])
 
@@ -83,7 +83,7 @@ class Carrier:
         some = next(f for f in frames if f is not None)
         keys = torch.stack([some if f is None else f for f in frames])[None]
         present = torch.tensor([there], device=keys.device)
-        seen = self.model(keys, None, self._generator(), present)
+        seen = self.model(keys, None, self._generator(), present, only_masks=True)
         slots, masks = F.normalize(seen.slots[0, 0], dim=-1), seen.masks[0, 0]
         used = masks.sum(1) > 0
         if self._slots is None:

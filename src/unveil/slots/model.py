@@ -29,7 +29,7 @@ from unveil.slots.attention import (
     relative,
     weights,
 )
-from unveil.slots.decoder import Broadcast, Mixer
+from unveil.slots.decoder import Broadcast, Decoded, Mixer
 from unveil.slots.layers import TransformerLayer, projection
 from unveil.slots.merging import alike, joined
 from unveil.slots.settings import SlotSettings
@@ -43,8 +43,8 @@ class Seen:
     """What a model sees in frames.
 
     slots: those that were decoded. masks: [b, t, k, n], how much of each patch is each slot's; they
-    sum to 1. outputs: [b, t, n, o], first the C standardised keys, then where a patch goes. after:
-    the slots before the next frame, of a recurrent model.
+    sum to 1. outputs: [b, t, n, o], first the C standardised keys, then where a patch goes; o is 0
+    where only masks were asked for. after: the slots before the next frame, of a recurrent model.
     """
 
     slots: Float[Tensor, "b t k d"]
@@ -120,6 +120,7 @@ class SlotModel(nn.Module):
         generator: torch.Generator | None = None,
         present: Bool[Tensor, "b t"] | None = None,
         begins: bool = False,
+        only_masks: bool = False,
     ) -> Seen:
         """See frames.
 
@@ -127,14 +128,26 @@ class SlotModel(nn.Module):
         begins: slots were given, and begin one all the same. generator: of all that is drawn.
         present: which frames of a window are frames of the video; the others count for nothing. A
         window is 2 around + 1 frames, and only the one in the middle is seen (t = 1 of the answer).
+        only_masks: nothing else is decoded.
         """
         x = self.project(self.standard(keys))
         if self.settings.time == "recurrent":
-            return self._follow(x, slots, generator, begins or slots is None)
-        return self._look_around(x, present, generator)
+            return self._follow(x, slots, generator, begins or slots is None, only_masks)
+        return self._look_around(x, present, generator, only_masks)
+
+    def _decode(self, slots: Tensor, seen: Tensor | None, only_masks: bool) -> Decoded:
+        if not only_masks:
+            return self.decoder(slots, seen)
+        masks = self.decoder.masks(slots, seen)
+        return masks, masks.new_zeros(len(masks), masks.shape[-1], 0)
 
     def _follow(
-        self, x: Tensor, slots: Tensor | None, generator: torch.Generator | None, first: bool
+        self,
+        x: Tensor,
+        slots: Tensor | None,
+        generator: torch.Generator | None,
+        first: bool,
+        only_masks: bool,
     ) -> Seen:
         s, (b, t) = self.settings, x.shape[:2]
         slots = self.begin(b, generator) if slots is None else slots
@@ -144,12 +157,16 @@ class SlotModel(nn.Module):
             found.append(self.attention(slots, x[:, i], steps).slots)
             slots = self.predictor(found[-1])
         stacked = torch.stack(found, 1)
-        masks, outputs = self.decoder(stacked.flatten(0, 1))
+        masks, outputs = self._decode(stacked.flatten(0, 1), None, only_masks)
         masks, outputs = masks.unflatten(0, (b, t)), outputs.unflatten(0, (b, t))
         return Seen(stacked, masks, outputs, slots)
 
     def _look_around(
-        self, x: Tensor, present: Tensor | None, generator: torch.Generator | None
+        self,
+        x: Tensor,
+        present: Tensor | None,
+        generator: torch.Generator | None,
+        only_masks: bool,
     ) -> Seen:
         s, (b, t) = self.settings, x.shape[:2]
         attended = self.attention(self.begin(b * t, generator), x.flatten(0, 1), s.steps)
@@ -158,11 +175,17 @@ class SlotModel(nn.Module):
         rows = slots.transpose(1, 2).flatten(0, 1)
         middle = self.encoder(rows, src_key_padding_mask=absent)[:, s.around].unflatten(0, (b, -1))
         shares = attended.shares.unflatten(0, (b, t))[:, s.around]
-        seen = [self._merged(*one, generator) for one in zip(middle, shares, strict=True)]
+        seen = [
+            self._merged(*one, generator, only_masks) for one in zip(middle, shares, strict=True)
+        ]
         return Seen(*(torch.stack(part)[:, None] for part in zip(*seen, strict=True)))
 
     def _merged(
-        self, slots: Tensor, shares: Tensor, generator: torch.Generator | None
+        self,
+        slots: Tensor,
+        shares: Tensor,
+        generator: torch.Generator | None,
+        only_masks: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Slots [k, d], masks and outputs of one frame: that of a group stands at its first slot,
         the places of the others are empty.
@@ -179,7 +202,7 @@ class SlotModel(nn.Module):
             parts = joined(weights(shares[None])[0], groups, mean=False)
             frame = located(self.places, weights(parts[None]))
             seen = self.seen(relative(self.places, frame))
-        masks, outputs = self.decoder(together, seen)
+        masks, outputs = self._decode(together, seen, only_masks)
         first = torch.tensor([int((groups == g).nonzero()[0]) for g in range(together.shape[1])])
         first = first.to(slots.device)
         whole = masks.new_zeros(k, masks.shape[-1]).index_copy(0, first, masks[0])
