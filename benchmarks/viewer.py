@@ -5,8 +5,9 @@ python benchmarks/viewer.py [--frames 1000] [--rounds 7]
 Needs Chromium and Playwright. The video is drawn and its features are made up, so that no backbone
 is needed: three things of 384 channels on a grid of 24x42. Times are taken in the page: from asking
 for it to the first picture and to the timeline; from letting a slider go, or pressing on a patch,
-to what is seen of it. Memory is that of the server before and after a walk through every third
-frame.
+to what is seen of it. "Cut" is a slider that is set at once, "cut that was tried" one that was
+moved there first, as a hand does it. Memory is that of the server before a walk through every third
+frame, and after each quarter of it.
 """
 
 import argparse
@@ -14,10 +15,7 @@ import json
 import os
 import platform
 import re
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from served import chromium, served
 from unveil.editing.log import Log
 from unveil.fast.describe import describe
 from unveil.fast.evidence import evidence
@@ -116,11 +115,17 @@ def since(page: Page, act: str, seen: str) -> float:
 def measure(url: str, process: int, rounds: int, count: int) -> dict[str, list[float]]:
     """Milliseconds of each kind, a list a kind, and the memory."""
     out: dict[str, list[float]] = {
-        name: [] for name in ("first picture", "timeline", "cut", "slider preview", "patch press")
+        name: []
+        for name in (
+            "first picture",
+            "timeline",
+            "cut",
+            "slider preview",
+            "cut that was tried",
+            "patch press",
+        )
     }
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         for _ in range(rounds):
             page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
             page.goto(url, wait_until="commit")
@@ -149,6 +154,12 @@ def measure(url: str, process: int, rounds: int, count: int) -> dict[str, list[f
             act = slider.format(value=0.55) + "s.dispatchEvent(new Event('input'))"
             out["slider preview"].append(since(page, act, f"{canvas}.tried"))
             page.wait_for_timeout(300)
+            version = int(page.get_attribute("#canvas", "data-version"))
+            act = "const s = document.getElementById('granularity');"
+            act += "s.dispatchEvent(new Event('change'))"
+            seen = f"Number({canvas}.painted) === {version + 1}"
+            out["cut that was tried"].append(since(page, act, seen))
+            page.wait_for_timeout(300)
         page.keyboard.press("a")
         box = page.locator("#canvas").bounding_box()
         for i in range(rounds):
@@ -165,15 +176,17 @@ def measure(url: str, process: int, rounds: int, count: int) -> dict[str, list[f
                 ".querySelectorAll('#panels canvas')].every(c => c.dataset.frame)"
             )
             out["patch press"].append(since(page, press, seen))
-        before = resident(process)
-        for frame in range(0, count, 3):
+        held = [resident(process)]
+        walk = range(0, count, 3)
+        for i, frame in enumerate(walk, 1):
             page.evaluate(
                 f"() => {{ const r = document.getElementById('scrub'); r.value = {frame};"
                 "r.dispatchEvent(new Event('input')) }"
             )
             page.wait_for_selector(f'#canvas[data-frame="{frame}"]', state="attached")
-        out["memory before and after, MB"] = [before, resident(process)]
-        browser.close()
+            if 4 * i // len(walk) >= len(held):
+                held.append(resident(process))
+        out["memory before the walk and after each quarter of it, MB"] = held
     return out
 
 
@@ -189,28 +202,17 @@ def main() -> None:
         out = folder / "out"
         if not out.is_dir():
             out = make(folder, options.frames)
-        (out / "edits.jsonl").unlink(missing_ok=True)
-        code = "from unveil.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
         start = time.perf_counter()
-        server = subprocess.Popen(
-            [sys.executable, "-u", "-c", code, "view", str(out), "--no-browser"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            url = re.search(r"http\S+", server.stdout.readline())[0]
+        with served(out) as (url, process):
             started = time.perf_counter() - start
-            found = measure(url, server.pid, options.rounds, options.frames)
-        finally:
-            server.terminate()
-            server.wait()
+            found = measure(url, process, options.rounds, options.frames)
         size = {p.name: p.stat().st_size for p in out.glob("*.npz")}
     print(f"{platform.machine()}, {platform.python_version()}, {options.frames} frames")
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"the command until it prints its address: {started:.1f} s")
     for name, values in found.items():
         if name.startswith("memory"):
-            print(f"{name}: {values[0]:.0f}, {values[1]:.0f}")
+            print(f"{name}: {', '.join(map(str, values))}")
         else:
             worst = max(values)
             print(f"{name}: {statistics.median(values):.0f} ms in the median, {worst:.0f} at worst")

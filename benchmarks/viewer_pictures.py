@@ -12,13 +12,14 @@ import io
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from unveil.cli.demo_clips import fetch_clip
+
+from served import COMMAND, chromium, served
 
 SIZE = (1200, 750)
 SMALL = (800, 500)
@@ -136,37 +137,20 @@ def main() -> None:
     parser.add_argument("--result", type=Path, help="of the clip, where it was segmented already")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     options = parser.parse_args()
-    code = "from unveil.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
     with tempfile.TemporaryDirectory() as temporary:
         result = Path(temporary) / "carphone"
         if options.result:
             shutil.copytree(options.result, result)
-            (result / "edits.jsonl").unlink(missing_ok=True)
         else:
             ask = ["segment", str(fetch_clip("carphone")), "--out", str(result), "--end", "2"]
-            subprocess.run([sys.executable, "-c", code, *ask], check=True)
-        server = subprocess.Popen(
-            [sys.executable, "-u", "-c", code, "view", str(result), "--no-browser"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            url = re.search(r"http\S+", server.stdout.readline())[0]
-            chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=chromium, args=["--no-sandbox"]
-                )
-                size = {"width": SIZE[0], "height": SIZE[1]}
-                page = browser.new_context(viewport=size, color_scheme="dark").new_page()
-                page.goto(url)
-                page.wait_for_selector("body[data-shown]")
-                page.wait_for_timeout(800)
-                correct(page, options.out)
-                browser.close()
-        finally:
-            server.terminate()
-            server.wait()
+            subprocess.run([*COMMAND, *ask], check=True)
+        size = {"width": SIZE[0], "height": SIZE[1]}
+        with served(result) as (url, _), chromium() as browser:
+            page = browser.new_context(viewport=size, color_scheme="dark").new_page()
+            page.goto(url)
+            page.wait_for_selector("body[data-shown]")
+            page.wait_for_timeout(800)
+            correct(page, options.out)
 
 
 if __name__ == "__main__":

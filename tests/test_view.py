@@ -193,6 +193,27 @@ def test_a_preview_shows_what_an_edit_would_do_and_does_nothing(copy):
         assert v.json("api/scene")["version"] == 0 and not (copy / "edits.jsonl").exists()
 
 
+def test_the_frame_looked_at_is_painted_with_the_edit_and_is_as_it_would_be_anyway(copy):
+    slide = {"edit": "settings", "granularity": 0.7}
+    with viewer(copy) as v:
+        status, tried, _ = v.ask("api/preview", {"edit": slide, "frame": 3})
+        assert status == 200
+        for frame in (3, 5):  # as it was tried, and one that was not
+            scene = v.json(f"api/edit?frame={frame}", slide)
+            _, ahead, _ = v.ask(f"api/mask/{scene['version']}/{frame}")
+            assert frame != 3 or ahead == tried
+            v.json("api/edit", {"edit": "undo"})
+            again = v.json("api/edit", {"edit": "redo"})
+            assert v.ask(f"api/mask/{again['version']}/{frame}")[1] == ahead
+            v.json("api/edit", {"edit": "undo"})
+        # Tried on another scene, it is no longer that.
+        v.ask("api/preview", {"edit": {"edit": "drop", "of": 2}, "frame": 3})
+        v.json("api/edit", SPLIT)
+        scene = v.json("api/edit?frame=3", {"edit": "drop", "of": 2})
+        assert set(np.unique(v.labels(f"api/mask/{scene['version']}/3", H, W))) == {0, 1}
+        assert v.ask("api/edit?frame=much", SPLIT)[0] == 400
+
+
 def test_saving_writes_what_recut_would_and_goes_on(copy, tmp_path):
     with viewer(copy) as v:
         for edit in (SPLIT, PROMOTE, {"edit": "rename", "of": 3, "name": "still"}):
@@ -566,6 +587,6 @@ def test_memory_does_not_grow_with_what_is_looked_at(copy):
         for frame in range(T):
             session.film.picture(frame)
             session.mask(0, frame)
-        assert len(session.film.frames._kept) <= 4 and len(session._labels) <= 64
+        assert len(session.film.frames._kept) <= 4 and len(session._masks) <= 64
     finally:
         session.close()

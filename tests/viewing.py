@@ -80,7 +80,7 @@ def viewer(folder: Path, **options: Any) -> Iterator[Viewer]:
     desk = Desk(folder, **options)
     listening = _bound("127.0.0.1", 0)
     app = make_app(desk, TOKEN, frozenset(("localhost", "127.0.0.1")))
-    config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
+    config = uvicorn.Config(app, log_level="error", lifespan="on", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()

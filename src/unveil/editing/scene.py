@@ -76,13 +76,16 @@ class Scene:
         counts = np.bincount(at.ravel(), board.patches.ravel(), minlength=t * k)
         return counts.reshape(t, k).astype(np.int64)
 
-    def scores(self, board: Board) -> dict[int, float]:
+    def scores(self, board: Board, areas: Int[np.ndarray, "t k"] | None = None) -> dict[int, float]:
         """The score of every object, as `find` scores those it cut itself.
+
+        areas: of this scene, where they are known already.
 
         That of an object that an edit changed: the mean share of its patches times the root of the
         share of frames that show it.
         """
-        areas = self.areas(board)
+        if areas is None:
+            areas = self.areas(board)
         t, k = areas.shape
         hard, weight = self.hard().ravel(), board.patches.ravel()
         likely = np.bincount(hard, weight * self.share.ravel().astype(float), minlength=k)

@@ -5,12 +5,14 @@ page can reach it by pointing its name here), and the files of the page are read
 program starts: no path of a request reaches the file system.
 """
 
+import contextlib
 import ipaddress
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,6 +30,8 @@ _KINDS = {
     ".svg": "image/svg+xml",
 }
 _LONGEST = 1 << 20  # bytes of a request's body
+_AT_ONCE = 4
+"""Threads that answer: more would wait for each other, and each keeps memory of its own."""
 _SAFE = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -83,7 +87,8 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         return Response(content, media_type="image/png", headers=_FOREVER)
 
     def edit(request: Request, said: Any) -> Response:
-        return _json(desk.session.edit(parse(said)))
+        frame = request.query_params.get("frame")
+        return _json(desk.session.edit(parse(said), None if frame is None else int(frame)))
 
     def preview(request: Request, said: Any) -> Response:
         return _words(desk.session.preview(parse(said["edit"]), int(said["frame"])))
@@ -113,7 +118,13 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         Route(f"{at}/save", _posted(save), methods=["POST"]),
         Route(f"{at}/source", _posted(source), methods=["POST"]),
     ]
-    return Guard(Starlette(routes=routes), token, hosts)
+    return Guard(Starlette(routes=routes, lifespan=_few_threads), token, hosts)
+
+
+@contextlib.asynccontextmanager
+async def _few_threads(app: Starlette) -> AsyncIterator[None]:
+    current_default_thread_limiter().total_tokens = _AT_ONCE
+    yield
 
 
 class Guard:
@@ -124,6 +135,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
         if scope["type"] != "http":
             return
         request = Request(scope)

@@ -26,6 +26,12 @@ def run_lengths(labels: Integer[np.ndarray, "H W"]) -> bytes:
     return ((ids << np.uint32(20)) | lengths.astype(np.uint32)).astype("<u4").tobytes()
 
 
+def unroll(words: bytes, shape: tuple[int, int]) -> Integer[np.ndarray, "H W"]:
+    """What `run_lengths` was made of."""
+    runs = np.frombuffer(words, "<u4")
+    return np.repeat((runs >> 20).astype(np.uint16), runs & ((1 << 20) - 1)).reshape(shape)
+
+
 def presence(areas: Integer[np.ndarray, " t"], total: int) -> dict[str, Any]:
     """Where something is seen: stretches of frames, its area a frame in 255ths of its largest."""
     seen = np.concatenate(([0], (areas > 0).astype(int), [0]))

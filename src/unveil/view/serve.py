@@ -43,7 +43,7 @@ def serve(
             url = f"http://{shown if ':' not in shown else f'[{shown}]'}:{at}/{token}/"
             app = make_app(desk, token, frozenset(("localhost", host)))
             config = uvicorn.Config(
-                app, log_level="warning", lifespan="off", server_header=False, ws="none"
+                app, log_level="warning", lifespan="on", server_header=False, ws="none"
             )
             say(f"the viewer is at {url}\nCtrl-C ends it; every edit is on the disk already")
             for note in desk.notes():

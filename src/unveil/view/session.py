@@ -7,6 +7,7 @@ closed, or opened again, at any moment.
 import os
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,11 @@ from unveil.segmentation.recut import cut_of, open_again, read_run, write_anew
 from unveil.timing import Clock
 from unveil.view.attention import Attention
 from unveil.view.film import Film
-from unveil.view.lanes import colour_of, presence, run_lengths
+from unveil.view.lanes import colour_of, presence, run_lengths, unroll
 from unveil.view.look import Look, why_locked
 
 _STEPS = 24  # scenes kept, for undo; older ones are played again
-_MASKS = 64  # frames whose labels are kept
+_MASKS = 64  # frames whose masks are kept
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ class Painting:
     version: int
     scene: Scene
     saved: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an edit would make of a scene, and the mask of the frame looked at, as last tried."""
+
+    of: Scene
+    edit: Edit
+    scene: Scene
+    frame: int
+    mask: bytes
 
 
 class Session:
@@ -64,6 +76,7 @@ class Session:
         self.board: Board = board_of(self.folder) if board is None else board
         self.attention = Attention(self.board, self.run)
         self._lock = threading.RLock()
+        self._painter = ThreadPoolExecutor(1, "unveil-painter")
         self._held = _hold(self.folder)
         try:
             self._open(source)
@@ -78,18 +91,21 @@ class Session:
             self.warnings.append("the last edit was half written when a crash came; it is left out")
         self._pen = Pen(self.folder / EDITS, self.log)
         self._scenes: dict[int, Scene] = {}  # by how many edits stand
+        self._trial: Trial | None = None
         self._done: tuple[Edit, ...] = ()
         self._version = 0
         self._saved = standing(self.log.edits)[0] if self._is_saved() else None
         self._scene = self._at(standing(self.log.edits)[0])
         self._paintings: OrderedDict[int, Painting] = OrderedDict()
-        self._labels: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._masks: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._coming: tuple[tuple[int, int], Future[bytes]] | None = None
         self.saving = False
         self._remember()
         self.film = Film(self.folder, self.run["video"], self.board.frames, source)
 
     def close(self) -> None:
         """Let go of the folder."""
+        self._painter.shutdown(cancel_futures=True)
         self._pen.close()
         os.close(self._held)
 
@@ -115,8 +131,11 @@ class Session:
             said["clusters"] = self._of_clusters(self._scene) if clusters else None
             return said
 
-    def edit(self, edit: Edit) -> dict[str, Any]:
-        """Do one edit, on the disk and on the page. Raises InputError where it cannot be done."""
+    def edit(self, edit: Edit, frame: int | None = None) -> dict[str, Any]:
+        """Do one edit, on the disk and on the page. Raises InputError where it cannot be done.
+
+        frame: looked at, whose mask will be asked for next: it is painted while the disk writes.
+        """
         with self._lock:
             if self.saving:
                 raise InputError("the result is being written: wait until it is there")
@@ -126,38 +145,44 @@ class Session:
                 raise InputError(f"there is nothing to {plain(edit)['edit']}")
             edits = (*self.log.edits, edit)
             scene = self._at(standing(edits)[0])
+            coming = None if frame is None else self._begin(scene, frame)
             self._pen.write(edit)
             self.log = replace(self.log, edits=edits)
-            self._scene, self._version = scene, self._version + 1
+            self._scene, self._version, self._trial = scene, self._version + 1, None
+            if frame is not None and coming is not None:
+                self._coming = (self._version, frame), coming
             self._remember()
             return self.scene(clusters=False)
 
     def preview(self, edit: Edit, frame: int) -> bytes:
-        """The labels of a frame as an edit would make them; nothing is kept."""
+        """The labels of a frame as an edit would make them; nothing is kept but for that edit."""
         with self._lock:
-            scene = apply(self._scene, self.board, edit)
-        return run_lengths(self._paint(scene, frame))
+            of = self._scene
+            scene = self._tried(of, edit)
+        mask = run_lengths(self._paint(scene, frame))
+        with self._lock:
+            self._trial = Trial(of, edit, scene, frame, mask)
+        return mask
 
     def mask(self, version: int, frame: int) -> bytes:
         """The labels of a frame, as run lengths. Raises KeyError for a version that is gone."""
-        return run_lengths(self.labels(version, frame))
-
-    def labels(self, version: int, frame: int) -> Integer[np.ndarray, "H W"]:
-        """The labels of a frame, one a pixel. Raises KeyError for a version that is gone."""
         key = (version, frame)
         with self._lock:
             painting = self._paintings[version]
-            if key in self._labels:
-                self._labels.move_to_end(key)
-                return self._labels[key]
-        labels = self._read(frame) if painting.saved else None
-        if labels is None:
-            labels = self._paint(painting.scene, frame)
+            if key in self._masks:
+                self._masks.move_to_end(key)
+                return self._masks[key]
+            coming = self._coming[1] if self._coming and self._coming[0] == key else None
+        if coming is not None:
+            mask = coming.result()
+        else:
+            labels = self._read(frame) if painting.saved else None
+            mask = run_lengths(self._paint(painting.scene, frame) if labels is None else labels)
         with self._lock:
-            self._labels[key] = labels
-            while len(self._labels) > _MASKS:
-                self._labels.popitem(last=False)
-        return labels
+            self._masks[key] = mask
+            while len(self._masks) > _MASKS:
+                self._masks.popitem(last=False)
+        return mask
 
     def clusters(self, version: int, frame: int) -> bytes:
         """The clusters of a frame that are of no object, as run lengths."""
@@ -167,7 +192,7 @@ class Session:
         share = (near > 0).astype(np.float32)
         picture = self.film.frame(frame)
         labels = refine.sharpen(near[None], share[None], picture[None])[0]
-        labels[self.labels(version, frame) > 0] = 0
+        labels[unroll(self.mask(version, frame), labels.shape) > 0] = 0
         return run_lengths(labels)
 
     def save(self, on_progress: Progress) -> dict[str, Any]:
@@ -209,6 +234,22 @@ class Session:
                 f"{self.folder} was replaced or removed by another program: start the viewer anew"
             )
 
+    def _tried(self, of: Scene, edit: Edit) -> Scene:
+        """The scene after an edit: that of the last trial, where it was the same."""
+        trial = self._trial
+        if trial is not None and trial.of is of and trial.edit == edit:
+            return trial.scene
+        return apply(of, self.board, edit)
+
+    def _begin(self, scene: Scene, frame: int) -> Future[bytes]:
+        """The mask of a frame, begun in a thread of its own, or known from the last trial."""
+        trial = self._trial
+        if trial is not None and trial.scene is scene and trial.frame == frame:
+            known: Future[bytes] = Future()
+            known.set_result(trial.mask)
+            return known
+        return self._painter.submit(lambda: run_lengths(self._paint(scene, frame)))
+
     def _paint(self, scene: Scene, frame: int) -> Integer[np.ndarray, "H W"]:
         cell = self.board.of_patch[frame]
         near, share = scene.near[frame][cell], scene.share[frame][cell]
@@ -246,9 +287,10 @@ class Session:
         self._scenes = {n: scene for n, scene in self._scenes.items() if n <= same}
         known = max(self._scenes, default=0)
         scene = self._scenes.get(known) or start(self.board, Sliders(**self.log.cut))
+        self._scenes.setdefault(known, scene)
         try:
             for i, edit in enumerate(done[known:], known + 1):
-                scene = apply(scene, self.board, edit)
+                scene = self._tried(scene, edit)
                 self._scenes[i] = scene
                 self._scenes.pop(i - _STEPS, None)
         except InputError as error:
@@ -270,7 +312,7 @@ class Session:
     def _describe(self, scene: Scene, version: int) -> dict[str, Any]:
         done, undone = standing(self.log.edits)
         areas = scene.areas(self.board)
-        scores = scene.scores(self.board)
+        scores = scene.scores(self.board, areas)
         total = self.board.height * self.board.width
         objects = [
             {

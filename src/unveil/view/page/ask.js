@@ -42,8 +42,8 @@ export const state = async () => (await ask("api/state")).json();
 export const about = async () => (await ask("api/about")).json();
 /** @returns {Promise<Scene>} */
 export const scene = async () => (await ask("api/scene")).json();
-/** @param {Edit} said @returns {Promise<Scene>} */
-export const edit = async (said) => (await post("api/edit", said)).json();
+/** @param {Edit} said @param {number} frame that is looked at @returns {Promise<Scene>} */
+export const edit = async (said, frame) => (await post(`api/edit?frame=${frame}`, said)).json();
 /** @param {Edit} said @param {number} frame */
 export const preview = async (said, frame) => words(await post("api/preview", { edit: said, frame }));
 /** @returns {Promise<State>} */

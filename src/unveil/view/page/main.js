@@ -131,7 +131,7 @@ async function main() {
     chain = chain.then(async () => {
       try {
         const before = new Set(view.scene.objects.map((o) => o.id));
-        const after = await ask.edit(edit);
+        const after = await ask.edit(edit, view.frame);
         const fresh = after.objects.map((o) => o.id).filter((id) => !before.has(id));
         const there = new Set(after.objects.map((o) => o.id));
         let selected = view.selected.filter((id) => there.has(id));
