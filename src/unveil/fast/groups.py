@@ -6,8 +6,9 @@ sums, 25 kB a frame at 256 groups of 384 channels instead of 770 kB (`fast.spool
 of memory). A group never spans two places that merely look alike, and what appears late founds
 groups of its own.
 
-Blocks are counted from the first frame of a shot, whatever chunks the frames came in: the result
-does not depend on the chunk size at all, and no group has frames of two shots.
+A block ends with every eighth frame of the video and with a shot, whatever chunks the frames came
+in: no group has frames of two shots, and the result depends neither on the chunk size nor on where
+a stretch of the video begins, as long as that is a whole number of blocks from its first frame.
 """
 
 from collections.abc import Iterable, Sequence
@@ -95,6 +96,7 @@ class Grouper:
     _waiting: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list, repr=False)
     _done: list[Groups] = field(default_factory=list, repr=False)
     _blocks: int = 0
+    _taken: int = 0
     _shot: int = 0
     _age: int = 0
     _last: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
@@ -122,7 +124,8 @@ class Grouper:
                 self._close()
                 self._shot += 1
             self._waiting.append(tuple(frame))
-            if len(self._waiting) == self.block:
+            self._taken += 1
+            if self._taken % self.block == 0:
                 self._close()
         # A frame that waits must not keep the whole chunk it is a view of.
         self._waiting = [

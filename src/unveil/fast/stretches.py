@@ -6,9 +6,8 @@
         write(grouper.pop())
     counted_through([read_groups(p) for p in paths])  # where the video is described
 
-Blocks begin with a stretch, so where stretches begin at a multiple of a block's frames the groups
-are those of the video in one piece until its first cut. From there to the next cut, blocks of the
-piece may lie otherwise: they count from the cut, those of a stretch after it from the stretch.
+Blocks end with every eighth frame and with every shot, so where stretches begin at a multiple of a
+block's frames the groups are those of the video in one piece.
 """
 
 import zipfile
