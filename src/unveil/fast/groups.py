@@ -31,12 +31,15 @@ from unveil.types import Features
 BLOCK = 8
 """Frames grouped together."""
 GROUPS = 256
-"""Groups a block, at most."""
+"""Groups a block, at most, at the default size or below; in proportion to the patches above it."""
 PLACE = 0.5
 """Weight of a patch's place, in half frame heights, beside its key of length 1."""
 FAINT = 0.02
 """Share of an object that every group has when motion is looked at again: what was not found at all
 may still go with what was."""
+SHORT = 24
+"""Patches along the short side at the default size, on which all constants of the mode were chosen:
+what is counted in patches is taken to that size (`Groups.grain`)."""
 APART = 0.3
 """Weight of what the objects' head embeds beside it: two patches that it holds for two objects, at
 least 1.4 apart there, seldom become one group."""
@@ -70,6 +73,11 @@ class Groups:
         return len(self.counts)
 
     @property
+    def grain(self) -> float:
+        """Patches along the short side, in those of the default size: 1 at 336 px of 14."""
+        return _grain(*self.ids.shape[1:])
+
+    @property
     def shots(self) -> Int[np.ndarray, " s"]:
         """The first frame of every shot."""
         of_frame = self.shot.cpu().numpy()[self.ids[:, 0, 0]]
@@ -86,7 +94,7 @@ class Grouper:
     (3, 5, 7)
 
     head: what tells objects, frame by frame; None: nothing does. block: frames grouped together.
-    groups: groups a block, at most. place: weight of the place.
+    groups: groups a block, at most, as `GROUPS` has it. place: weight of the place.
     """
 
     head: ObjectsHead | None = None
@@ -178,7 +186,8 @@ class Grouper:
         if self.head is not None:
             logits, embedding = look(self.head, keys)
             apart = APART * embedding
-        labels = group_block(keys, self.groups, self.place, precision, apart)
+        most = round(self.groups * max(1.0, _grain(h, w)) ** 2)
+        labels = group_block(keys, most, self.place, precision, apart)
         used, labels = labels.unique(return_inverse=True)
         g = len(used)
         counts = torch.bincount(labels, minlength=g).float()
@@ -291,6 +300,10 @@ def group_block(
     points = torch.cat(parts, -1).flatten(0, 2)
     centres = points[_seeds(t, h, w, groups).to(keys.device)]
     return lloyd(points, centres, points.new_ones(len(points)), precision=precision)[1]
+
+
+def _grain(h: int, w: int) -> float:
+    return min(h, w) / SHORT
 
 
 def _seeds(t: int, h: int, w: int, groups: int) -> Tensor:

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 REACH = 3
 """Frames back and ahead."""
-FINER = 4
-"""Samples a patch along each side at the finest level."""
+SAMPLES = 96
+"""Along the short side, at the finest level: four a patch of the default size. How far a thing may
+move and how much noise is noise do not depend on how finely the features are cut."""
 LEVELS = 3
 STEPS = 8
 NOISE = 8.0
@@ -37,20 +38,17 @@ _ALL, _SHIFT_FIRST = (3, 3, 3), (1, 3, 3)  # free columns of an affine map, from
 _WINDOW = 7  # samples over which errors are averaged: not quite two patches
 
 
-def shrink(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> Float[Tensor, "t H1 W1"]:
-    """Grey frames at four samples a patch: all that is kept of a frame for its motion."""
-    return grey(samples(frames, h, w))
-
-
 def grey(small: UInt8[Tensor, "t 3 H1 W1"]) -> Float[Tensor, "t H1 W1"]:
-    """The mean of the colours."""
+    """The mean of the colours: all that is kept of a frame for its motion."""
     return small.float().mean(1)
 
 
 def samples(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> UInt8[Tensor, "t 3 H1 W1"]:
-    """Frames at four samples a patch along each side."""
+    """Frames of h x w patches at `SAMPLES` along the short side, no finer than they are."""
     x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    return F.interpolate(x, (h * FINER, w * FINER), mode="bilinear", antialias=True)
+    finer = SAMPLES / min(h, w)
+    size = [min(round(n * finer), most) for n, most in zip((h, w), x.shape[-2:], strict=True)]
+    return F.interpolate(x, size, mode="bilinear", antialias=True)
 
 
 @torch.inference_mode()
@@ -59,8 +57,8 @@ def own_motion(
 ) -> Float[Tensor, "h w"] | None:
     """Evidence, in nats, that a patch moves with what is salient and not with the dominant motion.
 
-    frames: the one asked about, and those it is compared with, as `shrink` makes them. saliency:
-    of its patches, ≥ 0. Above 0: explained better by the motion of what is salient, below 0: by
+    frames: the one asked about, and those it is compared with, grey `samples`. saliency: of its
+    patches, ≥ 0. Above 0: explained better by the motion of what is salient, below 0: by
     the dominant one, 0: by both alike. None where no other frame differs from it.
     """
     frame, others = frames[0], [x for x in frames[1:] if not x.equal(frames[0])]
@@ -69,7 +67,8 @@ def own_motion(
     # Squared: attention spreads over what surrounds an object, and that must not decide.
     weight = F.interpolate(saliency[None, None].float().square(), frame.shape, mode="bilinear")
     evidence = [_evidence(frame[None, None], x[None, None], weight) for x in others]
-    return torch.stack(evidence).mean(0)
+    h, w = saliency.shape
+    return F.adaptive_avg_pool2d(torch.stack(evidence).mean(0)[None], (h, w))[0]
 
 
 def _evidence(a: Tensor, b: Tensor, salient: Tensor) -> Tensor:
@@ -79,7 +78,7 @@ def _evidence(a: Tensor, b: Tensor, salient: Tensor) -> Tensor:
     own = _error(a, b, _fit_affine(a, b, weight, _SHIFT_FIRST))
     if (weight * own).sum() > BETTER * (weight * dominant).sum():
         own = dominant
-    return F.avg_pool2d(((dominant + NOISE) / (own + NOISE)).log(), FINER)[0, 0]
+    return ((dominant + NOISE) / (own + NOISE)).log()[0, 0]
 
 
 def _error(a: Tensor, b: Tensor, motion: Tensor) -> Tensor:
