@@ -136,7 +136,23 @@ def test_no_fault_of_one_video_ends_a_batch(tmp_path, tiny_backbone, monkeypatch
 def test_torch_out_of_memory_is_no_fault_of_unveil():
     with pytest.raises(RuntimeError) as error:
         torch.empty(1 << 60, dtype=torch.uint8)
-    assert unforeseen(error.value).startswith("not enough memory: segment it with a smaller --size")
+    assert unforeseen(error.value).startswith("not enough memory: take a smaller --size")
+
+
+@pytest.mark.parametrize(("needed", "code"), [(1 << 60, 2), (-1, None)])
+def test_one_video_that_is_too_much_is_said_so(
+    needed, code, tmp_path, options, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    monkeypatch.setattr(Segmenter, "segment_to", lambda *_, **__: torch.empty(needed))
+    line = ["segment", str(image_folder(tmp_path / "a")), "-o", str(out), *options]
+    if code is None:
+        with pytest.raises(RuntimeError, match="negative dimension"):
+            main(line)
+    else:
+        assert main(line) == code
+        assert "not enough memory: take a smaller --size" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_model_that_cannot_be_loaded_is_fatal_and_a_video_is_not(tmp_path, tiny_backbone):

@@ -86,8 +86,9 @@ def test_one_frame_has_no_motion_and_two_have():
     assert own_motion(small, attention(inside[1])).shape == (H, W)
 
 
-def test_flat_frames_and_tiny_grids_are_no_trouble():
-    some = np.full((3, 20, 20, 3), 7, np.uint8) + np.arange(3, dtype=np.uint8)[:, None, None, None]
+@pytest.mark.parametrize("shape", [(20, 20), (1, 1), (3, 200)])
+def test_flat_frames_and_tiny_grids_are_no_trouble(shape):
+    some = np.full((3, *shape, 3), 7, np.uint8) + np.arange(3, dtype=np.uint8)[:, None, None, None]
     for h, w in ((1, 1), (2, 3), (5, 5)):
         for saliency in (torch.ones(h, w), torch.zeros(h, w)):
             assert torch.isfinite(own_motion(shrink(some, h, w), saliency)).all()

@@ -36,6 +36,10 @@ class TrainingError(UnveilError):
     """A training run that cannot start or go on."""
 
 
+NO_MEMORY = "not enough memory: take a smaller --size or --chunk, or less of the video at once"
+"""What to say where memory ran out over a video."""
+
+
 def said_of(error: Exception) -> str:
     """What is told of an error that must not end the rest of the work: also of one unforeseen."""
     if isinstance(error, UnveilError):

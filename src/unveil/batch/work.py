@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.batch.job import Job, Outcome
-from unveil.errors import UnveilError, WeightsError, is_out_of_memory
+from unveil.errors import NO_MEMORY, UnveilError, WeightsError, is_out_of_memory
 from unveil.progress import Progress
 from unveil.settings import Settings
 
@@ -128,7 +128,7 @@ class Work:
 def unforeseen(error: BaseException) -> str:
     """What to say of an error that Unveil does not raise on purpose."""
     if is_out_of_memory(error):
-        return "not enough memory: segment it with a smaller --size or --chunk, or cut it shorter"
+        return NO_MEMORY
     return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
 
 

@@ -28,7 +28,7 @@ from unveil.cli.status import Status
 from unveil.cli.train import Train
 from unveil.cli.view import View
 from unveil.cli.weights import Weights
-from unveil.errors import InputError, UnveilError
+from unveil.errors import NO_MEMORY, InputError, UnveilError, is_out_of_memory
 
 Command = (
     Annotated[Segment, tyro.conf.subcommand("segment")]
@@ -78,6 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except UnveilError as error:
         print(f"unveil: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"unveil: {NO_MEMORY}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head`: who read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

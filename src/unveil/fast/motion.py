@@ -44,10 +44,16 @@ def grey(small: UInt8[Tensor, "t 3 H1 W1"]) -> Float[Tensor, "t H1 W1"]:
 
 
 def samples(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> UInt8[Tensor, "t 3 H1 W1"]:
-    """Frames of h x w patches at `SAMPLES` along the short side, no finer than they are."""
+    """Frames of h x w patches at `SAMPLES` along the short side, no finer than they are, but with
+    a sample at the coarsest level.
+    """
     x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     finer = SAMPLES / min(h, w)
-    size = [min(round(n * finer), most) for n, most in zip((h, w), x.shape[-2:], strict=True)]
+    least = 2 ** (LEVELS - 1)
+    size = [
+        max(least, min(round(n * finer), most))
+        for n, most in zip((h, w), x.shape[-2:], strict=True)
+    ]
     return F.interpolate(x, size, mode="bilinear", antialias=True)
 
 
