@@ -1,6 +1,7 @@
 """`unveil train`."""
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from unveil.cli.progress import Show
+    from unveil.training.clips import TrainingClip
     from unveil.training.method import Method
     from unveil.training.monitor import Monitor
     from unveil.training.objects_monitor import HeadMonitor
@@ -31,9 +33,14 @@ class Train:
     """
 
     folder: tyro.conf.Positional[Path]
-    """Videos, or folders of frames."""
+    """Videos, or folders of frames; with --dataset the folder that holds it."""
     out: Path
     """The run's folder: what was trained, checkpoint, log, pictures."""
+    dataset: str | None = None
+    """Read the videos of a dataset from its own files, such as the shards of movi-e: a name as
+    `unveil evaluate` takes it."""
+    split: str | None = None
+    """Which of the dataset's lists, with --dataset; by default train."""
     recipe: Path | None = None
     """A recipe as TOML, such as configs/default.toml (the block), configs/objects.toml (the
     objects' head) or configs/videosaur.toml (slots); that of the shipped block if not given."""
@@ -107,15 +114,36 @@ class Train:
 
         fabric = self._fabric(method.recipe.batch)
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
+        videos = self._videos()
         if not fabric.is_global_zero:
-            train(self.folder, method, self.out, fabric, cache, Watcher())
+            train(videos, method, self.out, fabric, cache, Watcher())
             return None
         with self._watched(make) as monitor:
-            file = train(self.folder, method, self.out, fabric, cache, monitor)
+            file = train(videos, method, self.out, fabric, cache, monitor)
             report = monitor.report()
         print(f"{method.name:7} {file}")
         print(f"report  {report}")
         return file
+
+    def _videos(self) -> "Path | list[TrainingClip]":
+        """What is trained on: a folder, or the videos of a dataset."""
+        if self.dataset is None:
+            if self.split is not None:
+                raise TrainingError("--split is of a dataset: give --dataset too, or leave it out")
+            return self.folder
+        from unveil.datasets import open_dataset
+        from unveil.training.clips import TrainingClip
+
+        found = open_dataset(self.dataset, self.folder, split=self.split or "train")
+        clips = []
+        for s in found.sequences:
+            # Of its place and size: to read all would take as long as what is kept of it.
+            said = f"{found.name} {s.name} " + " ".join(
+                f"{f.name} {f.stat().st_size if f.is_file() else None}" for f in s.frame_files()
+            )
+            digest = hashlib.sha256(said.encode()).hexdigest()
+            clips.append(TrainingClip(s.origin / s.name, digest, s.frames))
+        return clips
 
     def _train_head(self, recipe_file: Path) -> int:
         """Train the objects' head, as its recipe says; prints where it is."""
@@ -124,6 +152,8 @@ class Train:
         from unveil.training.objects_monitor import HeadMonitor
         from unveil.training.objects_recipe import read_objects_recipe
 
+        if self.dataset is not None:
+            raise TrainingError("the objects' head trains on a folder: leave out --dataset")
         if self.windows is not None:
             raise TrainingError("--windows is for the block: composites are counted in the recipe")
         if self.devices * self.nodes != 1:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 
 from unveil.errors import InputError, TrainingError, said_of
 from unveil.training.augment import AUGMENTATIONS, Augmentation
+from unveil.types import Clip
 from unveil.video.listing import VIDEOS, entries, images_in, is_video
-from unveil.video.source import open_video
+from unveil.video.source import Video, open_video
 
 log = logging.getLogger(__name__)
 _BLOCK = 1 << 20
@@ -22,15 +23,24 @@ Skip = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """A video file or a folder of frames, known by what it holds. digest: SHA-256, hex."""
+    """A video file or a folder of frames, known by what it holds.
+
+    digest: SHA-256, hex. read: gives all frames, uint8 [T, H, W, 3], of a clip that is neither,
+    such as a record of a shard; path then says where it is from.
+    """
 
     path: Path
     digest: str
+    read: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         """What messages call it."""
         return self.path.name
+
+    def open(self) -> Video:
+        """Its frames. Raises InputError where they cannot be read."""
+        return open_video(self.path if self.read is None else Clip(self.read(), name=self.name))
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ def find_clips(folder: Path, skip: Skip = _warn) -> list[TrainingClip]:
 
 def count_frames(clip: TrainingClip) -> int:
     """Frames that decode, by decoding them. Raises InputError where there are none."""
-    return sum(len(chunk) for chunk in open_video(clip.path).chunks(16))
+    return sum(len(chunk) for chunk in clip.open().chunks(16))
 
 
 def draw_windows(
@@ -114,7 +124,7 @@ def draw_windows(
 def read_frames(clip: TrainingClip, indices: Sequence[int]) -> dict[int, np.ndarray]:
     """Some frames of a clip, uint8 [H, W, 3], by index; in one pass that ends at the last."""
     wanted, found = set(indices), {}
-    for i, frame in enumerate(open_video(clip.path)):
+    for i, frame in enumerate(clip.open()):
         if i in wanted:
             found[i] = frame
         if len(found) == len(wanted):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from unveil.errors import TrainingError, WeightsError, said_of
 from unveil.features.backbone import Backbone
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
-from unveil.training.clips import find_clips
+from unveil.training.clips import TrainingClip, find_clips
 from unveil.training.features import Cache, ClipFeatures
 from unveil.training.method import M, Method
 from unveil.training.optimiser import make_optimiser
@@ -81,9 +81,16 @@ class Data:
 
 
 def train(
-    folder: Path, method: Method[M], out: Path, fabric: Fabric, cache: Cache, watcher: Watcher
+    videos: Path | Sequence[TrainingClip],
+    method: Method[M],
+    out: Path,
+    fabric: Fabric,
+    cache: Cache,
+    watcher: Watcher,
 ) -> Path:
-    """Train a module on the videos of a folder, or go on with the run in `out`; returns its file.
+    """Train a module, or go on with the run in `out`; returns its file.
+
+    videos: a folder of them, or clips that were found elsewhere.
 
     Raises TrainingError where nothing can be trained on, a loss is not finite, or the disk is
     full; WeightsError where the backbone is not there or does not fit the module.
@@ -93,7 +100,7 @@ def train(
     except OSError as error:
         raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
     checkpoint, recipe = load_checkpoint(out), method.recipe
-    data = prepare(folder, recipe, fabric, cache, watcher)
+    data = prepare(videos, recipe, fabric, cache, watcher)
     module = method.new(data.train).to(fabric.device)
     optimiser = make_optimiser(module, *method.rates(0))
     digests = [c.clip.digest for c in data.train]
@@ -142,7 +149,13 @@ def train(
     return file
 
 
-def prepare(folder: Path, recipe: Any, fabric: Fabric, cache: Cache, watcher: Watcher) -> Data:
+def prepare(
+    videos: Path | Sequence[TrainingClip],
+    recipe: Any,
+    fabric: Fabric,
+    cache: Cache,
+    watcher: Watcher,
+) -> Data:
     """The features of every clip; what cannot be used is skipped, said and counted."""
     loaded: list[Backbone] = []
 
@@ -158,7 +171,7 @@ def prepare(folder: Path, recipe: Any, fabric: Fabric, cache: Cache, watcher: Wa
         skipped[name] = reason
         watcher.skipped(name, reason)
 
-    clips = find_clips(folder, skip)
+    clips = find_clips(videos, skip) if isinstance(videos, Path) else list(videos)
     # Each process begins with another clip: they share the work, and wait for no lock for long.
     turn = fabric.global_rank * len(clips) // fabric.world_size
     for done, clip in enumerate(clips[turn:] + clips[:turn]):
@@ -176,8 +189,9 @@ def prepare(folder: Path, recipe: Any, fabric: Fabric, cache: Cache, watcher: Wa
         if clip.digest in found and not all_can:
             skip(clip.name, "another process cannot use it")
     if not features:
+        place = f" in {videos}" if isinstance(videos, Path) else ""
         raise TrainingError(
-            f"none of the {len(skipped)} clips in {folder} can be used; the first: "
+            f"none of the {len(skipped)} clips{place} can be used; the first: "
             f"{next(iter(skipped.values()))}"
         )
     if fabric.is_global_zero:
