@@ -3,6 +3,7 @@
 UNVEIL_PICTURES=folder keeps a picture of each state that is passed.
 """
 
+import itertools
 import json
 import os
 import re
@@ -358,6 +359,8 @@ def test_the_keyboard_reaches_everything_and_is_explained(browser, copy):
         assert not help_.is_visible()
         page.keys("n")
         assert page.page.locator(".lane .name[aria-pressed=true]").count() == 1
+        page.keys("End").page.locator("#go-there").click()
+        assert page.page.locator("#scrub").input_value() == "0"
         page.keys("l", "o", "h", "h", "+", "0", "Escape")
         nameless = page.page.evaluate(
             "() => [...document.querySelectorAll('button, input, canvas[role], select')].filter("
@@ -391,6 +394,11 @@ def test_it_fits_any_window(browser, copy, name, size, scheme):
             [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2],
         )
         assert covered == "canvas"
+        ticks = page.page.locator(".ruler span").evaluate_all(
+            "all => all.map(e => e.getBoundingClientRect()).map(b => [b.left, b.right])"
+        )
+        assert len(ticks) > 1
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(ticks))
         page.picture(name)
         light = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (light == "rgb(242, 243, 246)") == (scheme == "light")

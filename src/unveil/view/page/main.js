@@ -185,6 +185,7 @@ async function main() {
       store.set({ cluster: c.id });
       if (!c.seen.some(([a, b]) => a <= view.frame && view.frame < b)) seek(c.at[0]);
     },
+    find: (/** @type {import("./types.js").Thing} */ thing) => void (thing.seen.length && seek(thing.seen[0][0])),
     merge: () => need(2, "Select two or more objects first: shift-click them.") && void edit({ edit: "merge", objects: ids() }),
     join: () => need(2, "Select two or more objects first: shift-click them.") && void edit({ edit: "join", objects: ids() }),
     cut: () => need(1, "Select the object to cut first.") && void edit({ edit: "cut", of: ids()[0], frame: view.frame }),

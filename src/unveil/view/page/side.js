@@ -12,6 +12,7 @@ import { nameOf } from "./store.js";
  * @property {(edit: Edit) => void} preview while a slider moves
  * @property {() => void} untry
  * @property {(cluster: Cluster) => void} show
+ * @property {(thing: Thing) => void} find go to the first frame that shows it
  * @property {() => void} merge
  * @property {() => void} join
  * @property {() => void} cut
@@ -104,7 +105,8 @@ export class Side {
     const facts = [
       fact("Id", String(thing.id)),
       fact("Score", thing.score.toFixed(2)),
-      fact("Seen", `${frames} of ${store.view.about.frames} frames${gaps ? `, ${gaps} ${gaps === 1 ? "gap" : "gaps"}` : ""}`),
+      fact("Seen", `${frames} of ${store.view.about.frames} frames${gaps ? `, ${gaps} ${gaps === 1 ? "gap" : "gaps"}` : ""} `,
+        h("button", { type: "button", class: "mini text", id: "go-there", title: "To the first frame that shows it", onclick: () => doings.find(thing) }, "go there")),
     ];
     if (locked) {
       chosen.replaceChildren(
@@ -121,7 +123,7 @@ export class Side {
         h("datalist", { id: "classes" }, ...classes.map((c) => h("option", { value: c })))),
       h("dl", { class: "facts" },
         ...facts,
-        fact("By hand", thing.fixed ? "yes, sliders leave it alone" : "no")),
+        fact("Fixed", thing.fixed ? "by hand: sliders leave it alone" : "no, sliders may change it")),
       h("div", { class: "row" },
         button("split", "Split…", "S", "In two, by a click on either side", doings.split, "strong"),
         button("parts", "By parts", "", "In two, as its own tree of parts says", () => doings.edit({ edit: "split", of: thing.id, into: 2 })),
@@ -234,8 +236,8 @@ function leave(event) {
 /** @param {Thing} thing */
 const swatch = (thing) => h("i", { class: "swatch", style: { background: thing.colour } });
 
-/** @param {string} name @param {string} value */
-const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+/** @param {string} name @param {(Node | string)[]} value */
+const fact = (name, ...value) => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));
 
 /** @param {string} id @param {string} text @param {string} key @param {string} title @param {() => void} act @param {string} [kind] */
 const button = (id, text, key, title, act, kind = "") =>

@@ -8,6 +8,7 @@ import { clock, nameOf } from "./store.js";
 /** @import {Thing} from "./types.js" */
 
 const EDGE = 10; // px beside the first and the last frame
+const TICK = 58; // px that a time in the ruler needs
 
 /**
  * @typedef {object} Moves
@@ -77,11 +78,17 @@ export class Timeline {
     this.move();
   }
 
+  /** How wide the lanes' tracks are, in px; as wide as all, before there are any. */
+  #wide() {
+    return (this.lanes.querySelector(".track") ?? this.lanes).clientWidth;
+  }
+
   #ruler() {
     const { about } = this.store.view;
     const ticks = h("div", { class: "track ruler", "aria-hidden": "true" });
     const seconds = about.frames / about.fps;
-    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((s) => seconds / s <= 12) ?? 1200;
+    const most = Math.min(12, Math.max(2, this.#wide() / TICK));
+    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((s) => seconds / s <= most) ?? 1200;
     for (let s = 0; s < seconds; s += step) {
       ticks.append(h("span", { style: { left: `calc(${EDGE}px + (100% - ${2 * EDGE}px) * ${s / seconds})` } }, step < 1 ? `${s.toFixed(1)}s` : `${Math.floor(s / 60)}:${String(Math.round(s % 60)).padStart(2, "0")}`));
     }
