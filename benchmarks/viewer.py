@@ -1,13 +1,13 @@
 """How fast the viewer answers: a result of 1,000 frames of 854x480, opened in a real browser.
 
-python benchmarks/viewer.py [--frames 1000] [--rounds 7]
+python benchmarks/viewer.py [--frames 1000] [--rounds 7] [--step 3]
 
 Needs Chromium and Playwright. The video is drawn and its features are made up, so that no backbone
 is needed: three things of 384 channels on a grid of 24x42. Times are taken in the page: from asking
 for it to the first picture and to the timeline; from letting a slider go, or pressing on a patch,
 to what is seen of it. "Cut" is a slider that is set at once, "cut that was tried" one that was
-moved there first, as a hand does it. Memory is that of the server before a walk through every third
-frame, and after each quarter of it.
+moved there first, as a hand does it. Memory is that of the server once it is open, after the
+presses, and after each quarter of a walk through every third frame (`--step`).
 """
 
 import argparse
@@ -112,7 +112,7 @@ def since(page: Page, act: str, seen: str) -> float:
     )
 
 
-def measure(url: str, process: int, rounds: int, count: int) -> dict[str, list[float]]:
+def measure(url: str, process: int, rounds: int, count: int, walk: range) -> dict[str, list[float]]:
     """Milliseconds of each kind, a list a kind, and the memory."""
     out: dict[str, list[float]] = {
         name: []
@@ -137,6 +137,7 @@ def measure(url: str, process: int, rounds: int, count: int) -> dict[str, list[f
         page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
         page.goto(url)
         page.wait_for_selector("#canvas[data-frame]")
+        held = [resident(process)]
         slider = "const s = document.getElementById('granularity'); s.value = {value};"
         for i in range(rounds):
             value = 0.3 + 0.5 * (i % 2)
@@ -176,17 +177,16 @@ def measure(url: str, process: int, rounds: int, count: int) -> dict[str, list[f
                 ".querySelectorAll('#panels canvas')].every(c => c.dataset.frame)"
             )
             out["patch press"].append(since(page, press, seen))
-        held = [resident(process)]
-        walk = range(0, count, 3)
+        held.append(resident(process))
         for i, frame in enumerate(walk, 1):
             page.evaluate(
                 f"() => {{ const r = document.getElementById('scrub'); r.value = {frame};"
                 "r.dispatchEvent(new Event('input')) }"
             )
             page.wait_for_selector(f'#canvas[data-frame="{frame}"]', state="attached")
-            if 4 * i // len(walk) >= len(held):
+            if 4 * i // len(walk) >= len(held) - 1:
                 held.append(resident(process))
-        out["memory before the walk and after each quarter of it, MB"] = held
+        out["memory opened, before the walk, and after each quarter of it, MB"] = held
     return out
 
 
@@ -194,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--step", type=int, default=3, help="of the walk, in frames")
     parser.add_argument("--folder", type=Path, help="keep the result here, and use it again")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -205,7 +206,8 @@ def main() -> None:
         start = time.perf_counter()
         with served(out) as (url, process):
             started = time.perf_counter() - start
-            found = measure(url, process, options.rounds, options.frames)
+            walk = range(0, options.frames, options.step)
+            found = measure(url, process, options.rounds, options.frames, walk)
         size = {p.name: p.stat().st_size for p in out.glob("*.npz")}
     print(f"{platform.machine()}, {platform.python_version()}, {options.frames} frames")
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")

@@ -9,9 +9,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
-from unveil.exports.pictures import write_picture
+from unveil.exports.pictures import write_pictures
 from unveil.exports.result import Result
 from unveil.exports.spool import Spool
 from unveil.progress import Progress
@@ -25,14 +23,16 @@ def write_coco(result: Result, out: Path, report: Progress, images: bool = True)
     video as `frame_id`. images: False writes no pictures; their names are as if they were there.
     """
     (out / "images").mkdir(parents=True)
-    with (out / "annotations.json").open("w", encoding="utf-8") as file:
+    paths = (out / "images" / f"{name}.jpg" for name in result.names())
+    with (
+        (out / "annotations.json").open("w", encoding="utf-8") as file,
+        write_pictures(result, paths, images) as steps,
+    ):
         _head(file, result)
         category = _category_of(result)
         scores = {thing.id: thing for thing in result.things}
         count = 0
-        for i, name, masks, frame in _walk(result, images, "coco", report):
-            if frame is not None:
-                write_picture(frame, out / "images" / f"{name}.jpg")
+        for i, masks in _walk(result, steps, images, "coco", report):
             for id, mask in masks.items():
                 count += 1
                 record = {
@@ -64,10 +64,13 @@ def write_youtube_vis(result: Result, out: Path, report: Progress, images: bool 
     folder.mkdir(parents=True) if images else out.mkdir(parents=True)
     category = _category_of(result)
     size = {"height": result.height, "width": result.width, "length": len(result)}
-    with Spool() as spool, (out / "train.json").open("w", encoding="utf-8") as file:
-        for i, name, masks, frame in _walk(result, images, "ytvis", report):
-            if frame is not None:
-                write_picture(frame, folder / f"{name}.jpg")
+    paths = (folder / f"{name}.jpg" for name in result.names())
+    with (
+        Spool() as spool,
+        (out / "train.json").open("w", encoding="utf-8") as file,
+        write_pictures(result, paths, images) as steps,
+    ):
+        for i, masks in _walk(result, steps, images, "ytvis", report):
             for id, mask in masks.items():
                 rle = _run_lengths(mask, result)
                 spool.add(id, i, "\t".join(map(_text, (rle, mask.area, list(mask.box)))))
@@ -104,14 +107,11 @@ def _all_frames(spool: Spool, id: int, part: int, count: int) -> Iterator[str]:
 
 
 def _walk(
-    result: Result, images: bool, stage: str, report: Progress
-) -> Iterator[tuple[int, str, dict[int, Mask], np.ndarray | None]]:
-    """Index, name, masks and picture of every frame."""
-    frames = result.frames() if images else repeat(None)
-    for i, (name, labels, frame) in enumerate(
-        zip(result.names(), result.labels(), frames, strict=images)
-    ):
-        yield i, name, encode(labels), frame
+    result: Result, steps: Iterator[None], images: bool, stage: str, report: Progress
+) -> Iterator[tuple[int, dict[int, Mask]]]:
+    """Index and masks of every frame, whose picture is written by then."""
+    for i, (labels, _) in enumerate(zip(result.labels(), steps, strict=images)):
+        yield i, encode(labels)
         report(stage, i + 1, len(result))
 
 

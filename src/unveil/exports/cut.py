@@ -7,9 +7,10 @@ MARGIN from all that is seen is black, for that costs nothing to store.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,9 @@ from unveil.exports.film import MP4, PRORES, WEBM, Film, Kind, filmed
 from unveil.exports.matte import box_of, matte, regions, spread
 from unveil.exports.result import Result
 from unveil.progress import Progress
+from unveil.video.prefetch import mapped
 
+T = TypeVar("T")
 GREEN = "#00b140"
 """The green of studios."""
 BLUR = 0.02
@@ -57,9 +60,13 @@ def write_webm_each(result: Result, out: Path, report: Progress, soft: bool = Tr
 def write_png(result: Result, out: Path, report: Progress, soft: bool = True) -> None:
     """A folder with an RGBA PNG a frame, named after the frames, lossless."""
     out.mkdir(parents=True)
-    walk = zip(result.names(), _walk(result, "rgba-png", report, soft), strict=True)
-    for name, (frame, (alpha,)) in walk:
-        Image.fromarray(_cut(frame, alpha)).save(out / f"{name}.png", **_PNG)
+
+    def packed(frame: np.ndarray, alphas: list[np.ndarray]) -> bytes:
+        return _png(_cut(frame, alphas[0]))
+
+    walk = _walk(result, packed, "rgba-png", report, soft)
+    for name, content in zip(result.names(), walk, strict=True):
+        (out / f"{name}.png").write_bytes(content)
 
 
 def write_cutouts(result: Result, out: Path, report: Progress, soft: bool = True) -> None:
@@ -77,17 +84,36 @@ def write_cutouts(result: Result, out: Path, report: Progress, soft: bool = True
     ) as file:
         table = csv.writer(file)
         table.writerow(("file", "id", "name", "frame_name", *COLUMNS))
-        walk = zip(result.names(), _walk(result, "cutouts", report, soft, groups), strict=True)
-        for name, (frame, alphas) in walk:
-            for thing, alpha in zip(result.things, alphas, strict=True):
-                if not alpha.any():
+        walk = _walk(result, _cropped, "cutouts", report, soft, groups)
+        for name, pieces in zip(result.names(), walk, strict=True):
+            for thing, piece in zip(result.things, pieces, strict=True):
+                if piece is None:
                     continue
-                box = box_of(alpha > 0)
+                content, where = piece
                 path = f"{thing.file_name}/{name}.png"
-                Image.fromarray(_cut(frame[box], alpha[box])).save(out / path, **_PNG)
-                rows, columns = ((side.start, side.stop - side.start) for side in box)
-                where = (columns[0], rows[0], columns[1], rows[1])
+                (out / path).write_bytes(content)
                 table.writerow((path, thing.id, thing.name, name, *where))
+
+
+def _cropped(
+    frame: np.ndarray, alphas: list[np.ndarray]
+) -> list[tuple[bytes, tuple[int, int, int, int]] | None]:
+    """The PNG of each object and where it lies, left, top, width and height; None where absent."""
+    found: list[tuple[bytes, tuple[int, int, int, int]] | None] = []
+    for alpha in alphas:
+        if not alpha.any():
+            found.append(None)
+            continue
+        box = box_of(alpha > 0)
+        (top, height), (left, width) = ((s.start, s.stop - s.start) for s in box)
+        found.append((_png(_cut(frame[box], alpha[box])), (left, top, width, height)))
+    return found
+
+
+def _png(picture: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG", **_PNG)
+    return out.getvalue()
 
 
 def write_screen(
@@ -100,9 +126,13 @@ def write_screen(
             raise ValueError(colour)
     except ValueError:
         raise InputError(f"colour: expected #rrggbb such as {GREEN}, got {colour!r}") from None
+
+    def before(frame: np.ndarray, alphas: list[np.ndarray]) -> np.ndarray:
+        return mixed(frame, np.broadcast_to(paper, frame.shape), alphas[0])
+
     with filmed([out], MP4, result) as (film,):
-        for frame, (alpha,) in _walk(result, "green-screen", report, soft):
-            film.write(mixed(frame, np.broadcast_to(paper, frame.shape), alpha))
+        for picture in _walk(result, before, "green-screen", report, soft):
+            film.write(picture)
 
 
 def write_blurred(
@@ -114,9 +144,13 @@ def write_blurred(
     """
     if not 0 < blur <= 0.2:
         raise InputError(f"blur: expected a part of the longer side, 0 … 0.2, got {blur}")
+
+    def before(frame: np.ndarray, alphas: list[np.ndarray]) -> np.ndarray:
+        return mixed(frame, blurred(frame, alphas[0], blur), alphas[0])
+
     with filmed([out], MP4, result) as (film,):
-        for frame, (alpha,) in _walk(result, "blur", report, soft):
-            film.write(mixed(frame, blurred(frame, alpha, blur), alpha))
+        for picture in _walk(result, before, "blur", report, soft):
+            film.write(picture)
 
 
 def mixed(frame: np.ndarray, behind: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -143,8 +177,8 @@ def _write_all(
     result: Result, out: Path, kind: Kind, stage: str, report: Progress, soft: bool
 ) -> None:
     with filmed([out], kind, result) as (film,):
-        for frame, (alpha,) in _walk(result, stage, report, soft):
-            film.write(_cut(frame, alpha))
+        for (picture,) in _walk(result, _cut_each, stage, report, soft):
+            film.write(picture)
 
 
 def _write_each(
@@ -161,27 +195,36 @@ def _write_each(
         paths = [out / f"{thing.file_name}{kind.suffix}" for thing in part]
         with filmed(paths, kind, result) as films:
             groups = [[thing.id] for thing in part]
-            for frame, alphas in _walk(result, stage, tell, soft, groups):
-                _write_films(films, frame, alphas)
+            for cuts in _walk(result, _cut_each, stage, tell, soft, groups):
+                _write_films(films, cuts)
     if not parts:
         report(stage, len(result), len(result))
 
 
-def _write_films(films: list[Film], frame: np.ndarray, alphas: list[np.ndarray]) -> None:
-    for film, alpha in zip(films, alphas, strict=True):
-        film.write(_cut(frame, alpha))
+def _write_films(films: list[Film], cuts: list[np.ndarray]) -> None:
+    for film, picture in zip(films, cuts, strict=True):
+        film.write(picture)
+
+
+def _cut_each(frame: np.ndarray, alphas: list[np.ndarray]) -> list[np.ndarray]:
+    return [_cut(frame, alpha) for alpha in alphas]
 
 
 def _walk(
     result: Result,
+    make: Callable[[np.ndarray, list[np.ndarray]], T],
     stage: str,
     report: Progress,
     soft: bool,
     groups: Sequence[Sequence[int]] | None = None,
-) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Every frame, and the opacity 0 … 255 [H, W] of each group of objects; of all by default."""
-    every = zip(result.chosen, result.labels(), result.frames(), strict=True)
-    for i, (index, labels, frame) in enumerate(every):
+) -> Iterator[T]:
+    """What `make` makes of every frame, and of the opacity 0 … 255 [H, W] of each group of objects.
+
+    groups: all objects as one by default. Several frames are worked on side by side.
+    """
+
+    def one(of: tuple[int, np.ndarray, np.ndarray]) -> T:
+        index, labels, frame = of
         there = set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
         shares = None
         if soft and result.shares is not None and there - {0}:
@@ -198,7 +241,11 @@ def _walk(
                 alphas.append(matte(mask, frame))
             else:
                 alphas.append(matte(mask, frame, shares[1], np.isin(shares[0], group)))
-        yield frame, alphas
+        return make(frame, alphas)
+
+    every = zip(result.chosen, result.labels(), result.frames(), strict=True)
+    for i, made in enumerate(mapped(one, every)):
+        yield made
         report(stage, i + 1, len(result))
 
 

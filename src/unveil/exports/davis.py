@@ -7,10 +7,9 @@
 Source: https://davischallenge.org
 """
 
-from itertools import repeat
 from pathlib import Path
 
-from unveil.exports.pictures import write_picture
+from unveil.exports.pictures import write_pictures
 from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.writer import write_mask
@@ -25,17 +24,15 @@ def write_davis(result: Result, out: Path, report: Progress, images: bool = True
     not read.
     """
     masks = out / "Annotations_unsupervised" / "480p" / result.file_name
-    pictures = out / "JPEGImages" / "480p" / result.file_name
+    folder = out / "JPEGImages" / "480p" / result.file_name
     masks.mkdir(parents=True)
     if images:
-        pictures.mkdir(parents=True)
+        folder.mkdir(parents=True)
     deep = any(thing.id >= VOID for thing in result.things)
-    frames = result.frames() if images else repeat(None)
-    every = zip(result.names(), result.labels(), frames, strict=images)
-    for i, (name, labels, frame) in enumerate(every):
-        write_mask(masks / f"{name}.png", labels, deep=deep)
-        if frame is not None:
-            write_picture(frame, pictures / f"{name}.jpg")
-        report("davis", i + 1, len(result))
+    with write_pictures(result, (folder / f"{n}.jpg" for n in result.names()), images) as steps:
+        every = zip(result.names(), result.labels(), steps, strict=images)
+        for i, (name, labels, _) in enumerate(every):
+            write_mask(masks / f"{name}.png", labels, deep=deep)
+            report("davis", i + 1, len(result))
     (out / "ImageSets" / "2017").mkdir(parents=True)
     (out / "ImageSets" / "2017" / "val.txt").write_text(f"{result.file_name}\n", encoding="utf-8")

@@ -8,14 +8,13 @@ run whether it repeats, which of the four, its length, its value.
 
 import json
 from collections.abc import Iterator
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from unveil.exports.pictures import write_picture
+from unveil.exports.pictures import write_pictures
 from unveil.exports.result import Result
 from unveil.exports.spool import Spool
 from unveil.progress import Progress
@@ -36,12 +35,13 @@ def write_label_studio(result: Result, out: Path, report: Progress, images: bool
     """
     (out / "images").mkdir(parents=True) if images else out.mkdir()
     things = {thing.id: thing for thing in result.things}
-    frames = result.frames() if images else repeat(None)
-    every = zip(result.names(), result.labels(), frames, strict=images)
-    with (out / "tasks.json").open("w", encoding="utf-8") as file:
-        for i, (name, labels, frame) in enumerate(every):
-            if frame is not None:
-                write_picture(frame, out / "images" / f"{name}.jpg")
+    paths = (out / "images" / f"{name}.jpg" for name in result.names())
+    with (
+        (out / "tasks.json").open("w", encoding="utf-8") as file,
+        write_pictures(result, paths, images) as steps,
+    ):
+        every = zip(result.names(), result.labels(), steps, strict=images)
+        for i, (name, labels, _) in enumerate(every):
             regions = []
             for id in encode(labels):
                 value = {"format": "rle", "rle": brush(labels == id)}

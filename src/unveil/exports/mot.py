@@ -3,14 +3,14 @@
 Sources: https://motchallenge.net/instructions/, https://www.vision.rwth-aachen.de/page/mots
 """
 
-from itertools import repeat
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from unveil.errors import InputError
-from unveil.exports.pictures import write_picture
+from unveil.exports.pictures import write_pictures
 from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.coco import encode
@@ -32,14 +32,15 @@ def write_mot(result: Result, out: Path, report: Progress, images: bool = True) 
     (out / "gt").mkdir(parents=True)
     if images:
         (out / "img1").mkdir()
-    frames = result.frames() if images else repeat(None)
-    with (out / "gt" / "gt.txt").open("w", encoding="utf-8") as file:
-        for i, (labels, frame) in enumerate(zip(result.labels(), frames, strict=images), 1):
+    paths = (out / "img1" / f"{i:06d}.jpg" for i in count(1))
+    with (
+        (out / "gt" / "gt.txt").open("w", encoding="utf-8") as file,
+        write_pictures(result, paths, images) as steps,
+    ):
+        for i, (labels, _) in enumerate(zip(result.labels(), steps, strict=images), 1):
             for id, mask in encode(labels).items():
                 x, y, w, h = mask.box
                 file.write(f"{i},{id},{x + 1},{y + 1},{w},{h},1,{PEDESTRIAN},1\n")
-            if frame is not None:
-                write_picture(frame, out / "img1" / f"{i:06d}.jpg")
             report("mot", i, len(result))
     about = {
         "name": result.file_name,

@@ -19,6 +19,7 @@ from PIL import Image
 
 from unveil.errors import DataError, InputError
 from unveil.results.folder import OUTPUT, RUN
+from unveil.video.prefetch import ahead
 from unveil.video.source import open_video
 
 OBJECTS = "objects.json"
@@ -96,7 +97,10 @@ class Result:
         return np.dtype(np.uint8 if self._highest <= 255 else np.uint16)
 
     def labels(self) -> Iterator[np.ndarray]:
-        """The ids in every frame, uint8 or uint16 [H, W]; 0 is background."""
+        """The ids in every frame, uint8 or uint16 [H, W]; 0 is background. Read one ahead."""
+        return ahead(self._labels())
+
+    def _labels(self) -> Iterator[np.ndarray]:
         keep = _only([thing.id for thing in self.things], self.dtype)
         for index in self.chosen:
             labels = self.read(index)
@@ -109,7 +113,10 @@ class Result:
             yield keep(labels)
 
     def frames(self) -> Iterator[np.ndarray]:
-        """The pictures, uint8 [H, W, 3] RGB. Raises InputError where there are none."""
+        """The pictures, uint8 [H, W, 3] RGB, one decoded ahead. Raises InputError without any."""
+        return ahead(self._frames())
+
+    def _frames(self) -> Iterator[np.ndarray]:
         if self.open_frames is None:
             raise InputError(f"{self.name} has no pictures to export: {self.lacks}")
         count, wanted = -1, set(self.chosen)

@@ -5,13 +5,12 @@ Sources: https://docs.ultralytics.com/datasets/segment/ and .../modes/track/
 
 import json
 from collections.abc import Iterator
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
 from unveil.errors import InputError
-from unveil.exports.pictures import write_picture
+from unveil.exports.pictures import write_pictures
 from unveil.exports.polygons import outline
 from unveil.exports.result import Result
 from unveil.progress import Progress
@@ -40,17 +39,17 @@ def write_yolo(
         if images:
             (out / "images" / part).mkdir(parents=True)
     kinds = _numbers(result)
-    frames = result.frames() if images else repeat(None)
-    every = zip(parts, result.names(), result.labels(), frames, strict=images)
-    for i, (part, name, labels, frame) in enumerate(every):
-        if frame is not None:
-            write_picture(frame, out / "images" / part / f"{name}.jpg")
-        lines = (
-            f"{kinds[id]} " + " ".join(f"{x:.7g}" for x in polygon.ravel())
-            for id, polygon in _polygons(labels)
-        )
-        _write_lines(out / "labels" / part / f"{name}.txt", lines)
-        report("yolo", i + 1, count)
+    stems = [f"{part}/{name}" for part, name in zip(parts, result.names(), strict=True)]
+    paths = (out / "images" / f"{stem}.jpg" for stem in stems)
+    with write_pictures(result, paths, images) as steps:
+        every = zip(stems, result.labels(), steps, strict=images)
+        for i, (stem, labels, _) in enumerate(every):
+            lines = (
+                f"{kinds[id]} " + " ".join(map("{:.7g}".format, polygon.ravel().tolist()))
+                for id, polygon in _polygons(labels)
+            )
+            _write_lines(out / "labels" / f"{stem}.txt", lines)
+            report("yolo", i + 1, count)
     names = "".join(
         f"  {i}: {json.dumps(kind, ensure_ascii=False)}\n" for i, kind in enumerate(result.kinds)
     )

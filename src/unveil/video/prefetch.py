@@ -1,10 +1,15 @@
-"""Chunks of frames that are decoded while those before them are worked on."""
+"""Chunks of frames that are decoded while those before them are worked on, or side by side."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
+MOST = 8
+"""Threads that work side by side, where a machine has as many cores."""
 LARGE = 100 << 20
 """Bytes of frames above which a chunk holds fewer of them: 16 frames of 1920x1080 are below."""
 _LEAST = 4  # frames that the backbone takes at a time
@@ -30,3 +35,24 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.result()) is not None:
             coming = thread.submit(next, items, None)
             yield item
+
+
+def mapped(work: Callable[[S], T], items: Iterator[S], threads: int | None = None) -> Generator[T]:
+    """What becomes of each item, in their order, several worked on at a time.
+
+    work: what lets go of Python's lock for the most part, as decoders, encoders and tensors do.
+    threads: one a core by default, at most MOST; so many items are alive at a time, and one more.
+    What work raises is raised where its item was due. The threads end with the iteration.
+    """
+    threads = threads or min(MOST, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="unveil-mapped")
+    coming: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            coming.append(pool.submit(work, item))
+            if len(coming) > threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -5,6 +5,7 @@ page can reach it by pointing its name here), and the files of the page are read
 program starts: no path of a request reaches the file system.
 """
 
+import base64
 import contextlib
 import ipaddress
 import json
@@ -87,8 +88,15 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         return Response(content, media_type="image/png", headers=_FOREVER)
 
     def edit(request: Request, said: Any) -> Response:
-        frame = request.query_params.get("frame")
-        return _json(desk.session.edit(parse(said), None if frame is None else int(frame)))
+        session, looked_at = desk.session, request.query_params.get("frame")
+        frame = None if looked_at is None else int(looked_at)
+        after = session.edit(parse(said), frame)
+        if frame is not None:
+            # What is done is done: where its mask cannot be painted, it is asked for and said then.
+            with contextlib.suppress(KeyError, UnveilError):
+                mask = session.mask(after["version"], frame)
+                after["mask"] = base64.b64encode(mask).decode()
+        return _json(after)
 
     def preview(request: Request, said: Any) -> Response:
         return _words(desk.session.preview(parse(said["edit"]), int(said["frame"])))

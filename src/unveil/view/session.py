@@ -134,7 +134,7 @@ class Session:
     def edit(self, edit: Edit, frame: int | None = None) -> dict[str, Any]:
         """Do one edit, on the disk and on the page. Raises InputError where it cannot be done.
 
-        frame: looked at, whose mask will be asked for next: it is painted while the disk writes.
+        frame: looked at, whose mask is wanted next: it is painted while the disk writes.
         """
         with self._lock:
             if self.saving:

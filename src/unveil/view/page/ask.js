@@ -42,8 +42,14 @@ export const state = async () => (await ask("api/state")).json();
 export const about = async () => (await ask("api/about")).json();
 /** @returns {Promise<Scene>} */
 export const scene = async () => (await ask("api/scene")).json();
-/** @param {Edit} said @param {number} frame that is looked at @returns {Promise<Scene>} */
-export const edit = async (said, frame) => (await post(`api/edit?frame=${frame}`, said)).json();
+/**
+ * The scene after an edit, and the mask of the frame that is looked at, where it could be painted.
+ * @param {Edit} said @param {number} frame @returns {Promise<[Scene, Uint32Array | null]>}
+ */
+export async function edit(said, frame) {
+  const { mask, ...scene } = await (await post(`api/edit?frame=${frame}`, said)).json();
+  return [scene, mask ? new Uint32Array(Uint8Array.from(atob(mask), (c) => c.charCodeAt(0)).buffer) : null];
+}
 /** @param {Edit} said @param {number} frame */
 export const preview = async (said, frame) => words(await post("api/preview", { edit: said, frame }));
 /** @returns {Promise<State>} */

@@ -51,6 +51,7 @@ class Kept {
 export class Cache {
   /** @param {number} size pixels of a frame */
   constructor(size) {
+    this.size = size;
     /** @type {Kept<ImageBitmap>} */
     this.pictures = new Kept(PICTURES, (key) => ask.picture(Number(key)), (bitmap) => bitmap.close());
     /** @type {Kept<Uint16Array<ArrayBuffer>>} */
@@ -63,6 +64,11 @@ export class Cache {
   /** @param {number} version @param {number} frame @returns {Promise<[ImageBitmap, Uint16Array]>} */
   both(version, frame) {
     return Promise.all([this.pictures.get(String(frame)), this.masks.get(`${version}/${frame}`)]);
+  }
+
+  /** Keep a mask that came by itself. @param {number} version @param {number} frame @param {Uint32Array} words */
+  take(version, frame, words) {
+    this.masks.put(`${version}/${frame}`, unroll(words, this.size));
   }
 
   /** What is here of a frame, at once. @param {number} version @param {number} frame */

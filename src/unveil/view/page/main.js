@@ -131,7 +131,9 @@ async function main() {
     chain = chain.then(async () => {
       try {
         const before = new Set(view.scene.objects.map((o) => o.id));
-        const after = await ask.edit(edit, view.frame);
+        const { frame } = view;
+        const [after, mask] = await ask.edit(edit, frame);
+        if (mask) stage.cache.take(after.version, frame, mask);
         const fresh = after.objects.map((o) => o.id).filter((id) => !before.has(id));
         const there = new Set(after.objects.map((o) => o.id));
         let selected = view.selected.filter((id) => there.has(id));
