@@ -135,6 +135,7 @@ def measure(url: str, process: int, rounds: int, count: int, walk: range) -> dic
                 out[name].append(page.evaluate(ask))
             page.close()
         page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+        page.set_default_timeout(120_000)  # of a machine that others use too
         page.goto(url)
         page.wait_for_selector("#canvas[data-frame]")
         held = [resident(process)]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -259,6 +260,33 @@ def test_mots_in_both_forms(which, request, tmp_path):
             numbers = np.array(image)
         assert image.mode == "I;16" and np.array_equal(numbers % 1000 * (numbers > 0), expected)
         assert set(np.unique(numbers // 1000)) <= {0, 2}
+
+
+def test_trackeval_scores_mots(dog, tmp_path):
+    """A result against itself is without fault; where two ids change places it is not."""
+    reason = "it brings a second OpenCV beside the headless one"
+    trackeval = pytest.importorskip("trackeval", reason=reason)
+    text = export(open_result(dog), tmp_path / "mots.txt", "mots").read_text()
+    late = re.compile(r"^([6-9]|\d\d) (2001|2002) ", re.MULTILINE)
+    swapped = late.sub(lambda m: f"{m[1]} {4003 - int(m[2])} ", text)
+    for path, content in (
+        ("truth/dog/gt/gt.txt", text),
+        ("found/same/data/dog.txt", text),
+        ("found/swapped/data/dog.txt", swapped),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(content)
+    config = {"GT_FOLDER": str(tmp_path / "truth"), "TRACKERS_FOLDER": str(tmp_path / "found")}
+    config |= {"SEQ_INFO": {"dog": len(open_result(dog))}, "SKIP_SPLIT_FOL": True}
+    reader = trackeval.datasets.MOTSChallenge(config | {"PRINT_CONFIG": False})
+    scores = []
+    for tracker in ("same", "swapped"):
+        data = reader.get_preprocessed_seq_data(
+            reader.get_raw_seq_data(tracker, "dog"), "pedestrian"
+        )
+        assert data["num_gt_ids"] == 3 and data["num_tracker_dets"] == len(text.splitlines())
+        scores.append(float(trackeval.metrics.HOTA().eval_sequence(data)["HOTA"].mean()))
+    assert scores[0] == 1 and scores[1] < 0.95
 
 
 def test_ids_that_mots_pictures_have_no_room_for(tmp_path):

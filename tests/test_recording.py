@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from filming import heard, long_scene, write_video
+from streaming import streamed, transport_stream
 from unveil.cli import main
 from unveil.errors import InputError, OutputError
 from unveil.exports.formats import export
 from unveil.exports.result import open_result
 from unveil.video import recording
+from unveil.video.live_source import open_live
 from unveil.video.recording import is_live, record
 from unveil.video.source import open_video
 
@@ -103,6 +105,38 @@ def test_what_is_there_at_ctrl_c_is_kept(served, tmp_path, caplog):
     got = frames(out)
     assert 5 <= len(got) <= 10 and np.array_equal(got, frames(folder / "dog.mp4")[: len(got)])
     assert "Ctrl-C again ends all" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def broadcast(served):
+    """The video as a camera sends it."""
+    folder, _ = served
+    return transport_stream(folder / "dog.mp4", folder / "dog.ts")
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_stream_is_recorded_until_it_ends_or_is_ended(scheme, served, broadcast, tmp_path):
+    """By a server of RTSP over TCP, and one of HTTP that tells no length."""
+    want = frames(served[0] / "dog.mp4")
+    with streamed(scheme, broadcast) as (address, asked):
+        got = frames(record(address, tmp_path / "all.mkv"))
+        some = frames(record(address, tmp_path / "some.mkv", end=0.4))
+        with open_live(address) as live:
+            first = next(live.frames)
+    assert asked[:4] == (["OPTIONS", "DESCRIBE", "SETUP", "PLAY"] if scheme == "rtsp" else [])
+    assert len(got) >= len(want) - 1  # the last one is whole only when another begins
+    assert np.array_equal(got, want[: len(got)])
+    assert 10 <= len(some) <= 14 and np.array_equal(some, want[: len(some)])
+    assert np.array_equal(first, want[0])
+
+
+@pytest.mark.slow
+def test_an_rtsp_camera_becomes_a_result(broadcast, tmp_path, tiny_backbone):
+    out = tmp_path / "yard"
+    with streamed("rtsp", broadcast) as (address, _):
+        call = ["segment", address, "--out", str(out), "--end", "0.4", "--size", "32"]
+        assert main([*call, "--backbone", tiny_backbone]) == 0
+    assert json.loads((out / "run.json").read_text())["video"]["frames"] == 12
 
 
 def test_sigterm_and_errors_leave_nothing(served, tmp_path):

@@ -1,5 +1,6 @@
 """The viewer's server: what it tells, what it does, and whom it refuses."""
 
+import base64
 import io
 import json
 import shutil
@@ -201,6 +202,7 @@ def test_the_frame_looked_at_is_painted_with_the_edit_and_is_as_it_would_be_anyw
         for frame in (3, 5):  # as it was tried, and one that was not
             scene = v.json(f"api/edit?frame={frame}", slide)
             _, ahead, _ = v.ask(f"api/mask/{scene['version']}/{frame}")
+            assert base64.b64decode(scene["mask"]) == ahead
             assert frame != 3 or ahead == tried
             v.json("api/edit", {"edit": "undo"})
             again = v.json("api/edit", {"edit": "redo"})

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ OBJECTS = "objects.json"
 ANYTHING = "object"
 """The class of what nobody gave a name."""
 _LONG = re.compile(r"[/\\\0:*?\"<>|\r\n\t]+")  # what some system takes amiss in a file's name
+_AHEAD = 4  # masks: one by one, threads would spend as long waiting for each other as reading
 
 
 Shares = tuple[np.ndarray, Any]
@@ -97,8 +99,10 @@ class Result:
         return np.dtype(np.uint8 if self._highest <= 255 else np.uint16)
 
     def labels(self) -> Iterator[np.ndarray]:
-        """The ids in every frame, uint8 or uint16 [H, W]; 0 is background. Read one ahead."""
-        return ahead(self._labels())
+        """The ids in every frame, uint8 or uint16 [H, W]; 0 is background. Some are read ahead."""
+        every = self._labels()
+        for part in ahead(iter(lambda: list(islice(every, _AHEAD)), [])):
+            yield from part
 
     def _labels(self) -> Iterator[np.ndarray]:
         keep = _only([thing.id for thing in self.things], self.dtype)
