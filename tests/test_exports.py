@@ -385,6 +385,25 @@ def test_polygons_filled_by_opencv(mask):
     assert (mask & (filled > 0)).sum() / union >= 0.98
 
 
+def test_supervision_reads_yolo(dog, tmp_path):
+    supervision = pytest.importorskip("supervision")
+    out = export(open_result(dog), tmp_path / "yolo", "yolo", val=0.0)
+    found = supervision.DetectionDataset.from_yolo(
+        images_directory_path=str(out / "images" / "train"),
+        annotations_directory_path=str(out / "labels" / "train"),
+        data_yaml_path=str(out / "data.yaml"),
+        force_masks=True,
+    )
+    labels = dict(zip(open_result(dog).names(), stack(open_result(dog)), strict=True))
+    assert found.classes == list(open_result(dog).kinds) and len(found) == len(labels)
+    for path, _, detections in found:  # in the order in which the disk lists them
+        expected = labels[Path(path).stem]
+        ids = np.unique(expected[expected > 0])
+        assert len(detections) == len(ids)
+        for id, mask in zip(ids, detections.mask, strict=True):
+            assert np.array_equal(mask, expected == id)
+
+
 def test_yolo_has_a_split_and_names(dog, nothing, tmp_path):
     import yaml
 
