@@ -8,10 +8,10 @@ demo: $(READY)  ## segment a real clip and say where the pictures are
 	.venv/bin/unveil demo
 
 test: $(READY) lint  ## the whole suite, on two processes
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --durations=10
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadgroup --durations=10
 
 test-fast: $(READY)  ## what three minutes can tell
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 docs: $(READY)  ## the pages, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet

@@ -16,10 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from unveil.batch.crew import Task
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger, read
 from unveil.batch.page import write_index
-from unveil.batch.processes import Task
 from unveil.batch.run import missing, run
 
 

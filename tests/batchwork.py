@@ -7,6 +7,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger
 from unveil.batch.processes import Processes
@@ -43,6 +46,9 @@ class Toy:
             file.write(f"{os.getpid()}\n")
         if "once" in job.name and len(tried.read_text().splitlines()) == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "orphan" in job.name and len(tried.read_text().splitlines()) == 1:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
         print(f"seen {job.name}", flush=True)
         suffer(job)
         report("backbone", 1, 2)
@@ -59,6 +65,26 @@ class Sabotaged(Work):
     def segment(self, job: Job, report: Progress) -> Outcome:
         suffer(job)
         return super().segment(job, report)
+
+
+class Disk(LocalFileSystem):
+    """A storage that all processes reach: this machine's disk, under disk:// addresses."""
+
+    protocol = "disk"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + str(path).removeprefix("disk://").strip("/")
+
+    def unstrip_protocol(self, name: str) -> str:
+        return f"disk://{name.lstrip('/')}"
+
+
+fsspec.register_implementation("disk", Disk, clobber=True)
+
+
+class Stored(Work):
+    """The real work, where that storage is known."""
 
 
 def named(*names: str, frames: float = 5.0) -> list[Job]:

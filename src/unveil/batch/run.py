@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from unveil.batch.crew import Crew, Task
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger
-from unveil.batch.processes import Crew, Task
 from unveil.errors import WeightsError
 
 LOGS = "logs"

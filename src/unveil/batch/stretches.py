@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unveil.batch.crew import Crew
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger
 from unveil.batch.processes import Processes
 from unveil.batch.run import place_of_logs, run
 from unveil.batch.work import Work
+from unveil.batch.worker import DoesWork
 from unveil.errors import InputError
 from unveil.fast.groups import BLOCK, Groups
 from unveil.fast.stretches import LEAD, counted_through, read_groups, write_groups
@@ -49,6 +51,7 @@ def looked_at(
     at_once: int,
     threads: int | None = None,
     work: type[Look] = Look,
+    hire: Callable[[int, DoesWork, Limits, Path], Crew] = Processes,
     on_progress: Progress = silent,
     warn: Callable[[str], None] = print,
     start: float | None = None,
@@ -58,8 +61,9 @@ def looked_at(
     """The groups of a video from so many processes, in order; they begin with the first asked for.
 
     out: files lie beside it meanwhile. limits: of each stretch. threads: of each process. work:
-    what they do. warn: told where a stretch has not as many frames as the file promised. Raises
-    InputError for a stretch that fails for good; what it printed is then in `OUT.log`.
+    what they do. hire: what makes workers for so many stretches. warn: told where a stretch has not
+    as many frames as the file promised. Raises InputError for a stretch that fails for good; what
+    it printed is then in `OUT.log`.
     """
     span: dict[str, Any] = {"start": start, "end": end, "stride": stride}
     stretches = cut(source, at_once, multiple=BLOCK, lead=LEAD, **span)
@@ -85,9 +89,7 @@ def looked_at(
 
         with Ledger(folder) as ledger:
             ledger.begin(jobs, {})
-            crew = Processes(
-                len(jobs), work(folder, settings, threads), limits, place_of_logs(folder)
-            )
+            crew = hire(len(jobs), work(folder, settings, threads), limits, place_of_logs(folder))
             try:
                 looked(0)
                 run(jobs, crew, ledger, limits, ended, looked)

@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from unveil.batch.crew import Crew
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Book, Ledger
 from unveil.batch.mirror import Mirror, place_of
@@ -23,19 +24,64 @@ from unveil.settings import Settings
 _LISTED = 20  # skipped or failed videos that are named one by one
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work: so many processes of this machine, or actors of a Ray cluster.
+
+    jobs: how many; one by default, on a cluster as many as it has GPUs, or else cores. ray: the
+    address of a cluster, as `actors.joined` takes it.
+    """
+
+    jobs: int | None = None
+    ray: str | None = None
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Have them at hand for as long as the block runs."""
+        if self.ray is None:
+            yield
+            return
+        from unveil.batch.actors import joined
+
+        with joined(self.ray, self.jobs) as cluster:
+            print(f"Ray: {cluster}")
+            yield
+
+    def count(self, settings: Settings) -> int:
+        """How many work at once."""
+        if self.jobs is not None or self.ray is None:
+            return self.jobs or 1
+        from unveil.batch.actors import seats
+
+        return seats(settings.device)
+
+    def crew(
+        self, tasks: int, work: Work, limits: Limits, logs: Path, sources: Sequence[str] = ()
+    ) -> Crew:
+        """Workers for so many tasks. sources: what all of them have to see."""
+        if self.ray is None:
+            count = min(self.jobs or 1, tasks)
+            return Processes(count, replace(work, threads=threads(count)), limits, logs)
+        from unveil.batch.actors import Actors
+
+        here = (Path(s).absolute() for s in sources if as_address(s) is None)
+        seen = [path for path in here if path.exists()]
+        return Actors(work, limits, logs, most=tasks, jobs=self.jobs, sources=seen)
+
+
 def segment_all(
     jobs: Sequence[Job],
     out: Path,
     settings: Settings,
     limits: Limits,
     *,
-    at_once: int,
+    workers: Workers,
     again: bool,
     resume: bool,
 ) -> int:
     """Segment what has no result yet; 2 where a video failed.
 
-    out: a folder, or an address. at_once: workers. again: also what has a result. resume: not what
+    out: a folder, or an address. again: also what has a result. resume: not what
     failed for good before.
     """
     address = as_address(out)
@@ -47,24 +93,25 @@ def segment_all(
         todo, done = (list(jobs), []) if again else missing(jobs, ledger, resume, elsewhere)
         _say_skipped(address or out, done)
         if todo:
-            ledger.begin(todo, {"settings": settings.plain(), "jobs": at_once})
-            work = Work(place, settings, address=address, again=again)
-            workers = min(at_once, len(todo))
-            work = replace(work, threads=threads(workers))
-            crew = Processes(workers, work, limits, place_of_logs(place))
-            try:
-                with _view(ledger.book, len(todo)) as (ended, looked):
+            with workers.gathered():
+                about = {"jobs": workers.count(settings), "ray": workers.ray}
+                ledger.begin(todo, {"settings": settings.plain(), **about})
+                work = Work(place, settings, address=address, again=again)
+                sources = [job.source for job in todo]
+                crew = workers.crew(len(todo), work, limits, place_of_logs(place), sources)
+                try:
+                    with _view(ledger.book, len(todo)) as (ended, looked):
 
-                    def told(underway: int) -> None:
-                        looked(underway)
-                        mirror.now_and_then()
+                        def told(underway: int) -> None:
+                            looked(underway)
+                            mirror.now_and_then()
 
-                    run(todo, crew, ledger, limits, ended, told)
-            finally:
-                crew.close()
-                clear(place, todo)
-                write_index(place, ledger.book)
-                mirror.finish(ledger.book)
+                        run(todo, crew, ledger, limits, ended, told)
+                finally:
+                    crew.close()
+                    clear(place, todo)
+                    write_index(place, ledger.book)
+                    mirror.finish(ledger.book)
         names = {job.name for job in jobs}
         failed = [name for name in ledger.book.failed if name in names]
     if failed:
@@ -79,20 +126,23 @@ def segment_in_stretches(
     out: Path,
     settings: Settings,
     limits: Limits,
-    at_once: int,
+    workers: Workers,
     span: dict[str, Any],
 ) -> dict[str, Any]:
-    """Segment one video that so many processes look at; returns what `run.json` says."""
+    """Segment one video that several workers look at; returns what `run.json` says."""
     from unveil.batch.stretches import looked_at  # torch with it, which a batch's driver spares
 
-    with progress(Path(source).name) as show:
+    def hire(tasks: int, work: Any, limits: Limits, logs: Path) -> Crew:
+        return workers.crew(tasks, work, limits, logs, [source])
+
+    with workers.gathered(), progress(Path(source).name) as show:
         groups = looked_at(
             source,
             out,
             settings,
             limits,
-            at_once=at_once,
-            threads=threads(at_once),
+            at_once=workers.count(settings),
+            hire=hire,
             on_progress=show,
             warn=lambda words: print(f"unveil: warning: {words}", file=sys.stderr),
             **span,

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 from tyro.constructors import (
     ConstructorRegistry,
+    PrimitiveConstructorSpec,
     StructConstructorSpec,
     StructFieldSpec,
     StructTypeInfo,
@@ -25,6 +26,17 @@ ALIASES = {"out": ("-o",), "like": ("--as",)}
 """Other names of options, in every command."""
 REGISTRY = ConstructorRegistry()
 """How tyro makes commands out of the dataclasses here."""
+
+
+def may_be_bare(bare: str, metavar: str) -> PrimitiveConstructorSpec[str | None]:
+    """A text option that may stand without a value, and is `bare` then: `--ray`, `--ray HOST:1`."""
+    return PrimitiveConstructorSpec(
+        nargs=(0, 1),
+        metavar=f"[{metavar}]",
+        instance_from_str=lambda given: given[0] if given else bare,
+        is_instance=lambda value: value is None or isinstance(value, str),
+        str_from_instance=lambda value: [] if value is None else [value],
+    )
 
 
 @REGISTRY.struct_rule
@@ -66,7 +78,8 @@ def _shown(field: dataclasses.Field, hint: Any) -> Any:
 def _metavar(hint: Any) -> str:
     """What an option takes: INT, FLOAT|{calibrated}, …; that it may be left out is no choice."""
     if get_origin(hint) is Annotated:
-        return _metavar(get_args(hint)[0])
+        named = [m for m in hint.__metadata__ if isinstance(m, PrimitiveConstructorSpec)]
+        return named[0].metavar if named else _metavar(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
         return "|".join(_metavar(part) for part in get_args(hint) if part is not NoneType)
     if get_origin(hint) is Literal:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
+from unveil.cli.options import may_be_bare
 from unveil.cli.progress import count, progress
 from unveil.errors import InputError, OutputError
 from unveil.settings import Settings
@@ -41,9 +42,13 @@ class Segment:
     over a recording."""
     resume: bool = False
     """Go on with a batch: what failed for good is not tried again, as it is otherwise."""
-    jobs: int = 1
+    jobs: int | None = None
     """Processes, each with a model of its own, that segment the videos of a batch; one video is cut
-    into so many stretches that are looked at side by side."""
+    into so many stretches that are looked at side by side. One by default; with --ray as many as
+    the cluster has GPUs, or else cores."""
+    ray: Annotated[str | None, may_be_bare("local", "ADDRESS")] = None
+    """Work on a Ray cluster: host:port, ray://host:port, auto for the one that this machine is part
+    of, nothing for one that is started here. Sources come before it."""
     timeout: float | None = None
     """Seconds that a video of a batch, or a stretch, may take; then it is stopped."""
     memory: int | None = None
@@ -58,6 +63,8 @@ class Segment:
         """Segment every source; a broken one is reported and the others finish."""
         if not all(self.sources) or not self.sources:
             raise InputError("nothing to segment: give a video, a folder or a pattern")
+        if self.jobs is not None and self.jobs < 1:
+            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
         from unveil.batch.sources import is_many, tell_what_is_left_out
         from unveil.batch.storage import as_address, is_stored
@@ -87,31 +94,35 @@ class Segment:
 
     def _check_single(self) -> None:
         """Raise InputError for options that mean nothing for one video, or without others."""
-        if self.jobs < 1:
-            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
         for option, default in _OF_BATCH.items():
-            if getattr(self, option) == default or option == "jobs":
+            if getattr(self, option) == default or option in ("jobs", "ray"):
                 continue
             if option == "resume":
                 raise InputError("--resume is for several videos, and this is one: leave it out")
-            if self.jobs == 1:
+            if not self._in_stretches:
                 raise InputError(
                     f"--{option} is for several videos, or for the stretches of one with --jobs 2 "
                     "or more, and this is one: leave it out"
                 )
 
+    @property
+    def _in_stretches(self) -> bool:
+        """Whether one video is cut into stretches."""
+        return self.ray is not None or (self.jobs or 1) > 1
+
     def _single(self, source: str, span: dict[str, Any]) -> None:
         """Segment one video that is on this machine."""
         _check(source, span)
-        if self.jobs == 1:
+        if not self._in_stretches:
             _segment_one(_load(self.settings), source, self.out, span)
             return
         from unveil.batch.job import Limits
-        from unveil.cli.batch import segment_in_stretches
+        from unveil.cli.batch import Workers, segment_in_stretches
 
         limits = Limits(self.timeout, self.memory, self.tries)
+        workers = Workers(self.jobs, self.ray)
         run = segment_in_stretches(
-            _load(self.settings), source, self.out, self.settings, limits, self.jobs, span
+            _load(self.settings), source, self.out, self.settings, limits, workers, span
         )
         say(source, self.out, run)
 
@@ -129,10 +140,8 @@ class Segment:
     def _batch(self, span: dict[str, Any]) -> int:
         from unveil.batch.job import Limits
         from unveil.batch.sources import list_jobs
-        from unveil.cli.batch import segment_all
+        from unveil.cli.batch import Workers, segment_all
 
-        if self.jobs < 1:
-            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
         if self.again and self.resume:
             raise InputError(
                 "--again redoes everything and --resume nothing: leave one of them out"
@@ -143,7 +152,7 @@ class Segment:
             self.out,
             self.settings,
             limits,
-            at_once=self.jobs,
+            workers=Workers(self.jobs, self.ray),
             again=self.again,
             resume=self.resume,
         )
@@ -151,7 +160,8 @@ class Segment:
 
 _OF_BATCH = {
     "resume": False,
-    "jobs": 1,
+    "jobs": None,
+    "ray": None,
     "timeout": None,
     "memory": None,
     "tries": 3,
