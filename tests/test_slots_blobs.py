@@ -63,8 +63,8 @@ def as_clip(keys: torch.Tensor, folder: Path, number: int) -> ClipFeatures:
 
 @pytest.mark.slow
 def test_moving_blobs_are_told_apart(tmp_path):
-    """After some 400 steps of the first seed, 35 CPU seconds on a shared processor; seeds differ, and
-    with them processors, whose sums are not rounded alike.
+    """After some 400 steps of the first seed, 35 CPU seconds on a shared processor; seeds differ,
+    and with them processors, whose sums are not rounded alike.
     """
     clips = [as_clip(blobs(i, 3)[0], tmp_path, i) for i in range(64)]
     assert any(reached(clips, seed) for seed in range(3))
