@@ -346,13 +346,13 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "out: by mBO, mIoU and J&F an object may have the best of many pieces.",
         "- FG-ARI looks at pixels of objects only, and is over videos of several objects: an "
         "object alone has 1 where one label covers it whole, else 0.",
-        "- *Trained on*: clips, frames of a window, steps x clips a step, CPU time of the steps; "
+        "- *Trained on*: clips, frames of a window, steps x clips a step, CPU time of the steps "
         "(their number by the mean of those that the log has); features were computed once before. "
         "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
         "windows, sizes and decoders are not all, for those are meant for GPUs.",
         "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
-        "- Seen in two videos: after 500 steps slots are rings and bands around the middle of the "
-        "frame, whatever is there, with first bends towards objects.",
+        "- Seen in two videos: after 150 to 500 steps slots are rings and bands around the middle of "
+        "the frame, whatever is there, with first bends towards objects.",
         f"- Machine: {machine()}; torch {torch.__version__}.",
         "",
     ]
