@@ -351,8 +351,8 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
         "windows, sizes and decoders are not all, for those are meant for GPUs.",
         "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
-        "- Seen in two videos: after 150 to 500 steps slots are rings and bands around the middle of "
-        "the frame, whatever is there, with first bends towards objects.",
+        "- Seen in two videos: after 150 to 500 steps slots are rings and bands around the middle "
+        "of the frame, whatever is there, with first bends towards objects.",
         f"- Machine: {machine()}; torch {torch.__version__}.",
         "",
     ]
