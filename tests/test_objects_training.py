@@ -10,7 +10,8 @@ from PIL import Image
 
 from unveil.attention.objects_file import head_metadata, load_head
 from unveil.cli import main
-from unveil.errors import TrainingError
+from unveil.errors import TrainingError, WeightsError
+from unveil.fast.groups import Grouper
 from unveil.features.backbone import Backbone
 from unveil.training import objects_loop, sources
 from unveil.training.clips import find_clips
@@ -133,6 +134,23 @@ def test_features_are_computed_once(videos, recipe, cache, tmp_path, monkeypatch
 
     monkeypatch.setattr(objects_loop, "Backbone", NoBackbone)
     train_head(videos, recipe, tmp_path / "second", CPU, cache, HeadWatcher())
+
+
+def test_a_head_finds_the_things_of_another_round(videos, recipe, cache, tmp_path, monkeypatch):
+    first = train_head(videos, recipe, tmp_path / "first", CPU, cache, HeadWatcher())
+    again = dataclasses.replace(recipe, head=str(first))
+    used = []
+    monkeypatch.setattr(sources, "Grouper", lambda head: used.append(head) or Grouper(head))
+    second = train_head(videos, again, tmp_path / "second", CPU, cache, HeadWatcher())
+    assert len(used) == 3 and all(torch.equal(h.read.weight, used[0].read.weight) for h in used)
+    assert torch.equal(used[0].read.weight, load_head(first, recipe.backbone, 16).read.weight)
+    assert head_metadata(second)["recipe"]["head"] == str(first)
+    train_head(videos, again, tmp_path / "third", CPU, cache, HeadWatcher())
+    assert len(used) == 3, "what it found is kept"
+    for head, error in (("shipped", "no head is shipped"), ("nowhere", "no objects' head nowhere")):
+        wrong = dataclasses.replace(recipe, head=head)
+        with pytest.raises(WeightsError, match=error):
+            train_head(videos, wrong, tmp_path / head, CPU, cache, HeadWatcher())
 
 
 def test_names_and_order_of_the_files_change_nothing(videos, recipe, cache, tmp_path):

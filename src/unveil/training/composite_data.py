@@ -14,7 +14,7 @@ from unveil.training.cutouts import CutOut
 from unveil.training.features import Store, resize
 from unveil.training.objects_recipe import ObjectsRecipe
 from unveil.training.scenes import draw_scene
-from unveil.training.sources import Source
+from unveil.training.sources import Source, looked_by
 
 VERSION = 1
 
@@ -47,6 +47,7 @@ def composite_features(
         "number": number,
         "clips": [s.clip.digest for s in sources],
         "scenes": asdict(recipe.scenes),
+        **looked_by(recipe),
         **{n: getattr(recipe, n) for n in names},
     }
     found = store.get(about, lambda: _encoded(number, sources, recipe, backbone()))

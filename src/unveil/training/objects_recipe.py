@@ -19,6 +19,9 @@ class ObjectsRecipe:
     """A name of `unveil weights list`, a hub id or a local folder."""
     size: int = SIZE
     """Short side of a clip's frames in px."""
+    head: str = ""
+    """What finds things in the clips beside the cues that need no training: a file that this wrote
+    before, for one more round of self-training, or `shipped`; by default nothing does."""
     frames: int = 3
     """Frames of each clip that are looked through for things."""
     gap: int = 3

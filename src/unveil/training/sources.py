@@ -1,14 +1,17 @@
 """Some frames of every clip, and what Unveil itself finds in them: where cut-outs come from."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from unveil.errors import InputError
+from unveil.attention.objects_file import head_metadata, load_head, shipped_head
+from unveil.errors import InputError, WeightsError
 from unveil.fast.describe import describe, find
 from unveil.fast.groups import Grouper
 from unveil.features.backbone import Backbone
@@ -60,10 +63,39 @@ def read_source(
     """A clip's source, from the store or computed. Raises InputError where it cannot be read."""
     names = ("backbone", "size", "frames", "gap", "place")
     parts = {n: getattr(recipe, n) for n in names}
-    about = {"what": "source", "version": VERSION, "clip": clip.digest, **parts}
+    about = {
+        "what": "source",
+        "version": VERSION,
+        "clip": clip.digest,
+        **parts,
+        **looked_by(recipe),
+    }
     found = store.get(about, lambda: _look(clip, recipe, backbone()))
     frames, labels, likely = (found[n].numpy() for n in ("frames", "labels", "likely"))
     return Source(clip, frames, labels, likely.astype(np.float32))
+
+
+def looked_by(recipe: ObjectsRecipe) -> dict[str, str]:
+    """The digest of the head that finds things, for keys of a cache; nothing where there is none.
+
+    Raises WeightsError where there is no such file.
+    """
+    path = _head_file(recipe)
+    if path is None:
+        return {}
+    head_metadata(path)
+    return {"head": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _head_file(recipe: ObjectsRecipe) -> Path | None:
+    if recipe.head != "shipped":
+        return Path(recipe.head) if recipe.head else None
+    path = shipped_head(recipe.backbone)
+    if path is None:
+        raise WeightsError(
+            f"no head is shipped for {recipe.backbone}: train one, and name its file"
+        )
+    return path
 
 
 def choose_frames(length: int, count: int, gap: int, place: float) -> list[int]:
@@ -89,7 +121,9 @@ def _look(clip: TrainingClip, recipe: ObjectsRecipe, backbone: Backbone) -> dict
     side = backbone.patch
     resized = torch.stack([resize(frame, h * side, w * side) for frame in frames])
     small = resized.permute(0, 2, 3, 1).contiguous().numpy()
-    grouper = Grouper()
+    path = _head_file(recipe)
+    head = None if path is None else load_head(path, recipe.backbone, backbone.channels)
+    grouper = Grouper(head if head is None else head.to(backbone.device))
     grouper.add(backbone.encode(small, (h * side, w * side), batch=1), small)
     state = describe(grouper.finish())
     found = find(state)
