@@ -14,7 +14,6 @@ def play(stream: Stream, labels: np.ndarray, chunk: int) -> tuple[np.ndarray, in
     frames = np.zeros((len(labels), 4, 4, 3), np.uint8)
     frames[:] = np.arange(len(labels))[:, None, None, None] % 256
     frames[:, 1, 1] ^= 128  # frames of one colour would show nothing
-    frames = frames.repeat(24, 1).repeat(24, 2)
     out, shown, longest = [], [], 0
     for i in range(0, len(labels), chunk):
         part = slice(i, i + chunk)

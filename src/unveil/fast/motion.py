@@ -22,9 +22,10 @@ from torch.nn import functional as F
 
 REACH = 3
 """Frames back and ahead."""
-SAMPLES = 96
-"""Along the short side, at the finest level: four a patch of the default size. How far a thing may
-move and how much noise is noise do not depend on how finely the features are cut."""
+FINER, SAMPLES = 4, 96
+"""Samples a patch along each side at the finest level, and along the short side of a frame at most,
+as many as the default size has: how far a thing may move and how much noise is noise do not change
+where features are cut more finely."""
 LEVELS = 3
 STEPS = 8
 NOISE = 8.0
@@ -44,16 +45,10 @@ def grey(small: UInt8[Tensor, "t 3 H1 W1"]) -> Float[Tensor, "t H1 W1"]:
 
 
 def samples(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> UInt8[Tensor, "t 3 H1 W1"]:
-    """Frames of h x w patches at `SAMPLES` along the short side, no finer than they are, but with
-    a sample at the coarsest level.
-    """
+    """Frames at four samples a patch along each side, fewer where they have more than `SAMPLES`."""
     x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    finer = SAMPLES / min(h, w)
-    least = 2 ** (LEVELS - 1)
-    size = [
-        max(least, min(round(n * finer), most))
-        for n, most in zip((h, w), x.shape[-2:], strict=True)
-    ]
+    finer = min(FINER, SAMPLES / min(h, w))
+    size = [round(n * finer) for n in (h, w)]
     return F.interpolate(x, size, mode="bilinear", antialias=True)
 
 
