@@ -7,7 +7,6 @@ A video of small frames is rendered, three things that move to and fro, and segm
 projection of a patch's colours with noise, so that hours of it are left out and nothing else is.
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ import torch
 import tyro
 from torch.nn import functional as F
 
-from speed import machine
+from speed import tell
 from unveil.attention.objects_file import load_head, shipped_head
 from unveil.features.weights import DEFAULT
 from unveil.results.movie import Movie
@@ -121,12 +120,7 @@ def look(bench: Memory) -> dict[str, Any]:
 
 
 def main(bench: Memory) -> None:
-    found = look(bench) if bench.looking else measure(bench)
-    text = f"{machine()}\n\n{json.dumps(found, indent=1)}\n"
-    print(text)
-    if bench.out:
-        bench.out.parent.mkdir(parents=True, exist_ok=True)
-        bench.out.write_text(text)
+    tell(look(bench) if bench.looking else measure(bench), bench.out)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -184,6 +184,15 @@ def seconds_of(results: list[dict[str, Any]], mode: str, grid: str) -> list[tupl
 
 def grids_of(results: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(r["grid"] for r in results if r["mode"] != "whole"))
+
+
+def tell(figures: Mapping[str, Any], out: Path | None) -> None:
+    """Print figures under the machine that made them, and write them where a file is named."""
+    text = f"{machine()}\n\n{json.dumps(figures, indent=1)}\n"
+    print(text)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text)
 
 
 def machine() -> str:

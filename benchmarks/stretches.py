@@ -9,7 +9,6 @@ frame is a detection, two are the same thing from half of their union on, and id
 for the whole video.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -26,7 +25,7 @@ import tyro
 from scipy.optimize import linear_sum_assignment
 
 from memory import PATCH, Projected, film
-from speed import machine
+from speed import tell
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.processes import Processes
 from unveil.batch.stretches import Look, looked_at
@@ -164,11 +163,7 @@ def measure(bench: Stretches) -> dict[str, Any]:
 
 
 def main(bench: Stretches) -> None:
-    text = f"{machine()}\n\n{json.dumps(measure(bench), indent=1)}\n"
-    print(text)
-    if bench.out:
-        bench.out.parent.mkdir(parents=True, exist_ok=True)
-        bench.out.write_text(text)
+    tell(measure(bench), bench.out)
 
 
 if __name__ == "__main__":
