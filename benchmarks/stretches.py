@@ -130,20 +130,18 @@ def measure(bench: Stretches) -> dict[str, Any]:
             return Processes(min(count, bench.processes), work, limits, logs)
 
         began = time.monotonic()
-        groups = list(
-            looked_at(
-                str(video),
-                Path(folder) / "parts",
-                settings,
-                Limits(),
-                at_once=bench.stretches,
-                threads=1,
-                work=work,
-                hire=hire,
-            )
-        )
-        looking = time.monotonic() - began
-        segmenter.segment_to(video, Path(folder) / "parts", groups=iter(groups))
+        with looked_at(
+            str(video),
+            Path(folder) / "parts",
+            settings,
+            Limits(),
+            at_once=bench.stretches,
+            threads=1,
+            work=work,
+            hire=hire,
+        ) as groups:
+            looking = time.monotonic() - began
+            segmenter.segment_to(video, Path(folder) / "parts", groups=groups)
         again = time.monotonic() - began
         found = {
             "frames": bench.frames,

@@ -240,7 +240,7 @@ def test_limits_that_make_no_sense(wrong):
     ("wrong", "said"),
     [
         (["--jobs", "0"], "--jobs: expected at least 1, got 0"),
-        (["--resume"], "--resume is for several videos, and this is one: leave it out"),
+        (["--resume"], "--resume is for several videos, or for the stretches of one with --jobs 2"),
         (["--tries", "2"], "--tries is for several videos, or for the stretches of one"),
         (["--timeout", "9"], "--timeout is for several videos, or for the stretches of one"),
     ],

@@ -1,7 +1,11 @@
 """One long video looked at in stretches: what is found is what is found in one piece."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
+import time
 import weakref
 from fractions import Fraction
 from itertools import pairwise
@@ -14,10 +18,11 @@ import pytest
 from test_cluster_fast import moving, scene
 from test_segmenter import digests
 from test_shots import BOUNDS, cut_video, pictures
-from unveil.batch.job import Job, Limits
+from unveil.batch.job import Job, Limits, Outcome
+from unveil.batch.ledger import Ledger, read
 from unveil.batch.stretches import Look, looked_at
 from unveil.cli import main
-from unveil.errors import InputError
+from unveil.errors import InputError, OutputError
 from unveil.fast.groups import Grouper, Groups, join
 from unveil.fast.stretches import LEAD, StretchGrouper, counted_through, read_groups, write_groups
 from unveil.progress import Progress
@@ -191,7 +196,7 @@ def test_processes_look_at_stretches_and_one_that_dies_is_replaced(tmp_path, tin
     segmenter.segment_to(source, tmp_path / "one")
     told: list[tuple[str, int, int | None]] = []
     out = tmp_path / "three"
-    groups = looked_at(
+    with looked_at(
         source,
         out,
         settings,
@@ -201,26 +206,161 @@ def test_processes_look_at_stretches_and_one_that_dies_is_replaced(tmp_path, tin
         work=DiesOnce,
         on_progress=lambda *stage: told.append(stage),
         warn=pytest.fail,
-    )
-    segmenter.segment_to(source, out, groups=groups)
+    ) as groups:
+        segmenter.segment_to(source, out, groups=groups)
     assert digests(tmp_path / "one") == digests(out)
     assert (tmp_path / "tried").exists()
     assert ("backbone", 43, 43) in told
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*")) and not list(tmp_path.glob("*.stretches"))
+
+
+class Noted(Look):
+    """The real work, that notes what it looks at and stays at the third stretch."""
+
+    def segment(self, job: Job, report: Progress):
+        with (self.out.parent / "noted").open("a") as file:
+            file.write(f"{job.name}\n")
+        if job.name == "stretch-3" and (self.out.parent / "stay").exists():
+            time.sleep(600)
+        return super().segment(job, report)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from test_stretches import Limits, Noted, Settings, looked_at
+if __name__ == "__main__":
+    source, out, backbone = sys.argv[1:]
+    settings = Settings(backbone=backbone, attention="cosine", size=16)
+    options = {"at_once": 3, "threads": 1, "work": Noted}
+    with looked_at(source, Path(out), settings, Limits(), **options):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_what_was_looked_at_before_kill_9_is_not_looked_at_again(tmp_path, tiny_backbone, caplog):
+    source = str(film(tmp_path / "clip.mp4", walk(43)))
+    settings = Settings(backbone=tiny_backbone, attention="cosine", size=16)
+    out, noted = tmp_path / "out", tmp_path / "noted"
+    (tmp_path / "stay").touch()
+    (tmp_path / "driver.py").write_text(DRIVER)
+    here = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "driver.py"), source, str(out), tiny_backbone],
+        env={**os.environ, "PYTHONPATH": here},
+    )
+    folder, deadline = tmp_path / "out.stretches", time.monotonic() + 180
+    try:
+        while read(folder).states["done"] < 2:
+            assert driver.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        driver.kill()
+        driver.wait()
+    (tmp_path / "stay").unlink()
+    noted.unlink()
+    segmenter = Segmenter(settings)
+    segmenter.segment_to(source, tmp_path / "one")
+    told: list[tuple[str, int, int | None]] = []
+    with looked_at(  # also where other workers would cut it otherwise
+        source,
+        out,
+        settings,
+        Limits(),
+        at_once=2,
+        threads=1,
+        work=Noted,
+        on_progress=lambda *stage: told.append(stage),
+    ) as groups:
+        segmenter.segment_to(source, out, groups=groups)
+    assert noted.read_text().split() == ["stretch-3"]
+    assert "2 of 3 stretches were looked at by an earlier run" in caplog.text
+    assert told[0] == ("backbone", 32, 43)
+    assert digests(tmp_path / "one") == digests(out)
+    assert not folder.exists()
+
+
+class Fakes:
+    """A crew that looks at nothing, and is interrupted at the second task."""
+
+    def __init__(self, count: int, work, limits: Limits, logs: Path, most: int = 1) -> None:
+        self.out, self.given, self.most = work.out, [], most
+        self.idle = True
+
+    def free(self) -> int:
+        return int(self.idle)
+
+    def give(self, task) -> str:
+        self.given.append(task)
+        self.idle = False
+        if len(self.given) > self.most:
+            raise KeyboardInterrupt
+        (self.out / f"{task.job.name}.npz").touch()
+        return "nobody"
+
+    def wait(self, seconds: float) -> list:
+        self.idle = True
+        return [(self.given[-1], Outcome(frames=int(self.given[-1].job.frames)))]
+
+    def underway(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+def test_stretches_of_another_video_or_other_settings_are_not_taken(
+    tmp_path, tiny_backbone, caplog
+):
+    source = film(tmp_path / "clip.mp4", walk(43))
+    folder = tmp_path / "out.stretches"
+
+    def done(again: bool = False, most: int = 9, **other) -> int:
+        """How many were there already."""
+        caplog.clear()
+        settings = Settings(backbone=tiny_backbone, **{"size": 16, **other})
+
+        def hire(*about) -> Fakes:
+            return Fakes(*about, most)
+
+        options = {"at_once": 3, "hire": hire, "again": again}
+        with (
+            pytest.raises(KeyboardInterrupt),
+            looked_at(str(source), tmp_path / "out", settings, Limits(), **options),
+        ):
+            raise KeyboardInterrupt
+        assert "kept in" in caplog.text and folder.is_dir()
+        found = re.search(r"(\d) of 3 stretches were looked at", caplog.text)
+        return int(found[1]) if found else 0
+
+    assert [done(most=1), done(most=1), done()] == [0, 1, 2]
+    assert done() == 3
+    assert done(size=20) == 0 and "begun anew" in caplog.text
+    assert done(size=20) == 3 and done(size=20, again=True) == 0
+    os.utime(source, (1, 1))
+    assert done(size=20) == 0
+    with Ledger(folder), pytest.raises(OutputError, match="another run looks at stretches"):
+        done(size=20)
+    (folder / "stretches.json").unlink()
+    with pytest.raises(OutputError, match=r"out\.stretches is in the way"):
+        done()
 
 
 @pytest.mark.slow
 def test_a_stretch_that_fails_for_good_is_named(tmp_path, tiny_backbone):
     source = str(film(tmp_path / "never.mp4", walk(20)))
     settings = Settings(backbone=tiny_backbone, attention="cosine", size=16)
-    groups = looked_at(
-        source, tmp_path / "out", settings, Limits(tries=1), at_once=2, threads=1, work=DiesOnce
-    )
     (tmp_path / "tried").touch()
-    with pytest.raises(InputError, match=r"frames 8 to 19 of .*never.mp4 could not.* SIGKILL"):
-        list(groups)
+    options = {"at_once": 2, "threads": 1, "work": DiesOnce}
+    with (
+        pytest.raises(InputError, match=r"frames 8 to 19 of .*never.mp4 could not.* SIGKILL"),
+        looked_at(source, tmp_path / "out", settings, Limits(tries=1), **options),
+    ):
+        pytest.fail("there are no groups")
     assert "the end is near" in (tmp_path / "out.log").read_text()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["never.mp4", "out.log", "tried"]
+    there = ["never.mp4", "out.log", "out.stretches", "tried"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == there
 
 
 def test_what_makes_no_sense_is_said(tmp_path, tiny_backbone, capsys):
@@ -231,8 +371,8 @@ def test_what_makes_no_sense_is_said(tmp_path, tiny_backbone, capsys):
     assert "leave out --mode and --model, or --jobs" in capsys.readouterr().err
     assert main([*command, "--timeout", "9"]) == 2
     assert "--jobs 2" in capsys.readouterr().err
-    assert main([*command, "--jobs", "2", "--resume"]) == 2
-    assert "--resume is for several" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 2
+    assert "--resume is for several videos, or for the stretches" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4"]
 
 

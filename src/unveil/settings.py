@@ -150,6 +150,14 @@ class Settings:
         """What finds the objects: `model` where there is one, else the mode."""
         return "model" if self.model is not None else self.mode
 
+    def check_stretches(self) -> None:
+        """Raise InputError unless a video may be looked at in stretches so."""
+        if self.way != "fast":
+            raise InputError(
+                "only fast mode, without a model, looks at a video in stretches: leave out --mode "
+                "and --model, or --jobs"
+            )
+
     @property
     def rows(self) -> str:
         """The attention that is used: what was asked for, else what goes with the rest."""

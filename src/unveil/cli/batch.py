@@ -128,25 +128,34 @@ def segment_in_stretches(
     limits: Limits,
     workers: Workers,
     span: dict[str, Any],
+    *,
+    again: bool = False,
 ) -> dict[str, Any]:
-    """Segment one video that several workers look at; returns what `run.json` says."""
+    """Segment one video that several workers look at; returns what `run.json` says.
+
+    again: also what an interrupted run looked at.
+    """
     from unveil.batch.stretches import looked_at  # torch with it, which a batch's driver spares
 
     def hire(tasks: int, work: Any, limits: Limits, logs: Path) -> Crew:
         return workers.crew(tasks, work, limits, logs, [source])
 
-    with workers.gathered(), progress(Path(source).name) as show:
-        groups = looked_at(
+    with (
+        workers.gathered(),
+        progress(Path(source).name) as show,
+        looked_at(
             source,
             out,
             settings,
             limits,
             at_once=workers.count(settings),
             hire=hire,
+            again=again,
             on_progress=show,
             warn=lambda words: print(f"unveil: warning: {words}", file=sys.stderr),
             **span,
-        )
+        ) as groups,
+    ):
         run: dict[str, Any] = segmenter.segment_to(
             source, out, on_progress=show, groups=groups, **span
         )

@@ -38,10 +38,11 @@ class Segment:
     stretch: float | None = None
     """Seconds of a live source in each result inside the folder of --out; 600 by default."""
     again: bool = False
-    """Segment videos again that have a result already, otherwise skipped in a batch; record again
-    over a recording."""
+    """Segment videos again that have a result already, otherwise skipped in a batch; look again at
+    stretches that an interrupted run looked at; record again over a recording."""
     resume: bool = False
-    """Go on with a batch: what failed for good is not tried again, as it is otherwise."""
+    """Go on with a batch, where what failed for good is not tried again, as it is otherwise; or
+    with the stretches of one video."""
     jobs: int | None = None
     """Processes, each with a model of its own, that segment the videos of a batch; one video is cut
     into so many stretches that are looked at side by side. One by default; with --ray as many as
@@ -97,8 +98,6 @@ class Segment:
         for option, default in _OF_BATCH.items():
             if getattr(self, option) == default or option in ("jobs", "ray"):
                 continue
-            if option == "resume":
-                raise InputError("--resume is for several videos, and this is one: leave it out")
             if not self._in_stretches:
                 raise InputError(
                     f"--{option} is for several videos, or for the stretches of one with --jobs 2 "
@@ -112,6 +111,8 @@ class Segment:
 
     def _single(self, source: str, span: dict[str, Any]) -> None:
         """Segment one video that is on this machine."""
+        if self._in_stretches:
+            self.settings.check_stretches()
         _check(source, span)
         if not self._in_stretches:
             _segment_one(_load(self.settings), source, self.out, span)
@@ -121,8 +122,9 @@ class Segment:
 
         limits = Limits(self.timeout, self.memory, self.tries)
         workers = Workers(self.jobs, self.ray)
+        segmenter = _load(self.settings)
         run = segment_in_stretches(
-            _load(self.settings), source, self.out, self.settings, limits, workers, span
+            segmenter, source, self.out, self.settings, limits, workers, span, again=self.again
         )
         say(source, self.out, run)
 

@@ -157,20 +157,13 @@ class Segmenter:
         lead: of its first so many frames none are given, see `unveil.fast.stretches`. Raises
         InputError in other modes.
         """
-        self._check_fast()
+        self.settings.check_stretches()
         video = open_video(source, start=start, end=end, stride=stride)
         grouper = StretchGrouper(self._head, lead)
         for frames, features in self._seen(video, Clock(), on_progress or silent):
             grouper.add(features, frames)
             yield from grouper.pop()
         yield from grouper.pop(flush=True)
-
-    def _check_fast(self) -> None:
-        if self.settings.way != "fast":
-            raise InputError(
-                "only fast mode, without a model, looks at a video in stretches: leave out --mode "
-                "and --model, or --jobs"
-            )
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Label frames while they come, for as long as they come (fast mode, or a slot model).
@@ -289,7 +282,7 @@ class Segmenter:
         """The first pass: what is in the video."""
         finder = self._finder(folder)
         if groups is not None:
-            self._check_fast()
+            self.settings.check_stretches()
             assert isinstance(finder, FastFinder)
             for block in clock.each("backbone", iter(groups)):
                 finder.take(block)
