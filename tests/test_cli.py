@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,8 @@ def test_a_model_that_cannot_be_loaded_is_fatal_and_a_video_is_not(tmp_path, tin
     (job,) = list_jobs([good])
     assert Work(tmp_path / "out", settings)(job, silent).fatal
     (lost,) = list_jobs([str(tmp_path / "lost.mp4")])
-    assert not Work(tmp_path / "out", settings)(lost, silent).fatal
+    assert Work(tmp_path / "out", settings)(lost, silent).fatal  # also before a video is fetched
+    assert not Work(tmp_path / "out", replace(settings, device=None))(lost, silent).fatal
 
 
 def test_a_folder_that_cannot_be_read_leaves_the_others(tmp_path, tiny_backbone, monkeypatch):

@@ -11,6 +11,7 @@ import unveil
 SOURCE = Path(unveil.__file__).parent
 ROOMS = [
     {"errors"},
+    {"address"},
     {"checks"},
     {"settings", "progress", "timing"},
     {"files", "text", "types"},

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from unveil.address import plain_place
 from unveil.errors import InputError, UnveilError
 
 _WORDS: Mapping[Any, str] = {
@@ -110,7 +111,7 @@ def _fit_plain(value: Any, kind: Any) -> Any:
             raise ValueError
         return kind(value)
     if kind is Path and isinstance(value, str | os.PathLike) and str(value):
-        return Path(value)
+        return Path(plain_place(os.fspath(value)))
     if not isinstance(value, kind):
         raise ValueError
     return value

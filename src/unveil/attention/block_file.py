@@ -34,6 +34,15 @@ def load_block(path: Path | None, backbone: str, channels: int) -> Block:
     Raises WeightsError when there is none, when it was trained for another backbone, or when a
     tensor is missing, surplus or of another shape.
     """
+    path = check_block(path, backbone)
+    about = block_metadata(path)
+    block = Block(channels, about["heads"], centred=about.get("centred", False))
+    fill_module(block, path, "block", f"block of {channels} channels")
+    return block
+
+
+def check_block(path: Path | None, backbone: str) -> Path:
+    """The file of a block trained for a backbone. Raises WeightsError as `load_block` does."""
     path = shipped_block(backbone) if path is None else Path(path)
     about = block_metadata(path)
     if about.get("backbone") != backbone:
@@ -41,9 +50,7 @@ def load_block(path: Path | None, backbone: str, channels: int) -> Block:
             f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; train "
             "one for it with 'unveil train', or use '--attention cosine', which needs none"
         )
-    block = Block(channels, about["heads"], centred=about.get("centred", False))
-    fill_module(block, path, "block", f"block of {channels} channels")
-    return block
+    return path
 
 
 def block_metadata(path: Path) -> dict[str, Any]:

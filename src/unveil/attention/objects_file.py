@@ -35,13 +35,7 @@ def load_head(path: Path | None, backbone: str, channels: int) -> ObjectsHead:
             f"no objects' head was trained for backbone {backbone!r}; train one with 'unveil train "
             "--recipe configs/objects.toml'"
         )
-    about = head_metadata(path)
-    if about.get("backbone") != backbone:
-        raise WeightsError(
-            f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; train "
-            "one for it with 'unveil train --recipe configs/objects.toml'"
-        )
-    shape = about["head"]
+    shape = check_head(path, backbone)["head"]
     if shape["channels"] != channels:
         raise WeightsError(
             f"{path} reads keys of {shape['channels']} channels, the backbone has {channels}"
@@ -49,6 +43,17 @@ def load_head(path: Path | None, backbone: str, channels: int) -> ObjectsHead:
     head = ObjectsHead(**shape)
     fill_module(head, path, "head", f"head of {shape}")
     return head
+
+
+def check_head(path: Path, backbone: str) -> dict[str, Any]:
+    """What a head says of itself. Raises WeightsError where it is for another backbone."""
+    about = head_metadata(path)
+    if about.get("backbone") != backbone:
+        raise WeightsError(
+            f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; train "
+            "one for it with 'unveil train --recipe configs/objects.toml'"
+        )
+    return about
 
 
 def head_metadata(path: Path) -> dict[str, Any]:

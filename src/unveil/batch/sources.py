@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unveil.address import as_address, as_path, plain_place
 from unveil.batch.job import Job
-from unveil.batch.storage import as_address, listed
+from unveil.batch.storage import listed
 from unveil.errors import InputError, UnveilError
 from unveil.exports.extra import need
 from unveil.text import read_text
@@ -67,9 +68,10 @@ def list_jobs(sources: Sequence[str], **span: Any) -> list[Job]:
 
 def is_many(source: str) -> bool:
     """Whether a source names a number of videos rather than one."""
+    source = plain_place(source)
     if as_address(source) is not None:
         return _is_listing(source)
-    path = Path(source).expanduser()
+    path = as_path(source)
     if path.suffix.lower() in {*_TABLES, _LIST} and path.is_file():
         return True
     if path.is_dir():
@@ -79,7 +81,7 @@ def is_many(source: str) -> bool:
 
 def tell_what_is_left_out(source: str) -> None:
     """Warn of the folders of images that lie beside the videos, or images, of a folder."""
-    path = Path(source).expanduser()
+    path = as_path(source)
     if as_address(source) is not None or not path.is_dir():
         return
     try:
@@ -102,6 +104,7 @@ def tell_what_is_left_out(source: str) -> None:
 def _jobs_of(source: str, plain: Job) -> Iterable[Job]:
     if not source:
         raise InputError("nothing to segment: give a video, a folder, a pattern, a list or a table")
+    source = plain_place(source)
     if (address := as_address(source)) is not None:
         if not _is_listing(source):
             return [replace(plain, source=address)]
@@ -109,7 +112,7 @@ def _jobs_of(source: str, plain: Job) -> Iterable[Job]:
         if not found:
             raise InputError(f"no videos at {source}")
         return (replace(plain, source=a, frames=n / BYTES_A_FRAME) for a, n in found)
-    path = Path(source).expanduser()
+    path = as_path(source)
     if path.is_file() and path.suffix.lower() == _LIST:
         return (job for line in _lines(path) for job in _jobs_of(line, plain))
     if path.is_file() and path.suffix.lower() in _TABLES:
@@ -209,7 +212,7 @@ def _beside(file: Path, source: str) -> str:
     """A path that a file holds, which is meant relative to that file."""
     if as_address(source) is not None:
         return source
-    path = Path(source).expanduser()
+    path = as_path(source)
     return str(path if path.is_absolute() else file.parent / path)
 
 

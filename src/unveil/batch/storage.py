@@ -12,7 +12,6 @@ is: it is written last, and removed first where a result is replaced.
 import hashlib
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unveil.address import as_address
 from unveil.errors import InputError, OutputError, UnveilError
 from unveil.files import written_whole
 from unveil.results.folder import RUN
@@ -34,16 +34,7 @@ WAIT = 0.2
 BLOCK = 4 << 20
 """Bytes fetched at a time."""
 _AT_ONCE = 4 << 20  # bytes of a file that is put in one call
-_ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):/{1,2}(?=[^/])(.*)", re.DOTALL)
 _HOPELESS = (FileNotFoundError, PermissionError, IsADirectoryError, ImportError, ValueError)
-
-
-def as_address(place: str | Path) -> str | None:
-    """An address in full (a Path has lost a slash of it), None for what is a path."""
-    found = _ADDRESS.fullmatch(str(place))
-    if found is None:
-        return None
-    return f"{found[1]}://{found[2]}".rstrip("/")
 
 
 def is_stored(place: str) -> bool:

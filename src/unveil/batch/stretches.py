@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from unveil.address import as_path
 from unveil.batch.crew import Crew
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger, is_running
@@ -172,7 +173,7 @@ def _kept(out: Path, of: str, count: int, again: bool) -> Iterator[tuple[Path, i
 
 def _digest(source: str, settings: Settings, span: dict[str, Any]) -> str:
     """What the groups of a video depend on: its files, the weights, the settings, the version."""
-    path = Path(source).expanduser().absolute()
+    path = as_path(source).absolute()
     files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     files += [settings.head] if settings.head is not None else []
     about = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from unveil.address import as_address
 from unveil.batch.job import Job, Outcome
 from unveil.errors import NO_MEMORY, UnveilError, WeightsError, is_out_of_memory
 from unveil.progress import Progress
@@ -66,12 +67,13 @@ class Work:
         if self._segmenter is None:
             report(LOADING, 0, None)
         self._limit_threads()
+        self._check()
 
         from unveil.batch import storage
 
         if not self.again and self.address and storage.exists(f"{self.address}/{job.name}"):
             return _outcome(storage.read_run(f"{self.address}/{job.name}"), ())
-        if (address := storage.as_address(job.source)) is None:
+        if (address := as_address(job.source)) is None:
             return self._segment(job, job.source, report)
         report("fetching", 0, None)
         with storage.fetched(address, self.scratch) as file:
@@ -95,6 +97,15 @@ class Work:
             storage.store(folder, f"{self.address}/{job.name}")
             shutil.rmtree(folder)
         return outcome
+
+    def _check(self) -> None:
+        """Miss what the model cannot be loaded without before a video is fetched."""
+        if self._segmenter is None:
+            from unveil.segmentation.preconditions import check_settings  # seconds by itself
+
+            self._loading = True
+            check_settings(replace(self.settings, device=self._device()))
+            self._loading = False
 
     def _limit_threads(self) -> None:
         if self.threads is not None:

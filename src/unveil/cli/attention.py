@@ -72,8 +72,9 @@ class Attention:
                         "'--block PATH'"
                     ) from None
             show("loading the backbone", 0, None)
-            from unveil.features.backbone import Backbone  # seconds by itself
+            from unveil.features.backbone import Backbone, check_size  # seconds by itself
 
+            check_size(self.backbone, self.size)
             backbone = Backbone(self.backbone, self.device)
             block = load_block(path, self.backbone, backbone.channels)
             seen = look(video, (x, y), when, backbone, block, self.size, show)

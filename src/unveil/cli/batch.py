@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from unveil.address import as_address
 from unveil.batch.crew import Crew
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Book, Ledger
@@ -16,7 +17,6 @@ from unveil.batch.mirror import Mirror, place_of
 from unveil.batch.page import write_index
 from unveil.batch.processes import Processes
 from unveil.batch.run import clear, missing, place_of_logs, run
-from unveil.batch.storage import as_address
 from unveil.batch.work import Work
 from unveil.cli.progress import count, progress
 from unveil.settings import Settings

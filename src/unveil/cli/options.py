@@ -8,8 +8,9 @@ import dataclasses
 import difflib
 import inspect
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -17,10 +18,14 @@ import tyro
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
     StructConstructorSpec,
     StructFieldSpec,
     StructTypeInfo,
 )
+
+from unveil.address import as_address, plain_place
+from unveil.errors import InputError
 
 ALIASES = {"out": ("-o",), "like": ("--as",)}
 """Other names of options, in every command."""
@@ -37,6 +42,35 @@ def may_be_bare(bare: str, metavar: str) -> PrimitiveConstructorSpec[str | None]
         is_instance=lambda value: value is None or isinstance(value, str),
         str_from_instance=lambda value: [] if value is None else [value],
     )
+
+
+def _spec_of_paths(read: Callable[[str], Path]) -> PrimitiveConstructorSpec[Path]:
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda given: read(given[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
+
+
+MAY_BE_ADDRESS = _spec_of_paths(lambda given: Path(plain_place(given)))
+"""Of an option that may be an address: s3://bucket/out, file:///out."""
+
+
+@REGISTRY.primitive_rule
+def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    """A path, which may be given as file:///…; addresses of other places are refused."""
+    return _spec_of_paths(_here) if info.type is Path else None
+
+
+def _here(given: str) -> Path:
+    if address := as_address(given):
+        raise InputError(
+            f"{address} is an address, and a path of this machine is expected there: fetch what "
+            "lies there first, or write it here and copy it"
+        )
+    return Path(plain_place(given))
 
 
 @REGISTRY.struct_rule

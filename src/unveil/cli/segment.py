@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from unveil.cli.options import may_be_bare
+from unveil.address import as_address, plain_place
+from unveil.cli.options import MAY_BE_ADDRESS, may_be_bare
 from unveil.cli.progress import count, progress
 from unveil.errors import InputError, OutputError
 from unveil.settings import Settings
@@ -24,7 +25,7 @@ class Segment:
     """Video files, folders of images, folders of videos, glob patterns, lists (.txt, a source a
     line) or tables (.csv, .parquet with a column source); or addresses (s3://, https://, …);
     alone, also camera:0 or what is live (rtsp://)."""
-    out: Path
+    out: Annotated[Path, MAY_BE_ADDRESS]
     """The folder of the result; with several videos, or at an address, one a video inside it."""
     start: str | None = None
     """First moment used: seconds, mm:ss or hh:mm:ss."""
@@ -60,6 +61,9 @@ class Segment:
     settings: Settings = field(default_factory=Settings)
     """How to segment."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(map(plain_place, self.sources)))
+
     def run(self) -> int:
         """Segment every source; a broken one is reported and the others finish."""
         if not all(self.sources) or not self.sources:
@@ -68,7 +72,7 @@ class Segment:
             raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
         from unveil.batch.sources import is_many, tell_what_is_left_out
-        from unveil.batch.storage import as_address, is_stored
+        from unveil.batch.storage import is_stored
         from unveil.video.recording import is_live
 
         if self.live:
@@ -78,6 +82,7 @@ class Segment:
         if len(self.sources) > 1 or is_many(self.sources[0]) or as_address(self.out):
             return self._batch(span)
         self._check_single()
+        check_early(self.settings)
         if is_live(self.sources[0]) and not is_stored(self.sources[0]):
             self._single(str(_record(self.sources[0], self.out, span["end"], self.again)), span)
             return 0
@@ -190,10 +195,11 @@ class Demo:
         """Fetch, segment, and say where the pictures are."""
         from unveil.features.demo_clips import SPANS, fetch_clip
 
+        start, end = seconds(self.start), seconds(self.end)
+        check_early(self.settings)
         with progress("unveil") as show:
             show("fetching the clip", 0, None)
             clip = fetch_clip(self.clip)
-        start, end = seconds(self.start), seconds(self.end)
         if start is None and end is None:
             start, end = SPANS[self.clip]
         span = {"start": start, "end": end, "stride": 1}
@@ -238,7 +244,7 @@ def _record(source: str, out: Path, end: float | None, again: bool) -> Path:
 @contextmanager
 def _at_hand(source: str) -> Iterator[str]:
     """A source that is on this machine: itself, or what was fetched from its address."""
-    from unveil.batch.storage import as_address, fetched
+    from unveil.batch.storage import fetched
     from unveil.files import scratch
 
     if (address := as_address(source)) is None:
@@ -254,6 +260,13 @@ def _check(source: str, span: dict[str, Any]) -> None:
     from unveil.video.source import open_video
 
     open_video(source, **span)
+
+
+def check_early(settings: Settings) -> None:
+    """Say what is wrong with settings before anything is fetched, recorded or loaded."""
+    from unveil.segmentation.preconditions import check_settings  # seconds by itself
+
+    check_settings(settings)
 
 
 def _load(settings: Settings) -> Any:

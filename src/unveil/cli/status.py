@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
+from unveil.address import as_address
+from unveil.cli.options import MAY_BE_ADDRESS
 from unveil.cli.progress import clock, count
 from unveil.errors import InputError
 
@@ -18,14 +20,13 @@ _LISTED = 20  # failed videos that are named one by one
 class Status:
     """Say how far a batch is: what is done, what fails and why, how long it will take."""
 
-    out: tyro.conf.Positional[Path]
+    out: Annotated[Path, tyro.conf.Positional, MAY_BE_ADDRESS]
     """The folder that was given to `unveil segment` as --out, or its address."""
 
     def run(self) -> int:
         """Read the ledger and say what it holds; 1 where a video failed."""
         from unveil.batch.ledger import LEDGER, is_running, read
         from unveil.batch.mirror import Mirror, place_of
-        from unveil.batch.storage import as_address
 
         address = as_address(self.out)
         out = self.out if address is None else place_of(address)

@@ -7,6 +7,7 @@ from typing import Any
 
 import tyro
 
+from unveil.cli.segment import check_early
 from unveil.errors import InputError
 from unveil.settings import Settings
 
@@ -73,6 +74,7 @@ class View:
                 "another folder with --out"
             )
         check_out(out)
+        check_early(self.settings)
 
         def make(report: Any) -> None:
             from unveil.segmentation.segmenter import Segmenter

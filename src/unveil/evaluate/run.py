@@ -49,6 +49,10 @@ def evaluate(
     """
     protocols.check(names)
     own = predictions is None
+    if own:
+        from unveil.segmentation.preconditions import check_settings  # seconds by itself
+
+        check_settings(settings or Settings())
     place = out / "predictions" if predictions is None else predictions
     tasks = [
         Task(s, place, tuple(names), own, out / "sequences" / f"{s.name}.json")

@@ -7,6 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from unveil.address import out_path
 from unveil.errors import InputError
 from unveil.exports.place import mark, whole
 from unveil.exports.result import Result
@@ -117,7 +118,7 @@ def export(
     """
     form = find_format(name)
     check_options([name], options)
-    out = Path(out).expanduser().absolute()
+    out = out_path(out).absolute()
     with whole(out, again) as partial:
         form.write(result, partial, on_progress or silent, **options)
         if not form.is_file:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from unveil.address import out_path
 from unveil.errors import OutputError
 from unveil.files import beside, check_parent, output_errors, sweep
 
@@ -22,7 +23,7 @@ def whole(out: Path, again: bool = False) -> Iterator[Path]:
     nothing may lie there. When the block fails, nothing is left and nothing was replaced. Raises
     OutputError where `out` cannot be written.
     """
-    out = Path(out).expanduser().absolute()
+    out = out_path(out).absolute()
     check_place(out, again)
     partial = beside(out)
     sweep(out)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from unveil.address import as_path
 from unveil.errors import DataError, InputError
 from unveil.results.folder import OUTPUT, RUN
 from unveil.video.prefetch import ahead
@@ -181,7 +182,7 @@ def open_result(folder: str | Path, source: str | Path | None = None) -> Result:
     source: the video, where it is no longer where it was. Raises DataError where the folder is
     no result.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     run, record = _json(folder, RUN), _json(folder, OBJECTS, hook=_without_masks)
     try:
         about, (video, *_) = run[OUTPUT], record["videos"]
@@ -233,7 +234,7 @@ def with_video(
             )
         return iter(video)
 
-    sound = Path(place).expanduser()
+    sound = as_path(place)
     return replace(
         result,
         open_frames=open_frames,

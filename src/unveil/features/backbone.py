@@ -17,7 +17,7 @@ from unveil.errors import InputError
 from unveil.features import dinov2, weights
 from unveil.features.dinov2 import Dinov2
 from unveil.features.hub_model import HubModel
-from unveil.features.int8 import Int8Model
+from unveil.features.int8 import Int8Model, check_int8
 from unveil.settings import SIZE
 from unveil.types import Features
 
@@ -64,11 +64,7 @@ class Backbone:
 
     def _load(self, by_scale: bool) -> Dinov2 | HubModel | Int8Model:
         if self.precision == "int8":
-            if self.device.type != "cpu":
-                raise InputError(
-                    f"precision int8 is for the CPU, not for {self.device}: leave precision out, "
-                    "or set the device to cpu"
-                )
+            check_int8(self.name, self.device)
             return Int8Model(self.name, by_scale)
         folder = weights.pull(self.name)
         model = dinov2.load(folder, by_scale) or HubModel(self.name, folder, by_scale)
@@ -87,9 +83,7 @@ class Backbone:
             # A hair of slack: 480 · (336 / 480) must not become 335.99… and lose a row.
             h, w = (int(s * scale / self.patch + 1e-6) for s in (height, width))
         if h < 1 or w < 1:
-            raise InputError(
-                f"size {size} px leaves no whole patch of {self.patch} px; choose more"
-            )
+            raise _too_small(size, self.patch)
         return h, w
 
     @torch.inference_mode()
@@ -176,6 +170,20 @@ def _saliency(
     q = query.unflatten(-1, (heads, -1)).float()
     logits = torch.einsum("thd,tnhd->thn", q, k) * k.shape[-1] ** -0.5
     return logits.softmax(-1).mean(1)
+
+
+def check_size(name: str, size: Size) -> None:
+    """Raise InputError for a size without a whole patch of a backbone, before that is fetched.
+
+    Says nothing where its patches are not known yet. Raises WeightsError for a name of nothing.
+    """
+    patch = weights.known_config(name).get("patch_size")
+    if isinstance(patch, int) and min(size if isinstance(size, tuple) else (size,)) < patch:
+        raise _too_small(size, patch)
+
+
+def _too_small(size: Size, patch: int) -> InputError:
+    return InputError(f"size {size} px leaves no whole patch of {patch} px; choose more")
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:

@@ -21,6 +21,7 @@ from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,29 @@ _FAST = ("avx512_vnni", "avx_vnni", "amx_int8")
 Compiled = Callable[[list[np.ndarray]], Any]
 
 
+def check_int8(name: str, device: torch.device) -> None:
+    """Raise InputError where int8 cannot be had, as far as that is known before weights are there.
+
+    Raises WeightsError for a name of nothing.
+    """
+    if device.type != "cpu":
+        raise InputError(
+            f"precision int8 is for the CPU, not for {device}: leave precision out, or set the "
+            "device to cpu"
+        )
+    if any(find_spec(library) is None for library in ("openvino", "nncf")):
+        raise InputError(_NEEDS)
+    if weights.known_config(name).get("model_type", "dinov2") != "dinov2":
+        raise _other_design(name)
+
+
+def _other_design(name: str) -> InputError:
+    return InputError(
+        f"precision int8 is for backbones of the DINOv2 design, and {name} is none: leave "
+        "precision out, or choose another backbone"
+    )
+
+
 class Int8Model:
     """A backbone of the DINOv2 design in int8, which stands in for `Dinov2` on a CPU.
 
@@ -65,10 +89,7 @@ class Int8Model:
     def __init__(self, name: str, by_scale: bool = False) -> None:
         model = dinov2.load(weights.pull(name), by_scale)
         if model is None:
-            raise InputError(
-                f"precision int8 is for backbones of the DINOv2 design, and {name} is none: leave "
-                "precision out, or choose another backbone"
-            )
+            raise _other_design(name)
         self._core = _core()
         can = torch.cpu.get_capabilities()
         if can.get("avx2") and not any(can.get(name) for name in _FAST):

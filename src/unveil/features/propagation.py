@@ -55,6 +55,12 @@ PACES: Mapping[str, Pace] = MappingProxyType(
 """Of each `--speed`; docs/speed.md has what each costs."""
 
 
+def check_speed(speed: str) -> None:
+    """Raise InputError where the extra is missing that a speed needs."""
+    if PACES[speed].flow:
+        _Flow()
+
+
 @dataclass(frozen=True)
 class _Way:
     """Where the patches of a frame lie in another one.

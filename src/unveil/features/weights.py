@@ -157,6 +157,24 @@ def cached(name: str) -> Path:
     return home() / "weights" / name.replace("/", "--")
 
 
+def known_config(spec: str) -> Mapping[str, Any]:
+    """The configuration of weights as far as it is known before they are fetched; else empty.
+
+    Raises WeightsError where there are, and can be, no such weights.
+    """
+    row = TABLE.get(spec)
+    if row is not None:
+        return {"patch_size": row.patch, **(row.config or {})}
+    folder = cached(spec)
+    if _is_local(spec) or "/" not in spec:
+        folder = path(spec)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
 def path(spec: str) -> Path:
     """The folder of weights that are already on this machine, checked against their digest.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from unveil.address import as_path
 from unveil.errors import DataError, InputError
 from unveil.imports.coco import FILES, read_coco
 from unveil.imports.cvat import FILE, read_cvat
@@ -33,7 +34,7 @@ def read_tracks(source: str | Path, name: str | None = None) -> Tracks:
 
     name: of the video, where there are several. Raises DataError for anything else.
     """
-    place = Path(source).expanduser()
+    place = as_path(source)
     if not place.exists():
         raise DataError(f"no such file or folder: {place}")
     if place.is_dir():
@@ -78,7 +79,7 @@ def import_result(
     report = on_progress or silent
     check_out(out)
     tracks = read_tracks(source, name)
-    place = _pictures(tracks) if video is None else Path(video).expanduser().absolute()
+    place = _pictures(tracks) if video is None else as_path(video).absolute()
     film = None if place is None else _open(place, tracks)
     fps = tracks.fps or (IMAGE_FPS if film is None else film.fps)
     frames = repeat(None) if film is None else _frames(film, tracks)
@@ -112,7 +113,7 @@ def _run(
     rate = fps * tracks.step
     return {
         "unveil": version("unveil"),
-        IMPORTED: {"from": str(Path(source).expanduser().absolute()), "form": tracks.form},
+        IMPORTED: {"from": str(as_path(source).absolute()), "form": tracks.form},
         "video": {
             "source": None if place is None else str(place),
             "name": tracks.name,

@@ -7,6 +7,7 @@ import shutil
 import weakref
 from pathlib import Path
 
+from unveil.address import out_path
 from unveil.errors import OutputError
 from unveil.files import beside, check_parent, output_errors, sweep
 
@@ -31,7 +32,7 @@ class ResultFolder:
     """Where the files are: a temporary folder once the block is entered, `out` when committed."""
 
     def __init__(self, out: str | Path, edited: bool = False) -> None:
-        self.out, self._edited = Path(out).expanduser().absolute(), edited
+        self.out, self._edited = out_path(out).absolute(), edited
         with output_errors(self.out):
             if self.out.is_symlink():
                 self.out = self.out.resolve()
@@ -82,7 +83,7 @@ def check_out(out: str | Path, edited: bool = False) -> None:
     nobody added files. One that was put right by hand is replaced only where `edited` says that its
     edits are carried on.
     """
-    out = Path(out).expanduser()
+    out = out_path(out)
     with output_errors(out):
         if not out.exists():
             check_parent(out.absolute())

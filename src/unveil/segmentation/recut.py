@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unveil.address import as_path
 from unveil.editing.edits import Wishes, standing
 from unveil.editing.log import Log, read
 from unveil.errors import DataError, InputError
@@ -70,7 +71,7 @@ def recut(
             found = replace(found, evidence=evidence_of(folder))
     video = open_again(folder, run["video"], source)
     if source is not None:
-        run["video"]["source"] = str(Path(source).expanduser().absolute())
+        run["video"]["source"] = str(as_path(source).absolute())
     out = Path(out or folder)
     return write_anew(out, video, found, run, wishes, log, clock, on_progress, out == folder)
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unveil.address import as_path
 from unveil.attention.block_file import calibrated_tau, load_block, shipped_block
 from unveil.attention.objects_file import load_head, shipped_head
 from unveil.attention.objects_head import ObjectsHead
@@ -32,13 +33,14 @@ from unveil.results.writer import Writer
 from unveil.segmentation import refine
 from unveil.segmentation.first_pass import FastFinder, Found, PaperFinder
 from unveil.segmentation.live import STRETCH, LiveRun, write_live
+from unveil.segmentation.preconditions import check_settings
 from unveil.segmentation.second_pass import paint, write
 from unveil.segmentation.segmentation import Segmentation, painted_scores
 from unveil.segmentation.slot_pass import KmeansFinder, SlotFinder
 from unveil.segmentation.stream import Stream, in_blocks
 from unveil.settings import Settings
 from unveil.slots.carry import Carrier
-from unveil.slots.model_file import load_model, model_metadata
+from unveil.slots.model_file import load_model
 from unveil.timing import Clock, peak_memory_mb
 from unveil.types import Features
 from unveil.video.live import Live
@@ -59,7 +61,7 @@ class Segmenter:
         settings = check("settings", settings or Settings(), Settings)
         if unknown := sorted(set(changes) - {field.name for field in fields(Settings)}):
             raise InputError(f"no such setting: {unknown[0]!r}")
-        self.settings = s = _with_model(replace(settings, **changes))
+        self.settings = s = check_settings(replace(settings, **changes))
         dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}.get(s.precision)
         colours = RELEASED_COLOURS if s.normalisation == "released" else None
         self.backbone = Backbone(
@@ -70,7 +72,6 @@ class Segmenter:
             by_scale=s.positions == "scale",
             int8=s.precision == "int8",
         )
-        self._encoder()  # what it needs is missed before a video is looked at
         self._block = self._model = None
         if s.model is not None:
             self._model = load_model(s.model, self.backbone.channels).to(self.backbone.device)
@@ -315,7 +316,7 @@ class Segmenter:
         yield from ready
 
     def _encoder(self) -> Propagation:
-        """What makes the features of one video. Raises InputError where its extra is missing."""
+        """What makes the features of one video."""
         return Propagation(self.backbone, self.settings.size, PACES[self.settings.speed])
 
     def _run(
@@ -369,27 +370,8 @@ def _head(settings: Settings, backbone: Backbone) -> ObjectsHead | None:
     return load_head(path, settings.backbone, backbone.channels).to(backbone.device)
 
 
-def _with_model(settings: Settings) -> Settings:
-    """Settings with the backbone and the size of their slot model, where they have one.
-
-    Raises InputError where another backbone or size was asked for.
-    """
-    if settings.model is None:
-        return settings
-    about, plain = model_metadata(settings.model), Settings()
-    own = {"backbone": about["backbone"], "size": tuple(about["size"])}
-    for name, value in own.items():
-        asked = getattr(settings, name)
-        if asked not in (value, getattr(plain, name)):
-            raise InputError(
-                f"{name} {asked} was asked for, and {settings.model} was trained with {value}: "
-                f"leave {name} out"
-            )
-    return replace(settings, **own)
-
-
 def _absolute(path: str | Path) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(as_path(path).absolute())
 
 
 def segment(source: Source, **options: Any) -> Segmentation:

@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unveil.errors import TrainingError, WeightsError, said_of
-from unveil.features.backbone import Backbone
+from unveil.features.backbone import Backbone, check_size
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import TrainingClip, find_clips
 from unveil.training.features import Cache, ClipFeatures
@@ -157,6 +157,7 @@ def prepare(
     watcher: Watcher,
 ) -> Data:
     """The features of every clip; what cannot be used is skipped, said and counted."""
+    check_size(recipe.backbone, recipe.size)
     loaded: list[Backbone] = []
 
     def backbone() -> Backbone:

@@ -14,7 +14,7 @@ import torch
 from unveil.attention.objects_file import save_head
 from unveil.attention.objects_head import ObjectsHead
 from unveil.errors import TrainingError, WeightsError, said_of
-from unveil.features.backbone import Backbone
+from unveil.features.backbone import Backbone, check_size
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import find_clips
 from unveil.training.composite_data import CompositeFeatures, composite_features
@@ -120,6 +120,8 @@ def prepare_composites(
     folder: Path, recipe: ObjectsRecipe, device: torch.device, cache: Cache, watcher: HeadWatcher
 ) -> tuple[list[Source], list[CompositeFeatures]]:
     """Sources and composites; clips that cannot be used are skipped, said and counted."""
+    for size in (recipe.size, *recipe.sizes):
+        check_size(recipe.backbone, size)
     loaded: list[Backbone] = []
 
     def backbone() -> Backbone:

@@ -18,6 +18,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from unveil.address import as_path
 from unveil.errors import InputError
 from unveil.files import as_url
 from unveil.video import clock, container
@@ -47,7 +48,7 @@ class Frames:
     ) -> None:
         self.video = open_video(source, start=start, end=end, stride=stride)
         self.count = count
-        self._path = Path(source).expanduser()
+        self._path = as_path(source)
         self._span = (start, end, stride)
         size = 3 * self.video.height * self.video.width
         self._room = max(_FEW, _KEPT // size)

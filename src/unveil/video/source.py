@@ -16,6 +16,7 @@ from typing import Annotated
 import numpy as np
 from torch import Tensor
 
+from unveil.address import as_path, plain_place
 from unveil.checks import Within, check
 from unveil.errors import InputError
 from unveil.types import Clip
@@ -147,12 +148,13 @@ def open_video(
         )
     if not str(source):
         raise InputError("the path of the video is empty: give a file, a folder or a pattern")
+    source = plain_place(source) if isinstance(source, str) else source
     if is_live(source):
         raise InputError(
             f"{source} is no file: segment it alone with `unveil segment`, or record it first with "
             "unveil.video.recording.record"
         )
-    path = Path(source).expanduser()
+    path = as_path(source)
     try:
         files = images.find_images(path)
         if files is not None:
