@@ -214,6 +214,17 @@ def test_gaps_of_many_frames_equal_those_looked_at_one_by_one(some):
     assert found == {pair: pytest.approx(x) for pair, x in slow_gaps(track, inside).items()}
 
 
+@pytest.mark.parametrize(
+    ("height", "gap", "apart"), [(24, 2, 0), (24, 3, 1), (32, 4, 0), (32, 5, 1)]
+)
+def test_a_finer_grid_finds_no_finer_gaps(height, gap, apart):
+    track = np.zeros((1, height, 30), int)
+    track[..., 10:] = 1
+    inside = np.ones(track.shape, bool)
+    inside[..., 10 : 10 + gap] = False
+    assert len(_gaps(track, inside)[0]) == apart
+
+
 def test_a_gap_speaks_against_and_contact_for():
     labels = np.zeros((2, 3, 9), int)
     labels[:, 1, :2], labels[0, 1, 5:7], labels[1, 1, 2:4] = 1, 2, 2

@@ -74,8 +74,8 @@ class Groups:
 
     @property
     def grain(self) -> float:
-        """Patches along the short side, in those of the default size: 1 at 336 px of 14."""
-        return _grain(*self.ids.shape[1:])
+        """That of its frames."""
+        return grain(*self.ids.shape[1:])
 
     @property
     def shots(self) -> Int[np.ndarray, " s"]:
@@ -186,7 +186,7 @@ class Grouper:
         if self.head is not None:
             logits, embedding = look(self.head, keys)
             apart = APART * embedding
-        most = round(self.groups * max(1.0, _grain(h, w)) ** 2)
+        most = round(self.groups * max(1.0, grain(h, w)) ** 2)
         labels = group_block(keys, most, self.place, precision, apart)
         used, labels = labels.unique(return_inverse=True)
         g = len(used)
@@ -302,7 +302,8 @@ def group_block(
     return lloyd(points, centres, points.new_ones(len(points)), precision=precision)[1]
 
 
-def _grain(h: int, w: int) -> float:
+def grain(h: int, w: int) -> float:
+    """Patches along the short side of h x w, in those of the default size: 1 at 336 px of 14."""
     return min(h, w) / SHORT
 
 

@@ -9,6 +9,7 @@ looks alike is one object that left and returned.
 """
 
 import heapq
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,13 +18,14 @@ from jaxtyping import Integer
 from scipy import ndimage
 
 from unveil.fast.contacts import Contacts, scaled_keys
-from unveil.fast.groups import Groups
+from unveil.fast.groups import Groups, grain
 
 APART = 8.0
 """What a frame with a gap between two parts says against joining them, for each patch along the
 side of the smaller, in contacts of patches that look the same."""
 GAP = 1
-"""Patches that may miss between two parts of one object."""
+"""Patches that may miss between two parts of one object, at the default size or below; above it, as
+many whole patches as reach as far."""
 TOGETHER = 0.35
 """Share of its patches that an object may show while the one it is taken for is seen too."""
 FOREIGN = 0.03
@@ -105,7 +107,8 @@ def evidence(
 
 def _gaps(track: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What frames [t, h, w] say against pairs of tracks a < b: those on two sides of a gap."""
-    near = ndimage.binary_dilation(inside, _SQUARE, GAP)
+    reach = math.ceil(GAP * max(1.0, grain(*inside.shape[1:])))
+    near = ndimage.binary_dilation(inside, _SQUARE, reach)
     part, k = ndimage.label(near, _SQUARE)
     part = part[inside] - 1
     size = np.bincount(part, minlength=k)
