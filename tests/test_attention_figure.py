@@ -148,6 +148,7 @@ def test_maps_share_a_scale_over_frames_and_the_ring_is_round_its_patch():
     assert abs(rows.mean() - 30) < 1.5 and abs(columns.mean() - 150) < 1.5
 
 
+@pytest.mark.slow
 def test_a_figure_shows_the_pressed_frame_s_patch_in_each_form(tmp_path, command, capsys):
     for name in ("a.png", "b.png", "a.svg", "b.svg"):
         out = ["--at", "30,15,1", "--out", str(tmp_path / "new" / name)]

@@ -22,6 +22,7 @@ from unveil.segmentation.segmenter import Segmenter
 from unveil.settings import Settings
 
 
+@pytest.mark.slow
 def test_videos_that_kill_hang_and_eat_are_named_and_the_rest_is_done(tmp_path):
     jobs = named("a", "crash", "b", "hang", "once", "broken", "hungry", "c")
     do_all(tmp_path, jobs, count=3, seconds=5.0, memory=400, tries=2)

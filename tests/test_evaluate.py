@@ -85,6 +85,7 @@ def test_layouts_agree_on_the_same_imperfect_masks(made, perfect, tmp_path):
             assert theirs == pytest.approx(mine, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_oracle_is_met_through_the_command(shared, tmp_path):
     command = Evaluate(
         "davis2016",
@@ -235,6 +236,7 @@ def test_a_process_that_dies_takes_only_its_own_sequence_with_it(made, perfect, 
     assert record["protocols"]["miou"]["mean"]["mIoU"] == 1
 
 
+@pytest.mark.slow
 def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, monkeypatch):
     from unveil.segmentation import segmenter
 
@@ -258,6 +260,7 @@ def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, mon
     assert changed.run() == 0 and len(loaded) == 2
 
 
+@pytest.mark.slow
 def test_a_block_trained_anew_under_the_same_name_is_run_anew(made, tiny_backbone, tmp_path):
     path, out = tmp_path / "block.safetensors", tmp_path / "out"
     settings = Settings(backbone=tiny_backbone, block=path, size=32, device="cpu")

@@ -135,6 +135,7 @@ def test_a_line_is_broken_where_its_object_is_absent(monkeypatch, dog, tmp_path)
     assert np.allclose(time[~np.isnan(time)], np.array([0, 1, 4, 5]) / float(NTSC), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_plot_of_a_crowd(crowd, tmp_path):
     text = export(open_result(crowd), tmp_path / "x.svg", "plot-svg").read_text()
     assert "the first 24 of 300" in text

@@ -51,6 +51,7 @@ def correct(place: Path) -> None:
     tree.write(place / "corrected" / "annotations.xml")
 
 
+@pytest.mark.slow
 def test_the_blocks_run_one_after_the_other(place, capsys, monkeypatch):
     pytest.importorskip("pandas")
     uvicorn = pytest.importorskip("uvicorn")

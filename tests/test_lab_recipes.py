@@ -38,6 +38,7 @@ LABS = {
 SMALL = ("--steps", "2", "--batch", "2", "--size", "20", "--windows", "1", "--accelerator", "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LABS)
 def test_a_dataset_as_it_comes_is_trained_on_segmented_and_scored(
     name, clips, tiny_backbone, tmp_path, capsys
@@ -68,6 +69,7 @@ def test_a_dataset_as_it_comes_is_trained_on_segmented_and_scored(
     assert 0 <= record["protocols"]["miou"]["mean"]["mBO"] <= 1
 
 
+@pytest.mark.slow
 def test_a_run_on_shards_goes_on_and_says_what_it_lacks(clips, tiny_backbone, tmp_path, capsys):
     root = made("movi", tmp_path / "data", clips[:2])
     recipe = ["--recipe", str(CONFIGS / "videosaur-movi-e.toml"), "--backbone", tiny_backbone]

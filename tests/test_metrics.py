@@ -38,6 +38,7 @@ def blobs(rng, t, h, w, ids, smooth=3) -> np.ndarray:
 # --- J and F against the official toolkit ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bmx-trees", "car-shadow", "dog", "scooter-black"])
 def test_j_and_f_of_every_frame_are_those_of_the_official_toolkit(name, shared):
     sequence = open_dataset("davis2016", shared / "davis").select([name]).sequences[0]
@@ -52,6 +53,7 @@ def test_j_and_f_of_every_frame_are_those_of_the_official_toolkit(name, shared):
         assert difference.max() <= LIKE_THE_TOOLKIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("h", "w"), [(17, 23), (31, 130), (7, 7)])
 @pytest.mark.parametrize(("proposals", "objects"), [(1, 3), (4, 2), (3, 3)])
 def test_the_standard_protocol_is_the_toolkits_loops(h, w, proposals, objects):

@@ -114,6 +114,7 @@ class Stopped(HeadWatcher):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_at_the_same_bits(videos, recipe, cache, tmp_path):
     whole = train_head(videos, recipe, tmp_path / "whole", CPU, cache, HeadWatcher())
     out = tmp_path / "stopped"
@@ -136,6 +137,7 @@ def test_features_are_computed_once(videos, recipe, cache, tmp_path, monkeypatch
     train_head(videos, recipe, tmp_path / "second", CPU, cache, HeadWatcher())
 
 
+@pytest.mark.slow
 def test_a_head_finds_the_things_of_another_round(videos, recipe, cache, tmp_path, monkeypatch):
     first = train_head(videos, recipe, tmp_path / "first", CPU, cache, HeadWatcher())
     again = dataclasses.replace(recipe, head=str(first))
@@ -184,6 +186,7 @@ def test_a_composite_follows_its_number_and_its_keys_are_those_of_its_frames(
     assert other.frames.shape != drawn.frames.shape or not (other.frames == drawn.frames).all()
 
 
+@pytest.mark.slow
 def test_training_learns_what_is_pasted(videos, recipe, cache, tmp_path):
     seen = []
 

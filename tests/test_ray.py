@@ -115,6 +115,7 @@ def until(what: Callable[[], object], seconds: float = 300.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_videos_that_kill_and_hang_are_named_and_a_lost_actor_is_replaced(tmp_path, cluster):
     jobs = named("a", "crash", "b", "hang", "once", "broken", "orphan", "c")
     ended = do_all(cluster, tmp_path, jobs, Limits(4.0, 400, 2), Toy(tmp_path))

@@ -66,6 +66,7 @@ def test_any_number_of_frames_keeps_its_size(segmenters, t, mode):
         assert got.labels.min() >= 1  # it has no background
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_the_chunk_size_changes_nothing(segmenters, mode):
     a, b = segmenters[mode], Segmenter(segmenters[mode].settings, chunk=11)

@@ -121,6 +121,7 @@ def test_a_shot_that_shows_nothing_has_no_object():
     assert iou(ids[: BOUNDS[1]] > 0, labels[: BOUNDS[1]] > 0) > 0.8
 
 
+@pytest.mark.slow
 def test_a_small_object_of_a_short_shot_is_kept():
     """One hundredth of the foreground is asked for, of a shot and not of the video."""
     parts = ((200, 0), (8, 1))

@@ -159,6 +159,7 @@ class Stopped(Watcher):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_that_was_stopped_ends_at_the_same_bits(name, videos, cache, tiny_backbone, tmp_path):
     method = SlotMethod(recipe_of(name, tiny_backbone))

@@ -38,12 +38,14 @@ def test_every_frame_comes_back_labelled_and_in_time():
     assert iou(ids > 0, labels > 0) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [3, 8, 45])
 def test_the_answer_does_not_depend_on_the_chunks(chunk):
     labels = moving(45)
     assert np.array_equal(play(Stream(), labels, 1)[0], play(Stream(), labels, chunk)[0])
 
 
+@pytest.mark.slow
 def test_an_object_keeps_its_id_when_memory_no_longer_holds_it():
     labels = np.zeros((96, 9, 13), int)
     labels[:24, 3:6, 4:8] = 1

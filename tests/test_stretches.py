@@ -155,6 +155,7 @@ def test_a_block_is_let_go_of_once_it_is_written(tmp_path):
     assert write_groups(tmp_path / "groups.npz", blocks()) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", ["exact", "balanced"])
 def test_a_result_from_stretches_is_that_of_one_piece(tmp_path, tiny_backbone, speed):
     source = film(tmp_path / "clip.mp4", walk(43), uneven=True)

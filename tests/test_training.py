@@ -197,6 +197,7 @@ def test_two_nodes_equal_one_process_with_the_same_batch(
         torch.testing.assert_close(got[name], want[name], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_broken_and_short_clips_are_skipped_and_counted(tmp_path, recipe, cache, capsys):
     folder = tmp_path / "videos"
     for i in range(3):
@@ -472,6 +473,7 @@ def test_a_recipe_that_is_wrong_is_an_error(untyped, text, message, tmp_path):
         read_recipe(tmp_path / "r.toml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", sorted(TINY))
 def test_every_family_of_backbones_trains_by_the_tiny_recipe(family, videos, tmp_path):
     """Eight heads of two channels; the recipe's steps cut to three, its size to the clips'."""
