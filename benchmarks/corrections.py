@@ -143,7 +143,6 @@ def score(name: str, data: Path | None, result: Path) -> tuple[float, float]:
             predictions=folder / "predictions",
             settings=Settings(),
             out=folder / "scores",
-            jobs=1,
         )
         mean = record["protocols"][clip.protocol]["mean"]
         return 100 * mean["J"], 100 * mean["F"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tyro
 
+from unveil.batch.workers import Workers
 from unveil.datasets import Dataset, open_dataset
 from unveil.evaluate import cache, protocols
 from unveil.evaluate.page import tables
@@ -42,8 +43,8 @@ class Results:
     """Score these masks of the DAVIS sequences instead; the other clips are left out."""
     sequences: int | None = None
     """Only so many sequences of each dataset, to try it out; by default all."""
-    jobs: int = os.cpu_count() or 1
-    """Processes that score."""
+    jobs: int = 1
+    """Processes that segment and score, with a model each."""
     settings: Settings = field(default_factory=Settings)
     """Of Unveil."""
 
@@ -136,7 +137,7 @@ class Results:
             predictions=masks or self.predictions,
             settings=self.settings,
             out=self.work / name,
-            jobs=self.jobs,
+            workers=Workers(jobs=self.jobs),
             on_progress=lambda *at: print(name, *at, file=sys.stderr),
         )
         method = "Unveil" if self.predictions is None else str(self.predictions)

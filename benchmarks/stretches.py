@@ -15,7 +15,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +70,17 @@ class Steady(Projected):
 class SteadyLook(Look):
     """The real work with those keys; what a process took is written beside the result."""
 
-    peaks: Path = Path()
+    peaks: Path = field(default=Path(), kw_only=True)
 
-    def segment(self, job: Job, report: Progress) -> Outcome:
+    def do(self, job: Job, report: Progress) -> Outcome:
         """Look at one stretch."""
-        outcome = super().segment(job, report)
+        outcome = super().do(job, report)
         (self.peaks / f"{os.getpid()}.peak").write_text(str(peak_memory_mb()))
         return outcome
 
-    def _loaded(self, report: Progress) -> Segmenter:
-        segmenter = super()._loaded(report)
+    def segmenter(self, report: Progress) -> Segmenter:
+        """The model, its keys replaced."""
+        segmenter = super().segmenter(report)
         segmenter.backbone.encode = steady(self.settings).encode
         return segmenter
 
@@ -124,7 +125,7 @@ def measure(bench: Stretches) -> dict[str, Any]:
         whole = time.monotonic() - began
 
         def work(out: Path, settings: Settings, threads: int | None) -> SteadyLook:
-            return SteadyLook(out, settings, threads, peaks=peaks)
+            return SteadyLook(out, settings, threads=threads, peaks=peaks)
 
         def hire(count: int, work: Any, limits: Limits, logs: Path) -> Processes:
             return Processes(min(count, bench.processes), work, limits, logs)

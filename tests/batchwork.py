@@ -14,7 +14,7 @@ from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger
 from unveil.batch.processes import Processes
 from unveil.batch.run import missing, place_of_logs, run
-from unveil.batch.work import Work
+from unveil.batch.segment_work import SegmentWork
 from unveil.progress import Progress
 
 
@@ -59,12 +59,12 @@ class Toy:
         return Outcome(frames=10, height=4, width=6, scores=(0.5, 0.25))
 
 
-class Sabotaged(Work):
+class Sabotaged(SegmentWork):
     """The real work, save for the videos that hang and eat."""
 
-    def segment(self, job: Job, report: Progress) -> Outcome:
+    def do(self, job: Job, report: Progress) -> Outcome:
         suffer(job)
-        return super().segment(job, report)
+        return super().do(job, report)
 
 
 class Disk(LocalFileSystem):
@@ -83,7 +83,7 @@ class Disk(LocalFileSystem):
 fsspec.register_implementation("disk", Disk, clobber=True)
 
 
-class Stored(Work):
+class Stored(SegmentWork):
     """The real work, where that storage is known."""
 
 

@@ -240,7 +240,7 @@ def test_limits_that_make_no_sense(wrong):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--jobs", "0"], "--jobs: expected at least 1, got 0"),
+        (["--jobs", "0"], "jobs: expected a whole number of at least 1, got 0"),
         (["--resume"], "--resume is for several videos, or for the stretches of one with --jobs 2"),
         (["--tries", "2"], "--tries is for several videos, or for the stretches of one"),
         (["--timeout", "9"], "--timeout is for several videos, or for the stretches of one"),
@@ -305,7 +305,7 @@ def test_a_batch_gives_what_plain_runs_give(tmp_path, tiny_backbone):
     settings = Settings(backbone=tiny_backbone, attention="cosine", size=16)
     out = tmp_path / "out"
     jobs = list_jobs(sources)
-    do_all(out, jobs, work=Sabotaged(out, settings, 1), seconds=3.0, memory=1500, tries=2)
+    do_all(out, jobs, work=Sabotaged(out, settings, threads=1), seconds=3.0, memory=1500, tries=2)
     book = read(out)
     assert set(book.failed) == {"bad0", "bad1", "hang", "hungry"}
     segmenter = Segmenter(settings)

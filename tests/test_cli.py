@@ -17,8 +17,9 @@ from PIL import Image
 from unveil import files
 from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
+from unveil.batch.segment_work import SegmentWork
 from unveil.batch.sources import list_jobs
-from unveil.batch.work import Work, unforeseen
+from unveil.batch.work import unforeseen
 from unveil.cli import main
 from unveil.cli.segment import seconds
 from unveil.errors import InputError
@@ -126,7 +127,9 @@ def test_no_fault_of_one_video_ends_a_batch(tmp_path, tiny_backbone, monkeypatch
         return whole(self, source, out, **more)
 
     monkeypatch.setattr(Segmenter, "segment_to", segment_to)
-    work = Work(tmp_path / "out", Settings(backbone=tiny_backbone, attention="cosine", size=16))
+    work = SegmentWork(
+        tmp_path / "out", Settings(backbone=tiny_backbone, attention="cosine", size=16)
+    )
     jobs = list_jobs([str(image_folder(tmp_path / name)) for name in ("a", "bad", "c")])
     outcomes = [work(job, silent) for job in jobs]
     assert [bool(outcome.error) for outcome in outcomes] == [False, True, False]
@@ -160,10 +163,12 @@ def test_a_model_that_cannot_be_loaded_is_fatal_and_a_video_is_not(tmp_path, tin
     good = str(image_folder(tmp_path / "a"))
     settings = Settings(backbone=tiny_backbone, attention="cosine", size=16, device="gpu")
     (job,) = list_jobs([good])
-    assert Work(tmp_path / "out", settings)(job, silent).fatal
+    assert SegmentWork(tmp_path / "out", settings)(job, silent).fatal
     (lost,) = list_jobs([str(tmp_path / "lost.mp4")])
-    assert Work(tmp_path / "out", settings)(lost, silent).fatal  # also before a video is fetched
-    assert not Work(tmp_path / "out", replace(settings, device=None))(lost, silent).fatal
+    assert SegmentWork(tmp_path / "out", settings)(
+        lost, silent
+    ).fatal  # also before a video is fetched
+    assert not SegmentWork(tmp_path / "out", replace(settings, device=None))(lost, silent).fatal
 
 
 def test_a_folder_that_cannot_be_read_leaves_the_others(tmp_path, tiny_backbone, monkeypatch):
@@ -176,7 +181,9 @@ def test_a_folder_that_cannot_be_read_leaves_the_others(tmp_path, tiny_backbone,
         return real(self)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    work = Work(tmp_path / "out", Settings(backbone=tiny_backbone, attention="cosine", size=16))
+    work = SegmentWork(
+        tmp_path / "out", Settings(backbone=tiny_backbone, attention="cosine", size=16)
+    )
     closed, other = (work(j, silent) for j in list_jobs([str(tmp_path / "closed"), str(good)]))
     assert "closed cannot be read: permission denied" in closed.error
     assert not other.error

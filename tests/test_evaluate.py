@@ -14,6 +14,8 @@ from PIL import Image
 from conftest import make_tiny_backbone
 from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
+from unveil.batch.ledger import read
+from unveil.batch.workers import Workers
 from unveil.cli.data import Check, Make
 from unveil.cli.evaluate import Evaluate
 from unveil.datasets import open_dataset
@@ -23,6 +25,8 @@ from unveil.metrics import PROTOCOLS, Measured
 from unveil.settings import Settings
 from unveil.synthetic.layouts import write_masks
 
+HERE = Workers(jobs=1)
+"""This process itself."""
 SIZE, FRAMES, COUNT = (48, 64), 5, 3
 LAYOUTS = ["davis2016", "davis2017", "ytvis2019", "ytvis2021", "movi", "folder"]
 
@@ -59,7 +63,9 @@ def evaluated(command: Evaluate, code: int = 0) -> dict:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_perfect_masks_are_perfect_in_every_layout(layout, made, perfect, tmp_path):
     assert Check(layout, made[layout]).run() == 0
-    command = Evaluate(layout, made[layout], perfect(layout), json=tmp_path / "o.json", jobs=1)
+    command = Evaluate(
+        layout, made[layout], perfect(layout), json=tmp_path / "o.json", workers=HERE
+    )
     record = evaluated(command)
     assert set(record["protocols"]) == set(protocols.defaults(layout))
     for protocol in record["protocols"].values():
@@ -75,7 +81,7 @@ def test_layouts_agree_on_the_same_imperfect_masks(made, perfect, tmp_path):
     figures = {}
     for layout in ("davis2017", "ytvis2019", "folder", "movi"):
         masks = perfect(layout, shift=3)
-        command = Evaluate(layout, made[layout], masks, json=tmp_path / "o.json", jobs=1)
+        command = Evaluate(layout, made[layout], masks, json=tmp_path / "o.json", workers=HERE)
         record = evaluated(replace(command, protocol="davis2017, miou,fg-ari"))
         figures[layout] = [p["mean"] for p in record["protocols"].values()]
     first = figures.pop("davis2017")
@@ -93,7 +99,7 @@ def test_the_oracle_is_met_through_the_command(shared, tmp_path):
         shared / "oracle" / "masks",
         sequences="dog",
         json=tmp_path / "out.json",
-        jobs=1,
+        workers=HERE,
     )
     mean = evaluated(command)["protocols"]["davis2016"]["mean"]
     expected = json.loads((shared / "oracle/expected_jf.json").read_text())["dog"]
@@ -108,7 +114,7 @@ def test_the_page_names_protocols_settings_published_rows_and_shows_pictures(
     out, real = tmp_path / "out", tmp_path / "as-if-real"
     shutil.copytree(made["davis2017"], real)
     (real / "run.json").unlink()  # what tells our clips from those of DAVIS
-    command = Evaluate("davis2017", real, perfect("davis2017", 2), out=out, jobs=1)
+    command = Evaluate("davis2017", real, perfect("davis2017", 2), out=out, workers=HERE)
     assert command.run() == 0
     page, table = (out / "index.html").read_text(), (out / "results.md").read_text()
     record = json.loads((out / "results.json").read_text())
@@ -126,7 +132,7 @@ def test_the_page_names_protocols_settings_published_rows_and_shows_pictures(
 
 def test_published_rows_do_not_stand_beside_synthetic_clips(made, perfect, tmp_path):
     out = tmp_path / "out"
-    Evaluate("davis2017", made["davis2017"], perfect("davis2017"), out=out, jobs=1).run()
+    Evaluate("davis2017", made["davis2017"], perfect("davis2017"), out=out, workers=HERE).run()
     table = (out / "results.md").read_text()
     assert "Published by others" not in table and "Betrayed" not in table
     assert "(synthetic, ImageSets/2017/val.txt)" in table
@@ -137,7 +143,7 @@ def test_a_broken_sequence_is_reported_and_the_others_finish(made, perfect, tmp_
     broken = masks / "occlusion-1" / "00002.png"
     Image.fromarray(np.zeros((7, 9), np.uint8)).save(broken)
     shutil.rmtree(masks / "return-2")
-    command = Evaluate("davis2017", made["davis2017"], masks, out=tmp_path / "out", jobs=1)
+    command = Evaluate("davis2017", made["davis2017"], masks, out=tmp_path / "out", workers=HERE)
     assert command.run() == 1
     said = capsys.readouterr()
     assert "1 of 3 sequences" in said.out
@@ -195,7 +201,13 @@ def test_what_is_scored_is_not_scored_again_until_something_changes(
 def test_several_processes_give_the_same_as_one(made, perfect, tmp_path):
     dataset, masks = open_dataset("movi", made["movi"]), perfect("movi", 2)
     records = [
-        run.evaluate(dataset, ["davis2017"], predictions=masks, out=tmp_path / f"{n}", jobs=n)
+        run.evaluate(
+            dataset,
+            ["davis2017"],
+            predictions=masks,
+            out=tmp_path / f"{n}",
+            workers=Workers(jobs=n),
+        )
         for n in (1, 2)
     ]
     assert records[0] == records[1]
@@ -230,9 +242,12 @@ def test_a_process_that_dies_takes_only_its_own_sequence_with_it(made, perfect, 
     shutil.copytree(masks / "calm-0", masks / "deadly")
     deadly = Deadly("deadly", tmp_path)
     dataset = replace(dataset, sequences=(deadly, *dataset.sequences))
-    record = run.evaluate(dataset, ["miou"], predictions=masks, out=tmp_path / "out", jobs=2)
+    record = run.evaluate(
+        dataset, ["miou"], predictions=masks, out=tmp_path / "out", workers=Workers(jobs=2)
+    )
     assert [f["sequence"] for f in record["failures"]] == ["deadly"]
-    assert "died" in record["failures"][0]["error"]
+    assert "its process ended with code 3" in record["failures"][0]["error"]
+    assert "deadly" in read(tmp_path / "out").failed
     assert record["protocols"]["miou"]["mean"]["mIoU"] == 1
 
 
@@ -249,7 +264,7 @@ def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, mon
         backbone=tiny_backbone, attention="cosine", size=32, precision="fp32", device="cpu"
     )
     out = tmp_path / "out"
-    command = Evaluate("davis2017", made["davis2017"], out=out, settings=settings, jobs=1)
+    command = Evaluate("davis2017", made["davis2017"], out=out, settings=settings, workers=HERE)
     assert command.run() == 0
     record = json.loads((out / "results.json").read_text())
     assert record["method"]["settings"]["attention"] == "cosine"
@@ -264,7 +279,7 @@ def test_unveil_itself_is_run_once_and_scored(made, tiny_backbone, tmp_path, mon
 def test_a_block_trained_anew_under_the_same_name_is_run_anew(made, tiny_backbone, tmp_path):
     path, out = tmp_path / "block.safetensors", tmp_path / "out"
     settings = Settings(backbone=tiny_backbone, block=path, size=32, device="cpu")
-    command = Evaluate("davis2017", made["davis2017"], out=out, settings=settings, jobs=1)
+    command = Evaluate("davis2017", made["davis2017"], out=out, settings=settings, workers=HERE)
     run_of = out / "predictions/calm-0/run.json"
     times = []
     for new in (True, False, True):
@@ -283,7 +298,7 @@ def test_other_frames_and_other_weights_under_the_same_names_are_run_anew(
     shutil.copytree(tiny_backbone, model)
     settings = Settings(backbone=str(model), attention="cosine", size=32, device="cpu")
     command = Evaluate(
-        "davis2017", root, out=tmp_path / "out", settings=settings, sequences="calm-0", jobs=1
+        "davis2017", root, out=tmp_path / "out", settings=settings, sequences="calm-0", workers=HERE
     )
     run_of = tmp_path / "out/predictions/calm-0/run.json"
 
@@ -314,7 +329,7 @@ def test_one_list_of_results_for_all_videos_as_the_server_takes_it(made, tmp_pat
     kept = ("video_id", "category_id", "segmentations")
     results = [{"score": 0.5, **{k: a[k] for k in kept}} for a in truth["annotations"]]
     (root / "results.json").write_text(json.dumps(results))
-    command = Evaluate("ytvis2019", made["ytvis2019"], root, json=tmp_path / "o.json", jobs=1)
+    command = Evaluate("ytvis2019", made["ytvis2019"], root, json=tmp_path / "o.json", workers=HERE)
     assert evaluated(command)["protocols"]["video-ap"]["mean"]["AP"] == pytest.approx(1)
     other = replace(command, dataset="folder", root=made["folder"])
     assert other.run() == 2 and "only those of YouTube-VIS" in capsys.readouterr().err
@@ -330,7 +345,7 @@ def test_a_model_that_is_not_there_ends_it_and_a_sequence_that_fails_does_not(
     from unveil.errors import WeightsError
     from unveil.segmentation.segmenter import Segmenter
 
-    command = Evaluate("davis2017", made["davis2017"], json=tmp_path / "o.json", jobs=1)
+    command = Evaluate("davis2017", made["davis2017"], json=tmp_path / "o.json", workers=HERE)
     with pytest.raises(WeightsError, match="no backbone is called 'none'"):
         replace(command, settings=Settings(backbone="none")).run()
     honest = Segmenter.segment_to
@@ -365,7 +380,9 @@ def test_more_proposals_than_allowed_name_the_file(made, perfect, tmp_path, caps
     many = np.tile(np.arange(SIZE[1], dtype=np.uint8), (FRAMES, SIZE[0], 1))
     shutil.rmtree(masks / "calm-0")
     write_masks(masks / "calm-0", many)
-    command = Evaluate("davis2017", made["davis2017"], masks, json=tmp_path / "o.json", jobs=1)
+    command = Evaluate(
+        "davis2017", made["davis2017"], masks, json=tmp_path / "o.json", workers=HERE
+    )
     assert command.run() == 1
     assert f"{masks / 'calm-0'}: 63 proposals" in capsys.readouterr().err
     only = replace(command, sequences="calm-0")
@@ -379,7 +396,6 @@ def test_more_proposals_than_allowed_name_the_file(made, perfect, tmp_path, caps
         ({"protocol": "davis2018"}, InputError, "no protocol davis2018; there are davis2016"),
         ({"protocol": ","}, InputError, "no protocol given"),
         ({"sequences": "cat"}, DataError, "no sequence cat"),
-        ({"jobs": 0}, InputError, "at least 1"),
         ({"settings": Settings(size=224)}, InputError, "leave out the settings of Unveil"),
         ({"predictions": Path("nowhere")}, InputError, "no folder of predictions at nowhere"),
         ({"root": Path("nowhere")}, DataError, "nowhere is no folder"),
@@ -397,7 +413,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(made, tmp_path, 
     (tmp_path / "folder").mkdir()
     for wrong in ({"out": tmp_path / "file"}, {"json": tmp_path / "folder"}):
         with pytest.raises(OutputError, match="cannot write the result to"):
-            Evaluate("davis2017", made["davis2017"], tmp_path, **wrong, jobs=1).run()
+            Evaluate("davis2017", made["davis2017"], tmp_path, **wrong, workers=HERE).run()
     assert (tmp_path / "file").read_text() == "in the way"
 
 

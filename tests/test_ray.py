@@ -18,15 +18,23 @@ from test_batch import contents
 from test_cli import image_folder
 from test_segmenter import digests
 from test_stretches import film, walk
+from test_training import write_clip
 from unveil.batch.job import Job, Limits
 from unveil.batch.ledger import Ledger, is_running, read
 from unveil.batch.run import clear, missing, place_of_logs, run
 from unveil.batch.sources import list_jobs
 from unveil.batch.worker import DoesWork
+from unveil.batch.workers import Workers
 from unveil.cli import main
+from unveil.cli.data import Make
+from unveil.datasets import open_dataset
 from unveil.errors import InputError
+from unveil.evaluate.run import evaluate
 from unveil.segmentation.segmenter import Segmenter
 from unveil.settings import Settings
+from unveil.training.clips import find_clips
+from unveil.training.recipe import Recipe
+from unveil.training.work import FeatureWork, fill, job_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own
@@ -165,6 +173,39 @@ def test_stretches_of_one_video_on_nodes_are_those_of_one_piece(tmp_path, tiny_b
     assert main([*command, "-o", str(tmp_path / "one")]) == 0
     assert main([*command, "-o", str(tmp_path / "three"), "--ray", cluster.address]) == 0
     assert digests(tmp_path / "one") == digests(tmp_path / "three")
+
+
+@pytest.mark.slow
+def test_scores_exports_and_features_on_nodes_are_those_of_one_process(
+    tmp_path, tiny_backbone, cluster
+):
+    for i in range(3):
+        write_clip(tmp_path / "in" / f"clip{i}", i)
+    assert Make(tmp_path / "data", "folder", sequences=2, frames=3, size=(33, 35)).run() == 0
+    dataset = open_dataset("folder", tmp_path / "data")
+    settings = Settings(backbone=tiny_backbone, attention="cosine", size=16, device="cpu")
+    recipe = Recipe(backbone=tiny_backbone, heads=2, size=16, windows=2)
+    jobs = [job_of(clip) for clip in find_clips(tmp_path / "in")]
+    made: dict[str, dict[str, bytes]] = {}
+    records = []
+    for name, workers in (("one", Workers()), ("nodes", Workers(ray=cluster.address))):
+        out = tmp_path / name
+        with workers.gathered():
+            records.append(
+                evaluate(dataset, ["miou"], settings=settings, out=out / "s", workers=workers)
+            )
+            work = FeatureWork(out / "features", recipe=recipe, on="cpu")
+            told: list[str] = []
+            fill(jobs, work, workers, lambda job, outcome, told=told: told.append(outcome.error))
+            assert told == ["", "", ""]
+            call = ["export", str(tmp_path / "one/s/predictions"), "--to", "csv", "--to", "mots"]
+            ray = ["--ray", cluster.address] if name == "nodes" else []
+            assert main([*call, "--out", str(out / "x"), *ray]) == 0
+        files = [*out.glob("x/*/tracks.csv"), *out.glob("x/*/*.txt"), *out.glob("features/*s")]
+        files += out.glob("s/predictions/*/masks/*")
+        made[name] = {str(p.relative_to(out)): p.read_bytes() for p in files}
+    assert records[0] == records[1] and not records[0]["failures"]
+    assert made["one"] == made["nodes"] and len(made["one"]) == 2 * 2 + 3 + 2 * 3
 
 
 DRIVER = """

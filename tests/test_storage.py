@@ -16,8 +16,8 @@ from unveil.batch import storage
 from unveil.batch.job import Job
 from unveil.batch.ledger import LEDGER, Ledger
 from unveil.batch.mirror import Mirror, place_of
+from unveil.batch.segment_work import SegmentWork
 from unveil.batch.sources import is_many, list_jobs
-from unveil.batch.work import Work
 from unveil.cli import main
 from unveil.errors import InputError, OutputError
 from unveil.progress import silent
@@ -193,7 +193,9 @@ def test_a_video_at_an_address_gives_a_result_at_another(flaky, tmp_path, tiny_b
     write_video(tmp_path / "dog.mp4")
     fsspec.filesystem("memory").pipe_file("/v/dog.mp4", (tmp_path / "dog.mp4").read_bytes())
     settings = Settings(backbone=tiny_backbone, attention="cosine", size=16)
-    work = Work(tmp_path / "here", settings, address="flaky://out", scratch=tmp_path / "scratch")
+    work = SegmentWork(
+        tmp_path / "here", settings, address="flaky://out", scratch=tmp_path / "scratch"
+    )
     job = Job("dog", "flaky://v/dog.mp4")
     first = work(job, silent)
     assert not first.error and first.frames == 6

@@ -178,7 +178,7 @@ def test_a_result_from_stretches_is_that_of_one_piece(tmp_path, tiny_backbone, s
 class DiesOnce(Look):
     """The real work, whose process is killed the first time that it is at the second stretch."""
 
-    def segment(self, job: Job, report: Progress):
+    def do(self, job: Job, report: Progress):
         tried = self.out.parent / "tried"
         if job.name == "stretch-2" and not tried.exists():
             tried.touch()
@@ -186,7 +186,7 @@ class DiesOnce(Look):
         if "never" in job.source and job.name == "stretch-2":
             print("the end is near", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().segment(job, report)
+        return super().do(job, report)
 
 
 @pytest.mark.slow  # two or three processes with a model
@@ -218,12 +218,12 @@ def test_processes_look_at_stretches_and_one_that_dies_is_replaced(tmp_path, tin
 class Noted(Look):
     """The real work, that notes what it looks at and stays at the third stretch."""
 
-    def segment(self, job: Job, report: Progress):
+    def do(self, job: Job, report: Progress):
         with (self.out.parent / "noted").open("a") as file:
             file.write(f"{job.name}\n")
         if job.name == "stretch-3" and (self.out.parent / "stay").exists():
             time.sleep(600)
-        return super().segment(job, report)
+        return super().do(job, report)
 
 
 DRIVER = """

@@ -172,7 +172,7 @@ class Actors:
         self._ray, self._logs, self._jobs, self._most = ray, logs, jobs, most
         self._away = isinstance(work, Work) and work.address is not None
         self._paths = [*([] if self._away else [logs]), *sources[:1]]
-        self._device = work.settings.device if isinstance(work, Work) else None
+        self._device = work.wished if isinstance(work, Work) else None
         how = _claim(self._device, jobs)
         if isinstance(work, Work):
             work = replace(work, threads=max(1, how["num_cpus"]))

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unveil.errors import InputError
+from unveil.errors import InputError, UnveilError
 
 
 @dataclass(frozen=True)
 class Job:
-    """A video that is to be segmented.
+    """A video that is to be segmented, or what else is done with one thing after the other.
 
-    name: of its folder in the batch's. source: what `open_video` opens. start, end (seconds) and
-    stride: as it takes them. frames: about how many it has. options: settings of its own.
+    name: of its folder in the batch's, and of its log. source: what `open_video` opens. start, end
+    (seconds) and stride: as it takes them. frames: about how many it has. options: settings of its
+    own, and whatever else a kind of work has to know.
     """
 
     name: str
@@ -34,7 +35,8 @@ class Outcome:
     """What became of a job.
 
     error: why there is no result, empty where there is one. again: another try may do better.
-    fatal: every other job would fail the same way. seconds: it took in all.
+    fatal: the error that every other job would end with too. seconds: it took in all. result: what
+    is handed back beside what was written.
     """
 
     frames: int = 0
@@ -44,8 +46,9 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     error: str = ""
     again: bool = False
-    fatal: bool = False
+    fatal: type[UnveilError] | None = None
     seconds: float = 0.0
+    result: Any = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from pathlib import Path
 from unveil.batch.crew import Crew, Task
 from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger
-from unveil.errors import WeightsError
 
 LOGS = "logs"
 Tell = Callable[[Job, Outcome], None]
@@ -52,30 +51,33 @@ def run(
     ended: Tell,
     looked: Callable[[int], None],
 ) -> None:
-    """Do all jobs; the ledger says what became of them.
+    """Do all jobs; the ledger says what became of them, and the crew is closed.
 
     ended: told of each that is done or failed for good. looked: called once a second or more often,
-    with the frames seen of videos that are not done. Raises WeightsError where the model cannot be
-    loaded, which would fail every video.
+    with the frames seen of videos that are not done. Raises what would fail every job, such as
+    WeightsError where the model cannot be loaded.
     """
     waiting = deque(Task(job) for job in sorted(jobs, key=lambda job: -job.frames))
     going = 0
-    while waiting or going:
-        while waiting and crew.free() > 0:
-            task = waiting.popleft()
-            ledger.running(task.job, task.attempt, crew.give(task))
-            going += 1
-        for task, outcome in crew.wait(1.0):
-            going -= 1
-            if outcome.fatal:
-                raise WeightsError(outcome.error)
-            again = bool(outcome.error) and outcome.again and task.attempt < limits.tries
-            ledger.ended(task.job, task.attempt, outcome, again)
-            if again:
-                waiting.append(Task(task.job, task.attempt + 1))
-            else:
-                ended(task.job, outcome)
-        looked(crew.underway())
+    try:
+        while waiting or going:
+            while waiting and crew.free() > 0:
+                task = waiting.popleft()
+                ledger.running(task.job, task.attempt, crew.give(task))
+                going += 1
+            for task, outcome in crew.wait(1.0):
+                going -= 1
+                if outcome.fatal:
+                    raise outcome.fatal(outcome.error)
+                again = bool(outcome.error) and outcome.again and task.attempt < limits.tries
+                ledger.ended(task.job, task.attempt, outcome, again)
+                if again:
+                    waiting.append(Task(task.job, task.attempt + 1))
+                else:
+                    ended(task.job, outcome)
+            looked(crew.underway())
+    finally:
+        crew.close()
 
 
 def place_of_logs(out: Path) -> Path:

@@ -24,7 +24,7 @@ from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger, is_running
 from unveil.batch.processes import Processes
 from unveil.batch.run import missing, place_of_logs, run
-from unveil.batch.work import Work
+from unveil.batch.segment_work import SegmentWork
 from unveil.batch.worker import DoesWork
 from unveil.errors import InputError, OutputError
 from unveil.fast.groups import BLOCK, Groups
@@ -40,13 +40,12 @@ _ABOUT = "stretches.json"
 
 
 @dataclass
-class Look(Work):
+class Look(SegmentWork):
     """Looks at stretches of a video: the groups of each become a file of `out`."""
 
-    def segment(self, job: Job, report: Progress) -> Outcome:
+    def do(self, job: Job, report: Progress) -> Outcome:
         """Look at one stretch; its `lead` is an option of the job."""
-        self._limit_threads()
-        segmenter = self._loaded(report)
+        segmenter = self.segmenter(report)
         lead = job.options["lead"]
         blocks = segmenter.groups_of(job.source, lead=lead, on_progress=report, **job.span)
         return Outcome(frames=write_groups(_file(self.out, job), blocks))
@@ -115,12 +114,9 @@ def looked_at(
             if todo:
                 ledger.begin(todo, {})
                 logs = place_of_logs(folder)
-                crew = hire(len(todo), work(folder, settings, threads), limits, logs)
-                try:
-                    with output_errors(out):
-                        run(todo, crew, ledger, limits, ended, looked)
-                finally:
-                    crew.close()
+                crew = hire(len(todo), work(folder, settings, threads=threads), limits, logs)
+                with output_errors(out):
+                    run(todo, crew, ledger, limits, ended, looked)
             for name, why in ledger.book.failed.items():
                 printed = out.with_name(f"{out.name}.log")
                 shutil.copyfile(folder / "logs" / f"{name}.log", printed)

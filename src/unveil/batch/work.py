@@ -1,28 +1,19 @@
-"""What a worker does with one video: read it, find its objects, write them.
+"""What a worker does with one job after the other, wherever it is: the base of all kinds of work.
 
-    work = Work(out=Path("out"), settings=Settings())
-    outcome = work(job, report)
-
-It is made by the driver and carried out by another process, which keeps its model for the next.
+It is made by the driver and carried out by another process, which keeps what it loads for the next.
 """
 
-import copy
-import json
 import logging
 import os
-import shutil
-import tempfile
-import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from unveil.address import as_address
 from unveil.batch.job import Job, Outcome
 from unveil.errors import NO_MEMORY, UnveilError, WeightsError, is_out_of_memory
 from unveil.progress import Progress
-from unveil.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -32,82 +23,63 @@ LOADING = "loading the backbone"
 
 @dataclass
 class Work:
-    """Segments videos into folders of `out`, all with one model.
+    """Does jobs: what a kind of work does is its `do`.
 
-    address: of a storage that results are put in, one folder a video; `out` is scratch then.
-    again: also where it has a result already. scratch: where sources lie that have to be fetched.
-    threads: of a processor that a worker may use; all by default. number: which of the workers
-    this one is; on a machine with several GPUs each takes its own.
+    out: the folder of what is made. threads: of a processor that a worker may use; all by default.
+    number: which of the workers this one is; on a machine with several GPUs each takes its own.
+    address: of a storage that results are put in; `out` is scratch then.
     """
 
     out: Path
-    settings: Settings = field(default_factory=Settings)
-    threads: int | None = None
-    number: int = 0
-    address: str | None = None
-    again: bool = False
-    scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / "unveil-fetched")
-    _segmenter: Any = field(default=None, repr=False)
-    _loading: bool = field(default=False, repr=False)
+    threads: int | None = field(default=None, kw_only=True)
+    number: int = field(default=0, kw_only=True)
+    address: str | None = field(default=None, kw_only=True)
+    _loading: bool = field(default=False, repr=False, kw_only=True)
+    FATAL: ClassVar[tuple[type[UnveilError], ...]] = (WeightsError,)
+    """Errors that every other job would end with too."""
 
     def __call__(self, job: Job, report: Progress) -> Outcome:
-        """Segment one video. Whatever goes wrong with it is in the outcome."""
+        """Do a job. Whatever goes wrong with it is in the outcome."""
         try:
-            return self.segment(job, report)
-        except Exception as error:
-            traceback.print_exc()  # into the video's log
-            known = isinstance(error, UnveilError)
-            what = str(error) if known else unforeseen(error)
-            # What the model cannot be loaded for ends every other video too.
-            fatal = isinstance(error, WeightsError) or (known and self._loading)
-            return Outcome(error=what, again=not known, fatal=fatal)
+            return self.do(job, report)
+        except UnveilError as error:
+            log.info("%s", error, exc_info=True)  # into the job's log
+            # What the model cannot be loaded for ends every other job too.
+            loading, self._loading = self._loading, False
+            fatal = type(error) if loading or isinstance(error, self.FATAL) else None
+            return Outcome(error=str(error), fatal=fatal)
+        except Exception as error:  # one job must not end the others
+            log.exception("%s", job.source)
+            return Outcome(error=unforeseen(error), again=True)
 
-    def segment(self, job: Job, report: Progress) -> Outcome:
-        """Segment one video. Raises what `open_video` and `Segmenter.segment_to` raise."""
-        if self._segmenter is None:
-            report(LOADING, 0, None)
-        self._limit_threads()
-        self._check()
+    def do(self, job: Job, report: Progress) -> Outcome:
+        """Do a job; raises what is wrong with it."""
+        raise NotImplementedError
 
-        from unveil.batch import storage
+    @contextmanager
+    def loading(self, report: Progress) -> Iterator[None]:
+        """A model is loaded in this block, without which no job can be done."""
+        report(LOADING, 0, None)
+        self._loading = True
+        yield
+        self._loading = False
 
-        if not self.again and self.address and storage.exists(f"{self.address}/{job.name}"):
-            return _outcome(storage.read_run(f"{self.address}/{job.name}"), ())
-        if (address := as_address(job.source)) is None:
-            return self._segment(job, job.source, report)
-        report("fetching", 0, None)
-        with storage.fetched(address, self.scratch) as file:
-            return self._segment(job, str(file), report)
+    @property
+    def wished(self) -> str | None:
+        """The device that it is for; None: the best there is."""
+        return "cpu"
 
-    def _segment(self, job: Job, source: str, report: Progress) -> Outcome:
-        from unveil.batch import storage
-        from unveil.video.source import open_video
+    def device(self) -> str | None:
+        """The device of this worker: its own GPU, where there are several."""
+        if self.wished not in (None, "cuda"):
+            return self.wished
+        import torch
 
-        report("opening", 0, None)
-        open_video(source, **job.span)  # before seconds are spent on a model
-        segmenter = copy.copy(self._loaded(report))
-        segmenter.settings = replace(segmenter.settings, **job.options)
-        folder = self.out / job.name
-        run = segmenter.segment_to(source, folder, on_progress=report, **job.span)
-        if source != job.source:
-            storage.name_source(folder, job.source)
-        outcome = _outcome(run, _scores(folder))
-        if self.address is not None:
-            report("storing", 0, None)
-            storage.store(folder, f"{self.address}/{job.name}")
-            shutil.rmtree(folder)
-        return outcome
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return f"cuda:{self.number % count}" if count > 1 else self.wished
 
-    def _check(self) -> None:
-        """Miss what the model cannot be loaded without before a video is fetched."""
-        if self._segmenter is None:
-            from unveil.segmentation.preconditions import check_settings  # seconds by itself
-
-            self._loading = True
-            check_settings(replace(self.settings, device=self._device()))
-            self._loading = False
-
-    def _limit_threads(self) -> None:
+    def limit_threads(self) -> None:
+        """Keep torch to its share of the processor."""
         if self.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(self.threads)  # read when torch is imported
             import torch
@@ -115,45 +87,9 @@ class Work:
             if torch.get_num_threads() != self.threads:
                 torch.set_num_threads(self.threads)
 
-    def _loaded(self, report: Progress) -> Any:
-        if self._segmenter is None:
-            report(LOADING, 0, None)
-            from unveil.segmentation.segmenter import Segmenter  # seconds by itself
-
-            self._loading = True
-            self._segmenter = Segmenter(replace(self.settings, device=self._device()))
-            self._loading = False
-            report("opening", 0, None)
-        return self._segmenter
-
-    def _device(self) -> str | None:
-        """The device of this worker: its own GPU, where there are several."""
-        if self.settings.device not in (None, "cuda"):
-            return self.settings.device
-        import torch
-
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        return f"cuda:{self.number % count}" if count > 1 else self.settings.device
-
 
 def unforeseen(error: BaseException) -> str:
     """What to say of an error that Unveil does not raise on purpose."""
     if is_out_of_memory(error):
         return NO_MEMORY
     return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
-
-
-def _outcome(run: Mapping[str, Any], scores: tuple[float, ...]) -> Outcome:
-    video = run["video"]
-    return Outcome(
-        frames=video["frames"],
-        height=video["height"],
-        width=video["width"],
-        scores=scores,
-        warnings=tuple(run["warnings"]),
-    )
-
-
-def _scores(folder: Path) -> tuple[float, ...]:
-    found = json.loads((folder / "objects.json").read_text(encoding="utf-8"))["annotations"]
-    return tuple(thing["score"] for thing in found)

@@ -3,12 +3,13 @@
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from unveil.batch.workers import Workers
 from unveil.settings import Settings
 
 
@@ -37,8 +38,8 @@ class Evaluate:
     """Of a plain folder: its frames, relative to the root (folder of images, or a video)."""
     masks: Path | None = None
     """Of a plain folder: its masks, relative to the root."""
-    jobs: int = os.cpu_count() or 1
-    """Processes that score."""
+    workers: Workers = field(default_factory=Workers)
+    """Who segments and scores; what only scores is done on all cores where nobody says."""
     settings: Settings = field(default_factory=Settings)
     """How Unveil segments; not together with given predictions."""
 
@@ -47,14 +48,13 @@ class Evaluate:
         import tempfile
 
         from unveil.cli.progress import progress
+        from unveil.cli.workers import gathered
         from unveil.datasets import open_dataset
         from unveil.errors import InputError
         from unveil.evaluate import cache, protocols
         from unveil.evaluate.run import evaluate
         from unveil.evaluate.write import write_json, write_results
 
-        if self.jobs < 1:
-            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
         if self.predictions is not None:
             if not self.predictions.is_dir():
                 raise InputError(f"no folder of predictions at {self.predictions}")
@@ -75,7 +75,11 @@ class Evaluate:
             sequences=None if self.sequences is None else _listed(self.sequences),
         )
         names = _listed(self.protocol) if self.protocol else protocols.defaults(dataset.name)
+        workers = self.workers
+        if self.predictions is not None and workers.ray is None and workers.jobs is None:
+            workers = replace(workers, jobs=os.cpu_count() or 1)
         with ExitStack() as stack:
+            stack.enter_context(gathered(workers))
             out = self.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             show = stack.enter_context(progress(dataset.name))
             record = evaluate(
@@ -84,7 +88,7 @@ class Evaluate:
                 predictions=self.predictions,
                 settings=self.settings,
                 out=out,
-                jobs=self.jobs,
+                workers=workers,
                 on_progress=show,
             )
             files = [self.json] if self.json else []

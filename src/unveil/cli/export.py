@@ -1,11 +1,17 @@
 """`unveil export`."""
 
-from dataclasses import dataclass
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import tyro
 
+from unveil.batch.job import Job, Outcome
+from unveil.batch.workers import Workers
 from unveil.errors import InputError
 
 _Repeated = tyro.conf.UseAppendAction
@@ -15,12 +21,13 @@ _Repeated = tyro.conf.UseAppendAction
 class Export:
     """Write a result in the forms of other tools: COCO, YOLO, CVAT, alpha video, CSV and more."""
 
-    folder: tyro.conf.Positional[Path]
-    """A result of `unveil segment`."""
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Results of `unveil segment`, or folders of a batch, which stand for all results in them."""
     to: Annotated[tuple[str, ...], _Repeated] = ()
     """A form; may be given several times. Without any, all forms are listed."""
     out: Path | None = None
-    """The folder that the exports are put in; FOLDER-export by default."""
+    """The folder that the exports are put in; FOLDER-export by default. Of several results, one
+    each in it."""
     objects: str | None = None
     """Only these ids: 1,3."""
     every: int = 1
@@ -28,9 +35,9 @@ class Export:
     name: Annotated[tuple[str, ...], _Repeated] = ()
     """A name for an object, which becomes its class: 1=dog; may be given several times."""
     source: Path | None = None
-    """The video, where it is no longer where it was."""
+    """The video of a single result, where it is no longer where it was."""
     again: bool = False
-    """Replace what an earlier export wrote."""
+    """Replace what an earlier export wrote; of several results, what is there is skipped else."""
     no_images: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write no pictures beside the annotations."""
     val: float | None = None
@@ -41,39 +48,98 @@ class Export:
     """Of the green screen: #00b140 by default."""
     blur: float | None = None
     """How far a background is blurred, as a part of the longer side; 0.02 by default."""
+    workers: Workers = field(default_factory=Workers)
+    """Who does the work: an export, of one result to one form, after the other."""
 
     def run(self) -> int:
-        """Export to every form, and say where it lies."""
-        from unveil.cli.progress import progress
-        from unveil.exports.formats import FORMATS, check_options, export, find_format
-        from unveil.exports.place import check_place
-        from unveil.exports.result import open_result
+        """Export to every form, and say where it lies; 2 where that failed."""
+        from unveil.cli.workers import gathered
+        from unveil.exports.formats import FORMATS, check_options, find_format
 
         if not self.to:
             for name, form in FORMATS.items():
                 print(f"{name:14} {form.about}")
             raise InputError("nothing to export to: choose one of these with --to")
-        forms = {name: find_format(name) for name in self.to}
-        options = self._options()
-        check_options(list(forms), options)
-        result = open_result(self.folder, self.source)
-        if not self.hard_edges and any("soft" in form.options for form in forms.values()):
-            from unveil.segmentation.soft_edges import with_soft_edges
+        forms = {name: find_format(name).file for name in self.to}
+        check_options(list(forms), self._options())
+        results = self._results()
+        jobs = self._jobs(results, forms)
+        with gathered(self.workers):
+            return self._export(jobs, len(results) > 1)
 
-            result = with_soft_edges(result, self.folder)
-        result = result.select(ids(self.objects), self.every, names(self.name))
-        folder = self.folder.expanduser().absolute()
-        out = (self.out or folder.with_name(f"{folder.name}-export")).expanduser().absolute()
-        for form in forms.values():
-            check_place(out / form.file, self.again)
-        for name, form in forms.items():
-            taken = {k: v for k, v in options.items() if k in form.options}
-            with progress(f"{self.folder.name} to {name}") as show:
-                place = export(
-                    result, out / form.file, name, again=self.again, on_progress=show, **taken
-                )
-            print(f"{name:14} {place}")
-        return 0
+    def _results(self) -> dict[str, Path]:
+        """The results that are meant, by name."""
+        from unveil.batch.export_work import results_in
+
+        found = [result for folder in self.folders for result in results_in(folder)]
+        results = {folder.absolute().name: folder for folder in found}
+        if len(results) < len(found):
+            raise InputError("several results have one name: export them one by one")
+        if not found:
+            raise InputError("nothing to export: give the folder of a result")
+        if len(found) > 1 and self.source is not None:
+            raise InputError("--source is the video of one result, and these are several")
+        return results
+
+    def _place(self) -> Path:
+        """The folder of the exports."""
+        if self.out is not None:
+            return self.out.expanduser().absolute()
+        if len(self.folders) > 1:
+            raise InputError(
+                f"{len(self.folders)} folders: say with --out where to put the exports"
+            )
+        folder = self.folders[0].expanduser().absolute()
+        return folder.with_name(f"{folder.name}-export")
+
+    def _jobs(self, results: dict[str, Path], forms: dict[str, str]) -> list[Job]:
+        """An export each, of a result to a form; those of several that are there are skipped."""
+        from unveil.exports.place import check_place
+
+        out, jobs = self._place(), []
+        for (name, folder), (form, file) in product(results.items(), forms.items()):
+            place = (out / name if len(results) > 1 else out) / file
+            if len(results) > 1 and place.exists() and not self.again:
+                print(f"{place}: is there already, skipped (--again redoes it)")
+                continue
+            check_place(place, self.again)
+            options = {"form": form, "place": place}
+            jobs.append(Job(f"{name}.{form}", str(folder), options=options))
+        return jobs
+
+    def _export(self, jobs: list[Job], several: bool) -> int:
+        """Do all; of several results the ledger and the logs lie beside the exports."""
+        from unveil.batch.export_work import ExportWork
+        from unveil.cli.progress import count, progress
+
+        work = ExportWork(
+            self._place(),
+            source=self.source,
+            objects=ids(self.objects),
+            every=self.every,
+            names=names(self.name),
+            options=self._options(),
+            again=self.again,
+        )
+        done, failed = 0, 0
+
+        def ended(job: Job, outcome: Outcome) -> None:
+            nonlocal done, failed
+            done, failed = done + 1, failed + bool(outcome.error)
+            form, place = job.options["form"], job.options["place"]
+            if outcome.error:
+                print(f"unveil: {job.source} to {form}: {outcome.error}", file=sys.stderr)
+            else:
+                print(f"{form:14} {place}")
+            if not self.workers.alone:
+                show("exports", done, len(jobs))
+
+        with ExitStack() as stack:
+            show = stack.enter_context(progress(count(len(jobs), "export")))
+            kept = work.out if several else Path(stack.enter_context(TemporaryDirectory()))
+            sources = [job.source for job in jobs]
+            self.workers.do(jobs, work, kept, sources=sources, ended=ended, report=show)
+        return 2 if failed else 0
 
     def _options(self) -> dict[str, Any]:
         every = {

@@ -29,12 +29,14 @@ from unveil.errors import InputError
 
 ALIASES = {"out": ("-o",), "like": ("--as",)}
 """Other names of options, in every command."""
+BARE = {"ray": ("local", "ADDRESS")}
+"""Options that may stand without a value: what they are then, and what is shown of one."""
 REGISTRY = ConstructorRegistry()
 """How tyro makes commands out of the dataclasses here."""
 
 
-def may_be_bare(bare: str, metavar: str) -> PrimitiveConstructorSpec[str | None]:
-    """A text option that may stand without a value, and is `bare` then: `--ray`, `--ray HOST:1`."""
+def _may_be_bare(bare: str, metavar: str) -> PrimitiveConstructorSpec[str | None]:
+    """A text option that may stand without a value, and is `bare` then."""
     return PrimitiveConstructorSpec(
         nargs=(0, 1),
         metavar=f"[{metavar}]",
@@ -96,6 +98,8 @@ def _command(info: StructTypeInfo) -> StructConstructorSpec | None:
 def _shown(field: dataclasses.Field, hint: Any) -> Any:
     """A type with how its option is shown."""
     aliases = ALIASES.get(field.name)
+    if field.name in BARE:
+        hint = Annotated[hint, _may_be_bare(*BARE[field.name])]
     if field.default is None:
         about = tyro.conf.arg(metavar=_metavar(hint), help_behavior_hint="", aliases=aliases)
     elif field.default is False:

@@ -4,14 +4,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from unveil.address import as_address, plain_place
-from unveil.cli.options import MAY_BE_ADDRESS, may_be_bare
+from unveil.batch.workers import Workers
+from unveil.cli.options import MAY_BE_ADDRESS
 from unveil.cli.progress import count, progress
 from unveil.errors import InputError, OutputError
 from unveil.settings import Settings
@@ -44,19 +45,8 @@ class Segment:
     resume: bool = False
     """Go on with a batch, where what failed for good is not tried again, as it is otherwise; or
     with the stretches of one video."""
-    jobs: int | None = None
-    """Processes, each with a model of its own, that segment the videos of a batch; one video is cut
-    into so many stretches that are looked at side by side. One by default; with --ray as many as
-    the cluster has GPUs, or else cores."""
-    ray: Annotated[str | None, may_be_bare("local", "ADDRESS")] = None
-    """Work on a Ray cluster: host:port, ray://host:port, auto for the one that this machine is part
-    of, nothing for one that is started here. Sources come before it."""
-    timeout: float | None = None
-    """Seconds that a video of a batch, or a stretch, may take; then it is stopped."""
-    memory: int | None = None
-    """MB that the process of a video of a batch, or of a stretch, may hold; then it is stopped."""
-    tries: int = 3
-    """How often a video of a batch, or a stretch, is begun that was stopped or had its process die.
+    workers: Workers = field(default_factory=Workers)
+    """Who does the work: the videos of a batch, or the stretches of one that is cut into so many.
     """
     settings: Settings = field(default_factory=Settings)
     """How to segment."""
@@ -68,8 +58,6 @@ class Segment:
         """Segment every source; a broken one is reported and the others finish."""
         if not all(self.sources) or not self.sources:
             raise InputError("nothing to segment: give a video, a folder or a pattern")
-        if self.jobs is not None and self.jobs < 1:
-            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
         span = {"start": seconds(self.start), "end": seconds(self.end), "stride": self.stride}
         from unveil.batch.sources import is_many, tell_what_is_left_out
         from unveil.batch.storage import is_stored
@@ -100,19 +88,17 @@ class Segment:
 
     def _check_single(self) -> None:
         """Raise InputError for options that mean nothing for one video, or without others."""
-        for option, default in _OF_BATCH.items():
-            if getattr(self, option) == default or option in ("jobs", "ray"):
-                continue
-            if not self._in_stretches:
-                raise InputError(
-                    f"--{option} is for several videos, or for the stretches of one with --jobs 2 "
-                    "or more, and this is one: leave it out"
-                )
+        given = _given(self.workers) | ({"resume"} if self.resume else set())
+        if not self._in_stretches and (alone := given - {"jobs", "ray"}):
+            raise InputError(
+                f"--{min(alone)} is for several videos, or for the stretches of one with --jobs 2 "
+                "or more, and this is one: leave it out"
+            )
 
     @property
     def _in_stretches(self) -> bool:
         """Whether one video is cut into stretches."""
-        return self.ray is not None or (self.jobs or 1) > 1
+        return self.workers.ray is not None or (self.workers.jobs or 1) > 1
 
     def _single(self, source: str, span: dict[str, Any]) -> None:
         """Segment one video that is on this machine."""
@@ -122,14 +108,16 @@ class Segment:
         if not self._in_stretches:
             _segment_one(_load(self.settings), source, self.out, span)
             return
-        from unveil.batch.job import Limits
-        from unveil.cli.batch import Workers, segment_in_stretches
+        from unveil.cli.batch import segment_in_stretches
 
-        limits = Limits(self.timeout, self.memory, self.tries)
-        workers = Workers(self.jobs, self.ray)
-        segmenter = _load(self.settings)
         run = segment_in_stretches(
-            segmenter, source, self.out, self.settings, limits, workers, span, again=self.again
+            lambda: _load(self.settings),
+            source,
+            self.out,
+            self.settings,
+            self.workers,
+            span,
+            again=self.again,
         )
         say(source, self.out, run)
 
@@ -138,42 +126,33 @@ class Segment:
 
         if len(self.sources) > 1:
             raise InputError("--live is for one source: give one, or leave it out")
-        for option, default in (_OF_BATCH | {"again": False}).items():
-            if getattr(self, option) != default:
-                raise InputError(f"--{option} means nothing with --live: leave it out")
+        given = _given(self.workers) | {n for n in ("again", "resume") if getattr(self, n)}
+        if given:
+            raise InputError(f"--{min(given)} means nothing with --live: leave it out")
         segment_live(self.sources[0], self.out, span, self.stretch, self.settings)
         return 0
 
     def _batch(self, span: dict[str, Any]) -> int:
-        from unveil.batch.job import Limits
         from unveil.batch.sources import list_jobs
-        from unveil.cli.batch import Workers, segment_all
+        from unveil.cli.batch import segment_all
 
         if self.again and self.resume:
             raise InputError(
                 "--again redoes everything and --resume nothing: leave one of them out"
             )
-        limits = Limits(self.timeout, self.memory, self.tries)
         return segment_all(
             list_jobs(self.sources, **span),
             self.out,
             self.settings,
-            limits,
-            workers=Workers(self.jobs, self.ray),
+            self.workers,
             again=self.again,
             resume=self.resume,
         )
 
 
-_OF_BATCH = {
-    "resume": False,
-    "jobs": None,
-    "ray": None,
-    "timeout": None,
-    "memory": None,
-    "tries": 3,
-}
-"""Options of many videos, and of the stretches of one, with what they are where nobody says."""
+def _given(workers: Workers) -> set[str]:
+    """The options of workers that were given."""
+    return {f.name for f in fields(Workers) if getattr(workers, f.name) != f.default}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import tyro
 
+from unveil.batch.workers import Workers
+from unveil.cli.workers import gathered
 from unveil.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -68,10 +70,17 @@ class Train:
     """Processes on each node, one a device."""
     nodes: int = 1
     """Nodes; start the same command on each, as Lightning Fabric describes."""
+    workers: Workers = field(default_factory=Workers)
+    """Who computes the features that are cached, before training begins: a clip after the other."""
 
     def run(self) -> int:
         """Train, or go on; prints where what was trained and the report are."""
         _check_extra()
+        if self.devices * self.nodes > 1 and not self.workers.alone:
+            raise TrainingError(
+                f"the {self.devices * self.nodes} processes that train make the features between "
+                "them: leave out --jobs and --ray, or --devices and --nodes"
+            )
         from unveil.training.recipe import what_is_trained
 
         what = "block" if self.recipe is None else what_is_trained(self.recipe)
@@ -116,10 +125,10 @@ class Train:
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
         videos = self._videos()
         if not fabric.is_global_zero:
-            train(videos, method, self.out, fabric, cache, Watcher())
+            train(videos, method, self.out, fabric, cache, Watcher(), self.workers)
             return None
-        with self._watched(make) as monitor:
-            file = train(videos, method, self.out, fabric, cache, monitor)
+        with gathered(self.workers), self._watched(make) as monitor:
+            file = train(videos, method, self.out, fabric, cache, monitor, self.workers)
             report = monitor.report()
         print(f"{method.name:7} {file}")
         print(f"report  {report}")
@@ -161,8 +170,11 @@ class Train:
         recipe = dataclasses.replace(read_objects_recipe(recipe_file), **self._given())
         device = self._fabric(recipe.batch).device
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
-        with self._watched(lambda show: HeadMonitor(self.out, recipe, show)) as monitor:
-            head = train_head(self.folder, recipe, self.out, device, cache, monitor)
+        with (
+            gathered(self.workers),
+            self._watched(lambda show: HeadMonitor(self.out, recipe, show)) as monitor,
+        ):
+            head = train_head(self.folder, recipe, self.out, device, cache, monitor, self.workers)
             report = monitor.report()
         print(f"head    {head}")
         print(f"report  {report}")

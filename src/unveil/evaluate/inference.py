@@ -1,7 +1,7 @@
 """Inference: Unveil run on the sequences of a dataset, its masks kept between runs."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from unveil.errors import DataError, UnveilError
 from unveil.evaluate import cache
 from unveil.evaluate.predictions import fingerprint
-from unveil.evaluate.task import Progress, Result, Task
+from unveil.evaluate.task import Task
 from unveil.features import weights
 from unveil.settings import Settings
 from unveil.types import Clip
@@ -23,32 +23,21 @@ _MADE_BY = (
 """The rooms whose code decides what the masks are."""
 
 
-def segmented(
-    tasks: Sequence[Task], settings: Settings, on_progress: Progress | None
-) -> Iterator[Task | Result]:
-    """The tasks, each when its masks are there; in place of one that failed, its result.
+def made(task: Task, made_by: str, load: Callable[[], Any]) -> str | None:
+    """Make the masks of a task unless an earlier run did; what went wrong, or None.
 
-    Raises WeightsError where the model cannot be loaded, which would fail every sequence.
+    made_by: what the masks of all sequences depend on. load: gives the segmenter. Raises
+    WeightsError where that cannot be had, which would fail every sequence.
     """
-    segmenter = None
-    made_by = _made_by(settings)
-    for i, task in enumerate(tasks):
-        name = task.sequence.name
-        out, mark = task.predictions / name, task.predictions / f".{name}.key"
-        key, error = cache.digest(made_by, _seen_by(task)), None
-        if cache.load(mark, key) is None or not (out / "run.json").is_file():
-            if segmenter is None:
-                from unveil.segmentation.segmenter import (
-                    Segmenter,  # loads models: only where it is needed
-                )
-
-                segmenter = Segmenter(settings)
-            error = _segment(segmenter, task, out)
-            if error is None:
-                cache.store(mark, key, {})
-        yield task if error is None else {"sequence": name, "error": error}
-        if on_progress is not None:
-            on_progress("segmenting", i + 1, len(tasks))
+    name = task.sequence.name
+    out, mark = task.predictions / name, task.predictions / f".{name}.key"
+    key = cache.digest(made_by, _seen_by(task))
+    if cache.load(mark, key) is not None and (out / "run.json").is_file():
+        return None
+    error = _segment(load(), task, out)
+    if error is None:
+        cache.store(mark, key, {})
+    return error
 
 
 def _segment(segmenter: Any, task: Task, out: Path) -> str | None:
@@ -65,7 +54,7 @@ def _segment(segmenter: Any, task: Task, out: Path) -> str | None:
     return None
 
 
-def _made_by(settings: Settings) -> str:
+def made_by(settings: Settings) -> str:
     """What the masks of all sequences depend on: code, settings, weights.
 
     Raises WeightsError where there are no such weights, and none can be fetched.

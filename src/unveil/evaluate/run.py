@@ -1,26 +1,26 @@
 """Score a dataset sequence by sequence: resumable, on several cores, and past what is broken."""
 
-import multiprocessing
 import platform
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from unveil.batch.job import Job, Outcome
+from unveil.batch.workers import Workers
 from unveil.datasets import Dataset
 from unveil.evaluate import cache, protocols
-from unveil.evaluate.inference import segmented
+from unveil.evaluate.inference import made_by
 from unveil.evaluate.published import published
-from unveil.evaluate.scoring import score
-from unveil.evaluate.task import Progress, Result, Task
+from unveil.evaluate.task import Result, Task
+from unveil.evaluate.work import EvaluateWork
+from unveil.progress import Progress, silent
 from unveil.settings import Settings
 from unveil.synthetic.benchmark import is_made
 
 _SCORE_WITH = ("unveil", "numpy", "scipy", "pycocotools")
 _SEGMENT_WITH = ("torch", "transformers", "av")
-# A forked child may hang on the threads of its parent's libraries; a spawned one cannot.
-_CONTEXT = multiprocessing.get_context("spawn")
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
     predictions: Path | None = None,
     settings: Settings | None = None,
     out: Path,
-    jobs: int = 1,
+    workers: Workers | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score predictions, or Unveil itself, on a dataset.
@@ -41,7 +41,8 @@ def evaluate(
         predictions: a folder as `unveil.evaluate.predictions` describes; None runs Unveil.
         settings: of Unveil, where it runs.
         out: a folder for what is kept between runs: scores, and the masks of Unveil.
-        jobs: processes that score.
+        workers: who segments and scores; this process by default. They are at hand already. The
+            ledger and the logs lie in `out`.
         on_progress: told of every sequence.
 
     Returns the record that `unveil.evaluate.page` draws. A sequence that cannot be scored is
@@ -58,9 +59,12 @@ def evaluate(
         Task(s, place, tuple(names), own, out / "sequences" / f"{s.name}.json")
         for s in dataset.sequences
     ]
-    made = segmented(tasks, settings or Settings(), on_progress) if own else iter(tasks)
-    done = {r["sequence"]: r for r in _scored(made, len(tasks), jobs, on_progress)}
-    ordered = [done[s.name] for s in dataset.sequences]
+    work = EvaluateWork(
+        out / "predictions" if own else out / "sequences",
+        settings or Settings(),
+        made_by=made_by(settings or Settings()) if own else None,
+    )
+    ordered = list(_scored(tasks, work, out, workers or Workers(), on_progress or silent))
     scored = [r for r in ordered if "error" not in r]
     synthetic = is_made(dataset.root)
     return {
@@ -88,47 +92,20 @@ def evaluate(
 
 
 def _scored(
-    made: Iterator[Task | Result], total: int, jobs: int, on_progress: Progress | None
+    tasks: Sequence[Task], work: EvaluateWork, out: Path, workers: Workers, on_progress: Progress
 ) -> Iterator[Result]:
-    """Score tasks as they come, in this process or in several; failures pass through."""
-    done = 0
+    """The results of tasks, in their order; of what a worker died over, its failure."""
+    jobs = [
+        # A name may hold a slash, and is that of a log.
+        Job(quote(task.sequence.name, safe=" "), str(task.sequence.origin), options={"task": task})
+        for task in tasks
+    ]
+    done: dict[str, Result] = {}
 
-    def told(result: Result) -> Result:
-        nonlocal done
-        done += 1
-        if on_progress is not None:
-            on_progress("scoring", done, total)
-        return result
+    def ended(job: Job, outcome: Outcome) -> None:
+        failed = {"sequence": job.options["task"].sequence.name, "error": outcome.error}
+        done[job.name] = outcome.result or failed
+        on_progress("evaluating", len(done), len(jobs))
 
-    if jobs == 1 or total == 1:
-        for task in made:
-            yield told(score(task) if isinstance(task, Task) else task)
-        return
-    pool = ProcessPoolExecutor(min(jobs, total), _CONTEXT)
-    waiting: dict[Future[Result], Task] = {}
-    try:
-        for task in made:
-            if not isinstance(task, Task):
-                yield told(task)
-                continue
-            try:
-                waiting[pool.submit(score, task)] = task
-            except BrokenExecutor:
-                yield told(_alone(task))
-        for future in as_completed(waiting):
-            try:
-                yield told(future.result())
-            except BrokenExecutor:  # one process died, and with it all that were waiting
-                yield told(_alone(waiting[future]))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _alone(task: Task) -> Result:
-    """Score a task in a process of its own, so that its death is nobody else's."""
-    with ProcessPoolExecutor(1, _CONTEXT) as pool:
-        try:
-            return pool.submit(score, task).result()
-        except BrokenExecutor:
-            error = "the process that scored it died, perhaps out of memory: try --jobs 1"
-            return {"sequence": task.sequence.name, "error": error}
+    workers.do(jobs, work, out, sources=[job.source for job in jobs], ended=ended)
+    return (done[job.name] for job in jobs)

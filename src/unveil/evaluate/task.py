@@ -1,6 +1,5 @@
 """One sequence to score, and what is handed around about it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,6 @@ from unveil.datasets import Sequence
 
 Result = dict[str, Any]
 """What scoring a sequence gives, as results.json holds it: `scores` by protocol, or `error`."""
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with the stage, what is done and what there is to do (None where nobody knows)."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class Cache:
         backbone: called only when something has to be computed. Raises InputError when the clip
         cannot be read or is shorter than a window, TrainingError when the disk is full.
         """
-        file = self.folder / f"{_key(clip, recipe)}{_SUFFIX}"
+        file = self.file(clip, recipe)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{file}.lock"):
@@ -130,14 +130,15 @@ class Cache:
                     found = _open(clip, file)
                 self.lease.add(file)
         except OSError as error:
-            raise TrainingError(
-                f"cannot keep features in {self.folder}: {error.strerror or error}; free some "
-                "space or choose another folder with --cache"
-            ) from error
+            raise cannot_keep(self.folder, error) from error
         if found is None:
             raise TrainingError(f"{file} was written and cannot be read: remove it and try again")
         os.utime(file)
         return found
+
+    def file(self, clip: TrainingClip, recipe: Windows) -> Path:
+        """Where the features of a clip's windows are, or would be."""
+        return self.folder / f"{_key(clip, recipe)}{_SUFFIX}"
 
     @cached_property
     def lease(self) -> Lease:
@@ -216,11 +217,7 @@ class Store:
                 self.lease.add(file)
             os.utime(file)
         except (OSError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise TrainingError(
-                f"cannot keep features in {self.folder}: {reason}; free some space or choose "
-                "another folder with --cache"
-            ) from error
+            raise cannot_keep(self.folder, error) from error
         return found
 
 
@@ -233,6 +230,15 @@ def _read(file: Path) -> dict[str, Tensor] | None:
     except SafetensorError as error:
         log.warning("%s is damaged (%s); it is computed again", file, error)
         return None
+
+
+def cannot_keep(folder: Path, error: Exception) -> TrainingError:
+    """What to say where features cannot be written."""
+    reason = getattr(error, "strerror", None) or error
+    return TrainingError(
+        f"cannot keep features in {folder}: {reason}; free some space or choose another folder "
+        "with --cache"
+    )
 
 
 def default_cache() -> Path:

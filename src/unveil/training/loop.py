@@ -18,14 +18,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from unveil.errors import TrainingError, WeightsError, said_of
-from unveil.features.backbone import Backbone, check_size
+from unveil.batch.job import Job, Outcome
+from unveil.batch.workers import Workers
+from unveil.errors import TrainingError, said_of
+from unveil.features.backbone import check_size
+from unveil.progress import silent
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import TrainingClip, find_clips
 from unveil.training.features import Cache, ClipFeatures
 from unveil.training.method import M, Method
 from unveil.training.optimiser import make_optimiser
 from unveil.training.sampling import draw_batch, hold_out
+from unveil.training.work import FeatureWork, fill, job_of
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +91,12 @@ def train(
     fabric: Fabric,
     cache: Cache,
     watcher: Watcher,
+    workers: Workers | None = None,
 ) -> Path:
     """Train a module, or go on with the run in `out`; returns its file.
 
-    videos: a folder of them, or clips that were found elsewhere.
+    videos: a folder of them, or clips that were found elsewhere. workers: who computes what the
+    cache lacks; this process by default. They are at hand already.
 
     Raises TrainingError where nothing can be trained on, a loss is not finite, or the disk is
     full; WeightsError where the backbone is not there or does not fit the module.
@@ -100,7 +106,7 @@ def train(
     except OSError as error:
         raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
     checkpoint, recipe = load_checkpoint(out), method.recipe
-    data = prepare(videos, recipe, fabric, cache, watcher)
+    data = prepare(videos, recipe, fabric, cache, watcher, workers or Workers())
     module = method.new(data.train).to(fabric.device)
     optimiser = make_optimiser(module, *method.rates(0))
     digests = [c.clip.digest for c in data.train]
@@ -155,18 +161,12 @@ def prepare(
     fabric: Fabric,
     cache: Cache,
     watcher: Watcher,
+    workers: Workers,
 ) -> Data:
     """The features of every clip; what cannot be used is skipped, said and counted."""
     check_size(recipe.backbone, recipe.size)
-    loaded: list[Backbone] = []
-
-    def backbone() -> Backbone:
-        if not loaded:
-            loaded.append(Backbone(recipe.backbone, fabric.device))
-        return loaded[0]
-
-    found: dict[str, ClipFeatures] = {}
     skipped: dict[str, str] = {}
+    failed: set[str] = set()
 
     def skip(name: str, reason: str) -> None:
         skipped[name] = reason
@@ -175,15 +175,26 @@ def prepare(
     clips = find_clips(videos, skip) if isinstance(videos, Path) else list(videos)
     # Each process begins with another clip: they share the work, and wait for no lock for long.
     turn = fabric.global_rank * len(clips) // fabric.world_size
-    for done, clip in enumerate(clips[turn:] + clips[:turn]):
-        try:
-            found[clip.digest] = cache.get(clip, recipe, backbone)
-        except (TrainingError, WeightsError):
-            raise
-        except Exception as error:  # whatever is wrong with one clip must not end the run
-            log.debug("%s cannot be used", clip.name, exc_info=True)
-            skip(clip.name, said_of(error))
-        watcher.features(done + 1, len(clips), clip.name)
+    todo = [c for c in clips[turn:] + clips[:turn] if not cache.file(c, recipe).is_file()]
+    done = len(clips) - len(todo)
+
+    def ended(job: Job, outcome: Outcome) -> None:
+        nonlocal done
+        done += 1
+        clip = job.options["clip"]
+        if outcome.error:
+            failed.add(clip.digest)
+            skip(clip.name, outcome.error)
+        watcher.features(done, len(clips), clip.name)
+
+    device = str(fabric.device) if workers.alone else fabric.device.type
+    work = FeatureWork(cache.folder, recipe=recipe, on=device)
+    fill([job_of(clip) for clip in todo], work, workers, ended)
+    found = {
+        clip.digest: cache.get(clip, recipe, lambda: work.backbone(silent))
+        for clip in clips
+        if clip.digest not in failed
+    }
     usable = _usable_by_all([c.digest in found for c in clips], fabric)
     features = [found[c.digest] for c, all_can in zip(clips, usable, strict=True) if all_can]
     for clip, all_can in zip(clips, usable, strict=True):

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,13 @@ import torch
 
 from unveil.attention.objects_file import save_head
 from unveil.attention.objects_head import ObjectsHead
-from unveil.errors import TrainingError, WeightsError, said_of
+from unveil.batch.job import Job, Outcome
+from unveil.batch.workers import Workers
+from unveil.errors import TrainingError
 from unveil.features.backbone import Backbone, check_size
+from unveil.progress import silent
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
-from unveil.training.clips import find_clips
+from unveil.training.clips import TrainingClip, find_clips
 from unveil.training.composite_data import CompositeFeatures, composite_features
 from unveil.training.features import Cache, Store
 from unveil.training.objects_loss import HeadLosses, composite_losses
@@ -24,6 +27,7 @@ from unveil.training.objects_recipe import ObjectsRecipe
 from unveil.training.optimiser import make_optimiser
 from unveil.training.sampling import generator
 from unveil.training.sources import Source, read_source
+from unveil.training.work import HeadWork, fill, job_of
 
 log = logging.getLogger(__name__)
 HEAD = "head.safetensors"
@@ -71,8 +75,11 @@ def train_head(
     device: torch.device,
     cache: Cache,
     watcher: HeadWatcher,
+    workers: Workers | None = None,
 ) -> Path:
     """Train a head on the videos of a folder, or go on with the run in `out`; returns its file.
+
+    workers: who computes what the cache lacks; this process by default. They are at hand already.
 
     Raises TrainingError where nothing can be trained on, a loss is not finite, or the disk is
     full; WeightsError where the backbone is not there.
@@ -82,7 +89,7 @@ def train_head(
     except OSError as error:
         raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
     checkpoint = load_checkpoint(out)
-    sources, data = prepare_composites(folder, recipe, device, cache, watcher)
+    sources, data = prepare_composites(folder, recipe, device, cache, watcher, workers or Workers())
     held, data = data[: recipe.validation], data[recipe.validation :]
     head = new_head(recipe, data).to(device)
     optimiser = make_optimiser(head, recipe.lr, recipe.weight_decay)
@@ -117,63 +124,76 @@ def train_head(
 
 
 def prepare_composites(
-    folder: Path, recipe: ObjectsRecipe, device: torch.device, cache: Cache, watcher: HeadWatcher
+    folder: Path,
+    recipe: ObjectsRecipe,
+    device: torch.device,
+    cache: Cache,
+    watcher: HeadWatcher,
+    workers: Workers,
 ) -> tuple[list[Source], list[CompositeFeatures]]:
     """Sources and composites; clips that cannot be used are skipped, said and counted."""
     for size in (recipe.size, *recipe.sizes):
         check_size(recipe.backbone, size)
-    loaded: list[Backbone] = []
+    on = str(device) if workers.alone else device.type
+    work, store = HeadWork(cache.folder, recipe=recipe, on=on), Store(cache.folder)
 
     def backbone() -> Backbone:
-        if not loaded:
-            loaded.append(Backbone(recipe.backbone, device))
-        return loaded[0]
+        return work.backbone(silent)
 
-    store = Store(cache.folder)
-    sources = _sources(folder, recipe, store, backbone, watcher)
+    clips = _usable(folder, work, workers, watcher)
+    sources = [read_source(clip, recipe, store, backbone) for clip in clips]
     if not any(source.cut_outs() for source in sources):
         raise TrainingError(
             f"nothing that is surely one thing was found in the {len(sources)} clips of {folder}; "
             "give more clips, of people, animals or things that move"
         )
-    data = []
-    for number in range(recipe.composites):
-        data.append(composite_features(number, sources, recipe, store, backbone))
-        watcher.prepared("composites", number + 1, recipe.composites, "")
+    numbers = range(recipe.composites)
+    done = 0
+
+    def ended(job: Job, outcome: Outcome) -> None:
+        nonlocal done
+        if outcome.error:
+            raise TrainingError(f"composite {job.options['number']}: {outcome.error}")
+        done += 1
+        watcher.prepared("composites", done, recipe.composites, "")
+
+    jobs = [Job(f"composite-{n}", "", options={"number": n, "clips": clips}) for n in numbers]
+    fill(jobs, work, workers, ended)
+    data = [composite_features(n, sources, recipe, store, backbone) for n in numbers]
     cache.evict()
     return sources, data
 
 
-def _sources(
-    folder: Path,
-    recipe: ObjectsRecipe,
-    store: Store,
-    backbone: Callable[[], Backbone],
-    watcher: HeadWatcher,
-) -> list[Source]:
-    sources: list[Source] = []
+def _usable(
+    folder: Path, work: HeadWork, workers: Workers, watcher: HeadWatcher
+) -> list[TrainingClip]:
+    """The clips whose sources are in the store then, by content: a file under another name, or a
+    folder listed in another order, changes nothing.
+    """
     reasons: list[str] = []
+    usable: list[TrainingClip] = []
 
     def skip(name: str, reason: str) -> None:
         reasons.append(reason)
         watcher.skipped(name, reason)
 
     clips = find_clips(folder, skip)
-    for done, clip in enumerate(clips):
-        try:
-            sources.append(read_source(clip, recipe, store, backbone))
-        except (TrainingError, WeightsError):
-            raise
-        except Exception as error:  # whatever is wrong with one clip must not end the run
-            log.debug("%s cannot be used", clip.name, exc_info=True)
-            skip(clip.name, said_of(error))
-        watcher.prepared("clips", done + 1, len(clips), clip.name)
-    if not sources:
+
+    def ended(job: Job, outcome: Outcome) -> None:
+        clip = job.options["clip"]
+        if outcome.error:
+            skip(clip.name, outcome.error)
+        else:
+            usable.append(clip)
+        watcher.prepared("clips", len(usable) + len(reasons) - before, len(clips), clip.name)
+
+    before = len(reasons)
+    fill([job_of(clip) for clip in clips], work, workers, ended)
+    if not usable:
         raise TrainingError(
             f"none of the {len(reasons)} clips in {folder} can be used; the first: {reasons[0]}"
         )
-    # By content: a file under another name, or a folder listed in another order, changes nothing.
-    return sorted(sources, key=lambda s: s.clip.digest)
+    return sorted(usable, key=lambda clip: clip.digest)
 
 
 @torch.no_grad()

@@ -216,7 +216,7 @@ def _corner(
         left = width - w
     elif sides[1]:
         left = 0
-    return top, left
+    return float(top), float(left)
 
 
 def _on_canvas(x: np.ndarray, top: float, left: float, height: int, width: int) -> np.ndarray:
