@@ -5,7 +5,8 @@ python benchmarks/corrections.py [--data ../shared/data] [--features folder] [--
 Each log of `benchmarks/corrections` has at most twenty clicks, chosen with the truth at hand. The
 clips are segmented with default settings, the log is done by `recut`, and both are scored by
 `unveil evaluate`: DAVIS clips by their own protocol, the others by that of DAVIS-2017. `carphone`
-is the demo clip, every sixth frame of it, and its truth outlines that were drawn by hand on three.
+is the demo clip, every sixth frame of it, `bedroom` and `yoga` every fifth and tenth; the truth of
+these three are outlines that were drawn by hand on three and four frames.
 
 --features: a folder of SET_CLIP.npz, as `benchmarks/foreground.py` keeps them; what is not there is
 asked of the backbone. The same state comes of both, for the features are the same.
@@ -71,6 +72,8 @@ CLIPS = {
     ),
     "bmx-trees": Clip("davis/JPEGImages/480p/bmx-trees", "davis", "davis2017"),
     "hockey": Clip("davis-train/JPEGImages/480p/hockey", "davis-train", "davis2016"),
+    "bedroom": Clip("train/facebookresearch_sam2__bedroom.mp4", "train", "folder", stride=5),
+    "yoga": Clip("train/OpenGVLab_Ask-Anything__yoga.mp4", "train", "folder", stride=10),
     "carphone": Clip("", "", "folder", stride=6),
 }
 
@@ -88,10 +91,15 @@ def clicks(log: Path) -> int:
     return total
 
 
+def find(name: str, data: Path | None) -> Path:
+    """Where the video of a clip lies."""
+    clip = CLIPS[name]
+    return data / clip.video if clip.video and data else fetch_clip(name)
+
+
 def segment(name: str, out: Path, data: Path | None, features: Path | None) -> None:
     """The result of a clip, by default settings."""
-    clip = CLIPS[name]
-    place = data / clip.video if clip.video and data else fetch_clip(name)
+    clip, place = CLIPS[name], find(name, data)
     kept = features / f"{clip.of}_{name}.npz" if features else None
     if kept is None or not kept.is_file():
         Segmenter().segment_to(place, out, stride=clip.stride)
@@ -129,9 +137,11 @@ def score(name: str, data: Path | None, result: Path) -> tuple[float, float]:
         folder = Path(temporary)
         predictions = folder / "predictions" / name
         shutil.copytree(result / "masks", predictions)
-        if data is None or not clip.video:
-            _drawn(name, folder, predictions)
+        if (LOGS / f"{name}.json").is_file():
+            _drawn(name, find(name, data), folder, predictions)
             dataset = open_dataset("folder", folder)
+        elif data is None:
+            raise SystemExit(f"corrections.py: the truth of {name} lies in --data")
         elif clip.masks:
             frames, masks = Path(clip.video).name, Path(clip.masks)
             dataset = open_dataset("folder", data / clip.of, frames=frames, masks=masks)
@@ -148,21 +158,22 @@ def score(name: str, data: Path | None, result: Path) -> tuple[float, float]:
         return 100 * mean["J"], 100 * mean["F"]
 
 
-def _drawn(name: str, folder: Path, predictions: Path) -> None:
+def _drawn(name: str, video: Path, folder: Path, predictions: Path) -> None:
     """Frames and masks of a clip whose truth was drawn by hand; other predictions are removed."""
     said = json.loads((LOGS / f"{name}.json").read_text())
-    frames = read_clip(fetch_clip(name), stride=CLIPS[name].stride).frames
+    frames = read_clip(video, stride=CLIPS[name].stride).frames
     masks = sorted(predictions.iterdir())
     for kind in ("frames", "masks"):
         (folder / kind / name).mkdir(parents=True)
-    wanted = {masks[int(i)]: (frames[int(i)], way) for i, way in said["outlines"].items()}
+    wanted = {masks[int(i)]: (frames[int(i)], ways) for i, ways in said["outlines"].items()}
     for mask in masks:
         if mask not in wanted:
             mask.unlink()
             continue
-        frame, way = wanted[mask]
+        frame, ways = wanted[mask]
         truth = Image.new("L", (frame.shape[1], frame.shape[0]))
-        ImageDraw.Draw(truth).polygon([tuple(point) for point in way], fill=1)
+        for id, way in enumerate(ways, 1):  # the later ones are before the earlier
+            ImageDraw.Draw(truth).polygon([tuple(point) for point in way], fill=id)
         Image.fromarray(frame).save(folder / "frames" / name / mask.name)
         truth.save(folder / "masks" / name / mask.name)
 

@@ -577,7 +577,10 @@ def test_three_clicks_make_a_portrait_whole(corrections, default_backbone, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "least"), [("schoolgirls", 5), ("hockey", 2), ("bmx-trees", 5)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("schoolgirls", 5), ("hockey", 2), ("bmx-trees", 5), ("bedroom", 20), ("yoga", 10)],
+)
 def test_recorded_corrections_gain_what_they_gained(corrections, shared, name, least, tmp_path):
     """On features that are kept (`benchmarks/corrections.py --features`), for want of a minute."""
     features = Path(os.environ.get("UNVEIL_FEATURES", shared.parent.parent / "features"))
