@@ -10,7 +10,6 @@ process of its own. CPU seconds count, all threads together, since machines are 
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -92,6 +91,7 @@ def measure(folder: Path, name: str) -> dict[str, float]:
     """One form, `decode`, or an encoder, in this process."""
     from unveil.exports.formats import FORMATS, export
     from unveil.exports.result import open_result
+    from unveil.timing import peak_memory_mb
 
     result = open_result(folder / "result")
     if name in FORMATS:
@@ -108,8 +108,8 @@ def measure(folder: Path, name: str) -> dict[str, float]:
         with tempfile.TemporaryDirectory(dir=folder) as out:
             export(result, Path(out) / FORMATS[name].file, name)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {"cpu_ms": 1000 * cpu / len(result), "fps": len(result) / seconds, "mb": peak}
+    frames = len(result)
+    return {"cpu_ms": 1000 * cpu / frames, "fps": frames / seconds, "mb": peak_memory_mb() or 0}
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ that.
 import argparse
 import heapq
 import random
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from unveil.batch.job import Job, Limits, Outcome
 from unveil.batch.ledger import Ledger, read
 from unveil.batch.page import write_index
 from unveil.batch.run import missing, run
+from unveil.timing import peak_memory_mb
 
 
 class Simulated:
@@ -81,7 +81,7 @@ def simulate(videos: int, workers: int, seconds: float, store: float) -> tuple[f
 
 
 def memory_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return float(peak_memory_mb() or 0)
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ repeated for two seconds, or once if one takes longer, to warm up, and as long a
 
 import json
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ import tyro
 from unveil.attention.block import Block
 from unveil.features.backbone import Backbone, pick_dtype
 from unveil.synthetic.render import render
+from unveil.timing import peak_memory_mb
 from unveil.training.losses import LossSettings, draw_queries
 from unveil.training.recipe import Recipe
 from unveil.training.step import clip_losses
@@ -122,7 +122,7 @@ def shipped_step(block: Block, features: torch.Tensor, settings: LossSettings, g
 def peak_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return float(peak_memory_mb() or 0)
 
 
 def child(kind: str, clip: Path, bench: Training) -> dict[str, float]:

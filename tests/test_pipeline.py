@@ -1,9 +1,11 @@
 """Stages beside each other: in order, no further ahead than said, errors where they are due."""
 
+import subprocess
 import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from unveil.timing import Clock, peak_memory_mb
@@ -83,5 +85,19 @@ def test_fewer_large_frames_are_held(chunk, size, want):
 
 def test_memory_is_told_in_megabytes(monkeypatch):
     assert 10 < (peak_memory_mb() or 0) < 100_000
+
+    def no_proc(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", no_proc)  # as on a Mac
+    assert 10 < (peak_memory_mb() or 0) < 100_000
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     assert peak_memory_mb() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="getrusage of others counts one process alone")
+def test_memory_is_that_of_the_process_alone():
+    held = np.ones(200 << 20, np.uint8)  # a child began with the peak of who starts it
+    code = "from unveil.timing import peak_memory_mb; print(peak_memory_mb())"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5 < int(said.stdout) < 150 and held.nbytes >> 20 == 200
