@@ -16,6 +16,7 @@ from pycocotools import mask as coco
 
 from unveil.errors import InputError, OutputError
 from unveil.results import coco as objects
+from unveil.results.extents import Extent, extents
 from unveil.results.folder import check_out
 from unveil.results.overlay import overlay, paint
 from unveil.results.palette import davis_palette
@@ -137,6 +138,28 @@ def test_run_lengths_equal_pycocotools(seed):
         assert mask.counts == expected["counts"]
         assert mask.area == coco.area(expected)
         assert list(mask.box) == coco.toBbox(expected).tolist()
+
+
+@pytest.mark.parametrize(("seed", "dtype"), enumerate([np.uint8, np.uint16] * 3))
+def test_extents_are_those_of_the_pixels(seed, dtype):
+    rng = np.random.default_rng(seed)
+    h, w = rng.integers(1, 23, 2)
+    labels = rng.choice(np.array([0, 0, 1, 2, 200], dtype), (h, w))
+    if dtype == np.uint16:
+        labels[labels == 2] = 300
+    want = {}
+    for id in np.unique(labels[labels > 0]).tolist():
+        y, x = np.where(labels == id)
+        box = (x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1)
+        want[id] = (tuple(map(int, box)), len(x), pytest.approx((x.mean() + 0.5, y.mean() + 0.5)))
+    assert {i: (e.box, e.area, e.centre) for i, e in extents(labels).items()} == want
+    assert extents(labels[:, ::-1]).keys() == want.keys()  # what does not lie in one piece
+
+
+def test_extents_of_full_and_empty_labels():
+    assert extents(np.zeros((3, 5), np.uint8)) == {}
+    (full,) = extents(np.full((3, 5), 7, np.uint8)).values()
+    assert full == Extent((0, 0, 5, 3), 15, (2.5, 1.5))
 
 
 def test_run_lengths_of_full_and_empty_labels():

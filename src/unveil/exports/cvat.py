@@ -17,7 +17,7 @@ import numpy as np
 from unveil.exports.result import Result, Thing
 from unveil.exports.spool import Spool
 from unveil.progress import Progress
-from unveil.results.coco import encode
+from unveil.results.extents import extents
 
 OBJECT, NAME = "object", "name"
 """The attributes that say of a mask which object it is of, and what a person called that."""
@@ -38,7 +38,7 @@ def write_cvat(result: Result, out: Path, report: Progress) -> None:
         step = _step(result)
         count = 0
         for i, (frame, labels) in enumerate(every):
-            for id, mask in encode(labels).items():
+            for id, mask in extents(labels).items():
                 x, y, w, h = mask.box
                 runs = row_runs(labels[y : y + h, x : x + w] == id)
                 _open_track(file, count, things[id])
@@ -60,7 +60,7 @@ def write_cvat_boxes(result: Result, out: Path, report: Progress) -> None:
     frames = list(result.in_source())
     with Spool() as spool, (out / "annotations.xml").open("w", encoding="utf-8") as file:
         for i, labels in enumerate(result.labels()):
-            for id, mask in encode(labels).items():
+            for id, mask in extents(labels).items():
                 spool.add(id, i, " ".join(map(str, mask.box)))
             report("cvat-boxes", i + 1, len(result))
         _head(file, result)

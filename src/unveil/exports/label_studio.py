@@ -18,7 +18,7 @@ from unveil.exports.pictures import write_pictures
 from unveil.exports.result import Result
 from unveil.exports.spool import Spool
 from unveil.progress import Progress
-from unveil.results.coco import encode
+from unveil.results.extents import extents
 
 LOCAL = "/data/local-files/?d="
 """How Label Studio addresses a file below the folder that it serves."""
@@ -43,7 +43,7 @@ def write_label_studio(result: Result, out: Path, report: Progress, images: bool
         every = zip(result.names(), result.labels(), steps, strict=images)
         for i, (name, labels, _) in enumerate(every):
             regions = []
-            for id in encode(labels):
+            for id in extents(labels):
                 value = {"format": "rle", "rle": brush(labels == id)}
                 region = _region(f"object-{id}", "brush", "brushlabels", "image")
                 size = {"original_width": result.width, "original_height": result.height}
@@ -70,7 +70,7 @@ def write_label_studio_video(result: Result, out: Path, report: Progress) -> Non
     name = result.sound.name if result.sound else f"{result.file_name}.mp4"
     with Spool() as spool, (out / "tasks.json").open("w", encoding="utf-8") as file:
         for i, labels in enumerate(result.labels()):
-            for id, mask in encode(labels).items():
+            for id, mask in extents(labels).items():
                 spool.add(id, i, " ".join(map(str, mask.box)))
             report("label-studio-video", i + 1, len(result))
         regions = [

@@ -17,7 +17,7 @@ from unveil.exports.extra import need
 from unveil.exports.pictures import QUALITY
 from unveil.exports.result import Result
 from unveil.progress import Progress
-from unveil.results.coco import encode
+from unveil.results.extents import extents
 from unveil.results.palette import colour_index, vivid_palette
 
 Layer = tuple[Any, dict[str, Any], str]
@@ -57,7 +57,7 @@ def detections(result: Result) -> Iterator[Any]:
     things = {thing.id: thing for thing in result.things}
     number = {kind: i for i, kind in enumerate(result.kinds)}
     for labels in result.labels():
-        masks = encode(labels)
+        masks = extents(labels)
         if not masks:
             yield supervision.Detections.empty()
             continue
@@ -108,7 +108,7 @@ def _record(rerun: Any, recording: Any, result: Result, report: Progress, images
             picture = rerun.EncodedImage(contents=data.getvalue(), media_type="image/jpeg")
             recording.log("video/frame", picture)
         recording.log("video/objects", rerun.SegmentationImage(labels, opacity=0.5))
-        masks = encode(labels)
+        masks = extents(labels)
         boxes = np.array([mask.box for mask in masks.values()], float).reshape(-1, 4)
         recording.log(
             "video/boxes",

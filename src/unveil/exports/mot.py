@@ -14,6 +14,7 @@ from unveil.exports.pictures import write_pictures
 from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.coco import encode
+from unveil.results.extents import extents
 
 PEDESTRIAN = 1
 """The class that MOTChallenge scores."""
@@ -38,7 +39,7 @@ def write_mot(result: Result, out: Path, report: Progress, images: bool = True) 
         write_pictures(result, paths, images) as steps,
     ):
         for i, (labels, _) in enumerate(zip(result.labels(), steps, strict=images), 1):
-            for id, mask in encode(labels).items():
+            for id, mask in extents(labels).items():
                 x, y, w, h = mask.box
                 file.write(f"{i},{id},{x + 1},{y + 1},{w},{h},1,{PEDESTRIAN},1\n")
             report("mot", i, len(result))

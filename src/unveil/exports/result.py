@@ -8,10 +8,9 @@ for labels in result.labels():          # uint8 or uint16 [H, W]
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from PIL import Image
 from unveil.address import as_path
 from unveil.errors import DataError, InputError
 from unveil.results.folder import OUTPUT, RUN
-from unveil.video.prefetch import ahead
+from unveil.video.prefetch import ahead, mapped
 from unveil.video.source import open_video
 
 OBJECTS = "objects.json"
@@ -29,6 +28,7 @@ ANYTHING = "object"
 """The class of what nobody gave a name."""
 _LONG = re.compile(r"[/\\\0:*?\"<>|\r\n\t]+")  # what some system takes amiss in a file's name
 _AHEAD = 4  # masks: one by one, threads would spend as long waiting for each other as reading
+_HELD = 2 << 20  # pixels that a thread reads at a time, or one frame
 
 
 Shares = tuple[np.ndarray, Any]
@@ -100,14 +100,22 @@ class Result:
         return np.dtype(np.uint8 if self._highest <= 255 else np.uint16)
 
     def labels(self) -> Iterator[np.ndarray]:
-        """The ids in every frame, uint8 or uint16 [H, W]; 0 is background. Some are read ahead."""
-        every = self._labels()
-        for part in ahead(iter(lambda: list(islice(every, _AHEAD)), [])):
+        """The ids in every frame, uint8 or uint16 [H, W]; 0 is background.
+
+        Some are read ahead, on as many cores as there are.
+        """
+        few = max(1, min(_AHEAD, _HELD // (self.height * self.width)))
+        parts = (self.chosen[i : i + few] for i in range(0, len(self.chosen), few))
+        keep = _only([thing.id for thing in self.things], self.dtype)
+        for part in mapped(lambda part: self._read(part, keep), parts):
             yield from part
 
-    def _labels(self) -> Iterator[np.ndarray]:
-        keep = _only([thing.id for thing in self.things], self.dtype)
-        for index in self.chosen:
+    def _read(
+        self, part: Iterable[int], keep: Callable[[np.ndarray], np.ndarray]
+    ) -> list[np.ndarray]:
+        """The ids in some frames."""
+        every = []
+        for index in part:
             labels = self.read(index)
             if labels.shape != (self.height, self.width):
                 h, w = labels.shape
@@ -115,7 +123,8 @@ class Result:
                     f"the mask of frame {self.frame_names[index]} of {self.name} is {w}x{h}, the "
                     f"result {self.width}x{self.height}: segment the video again"
                 )
-            yield keep(labels)
+            every.append(keep(labels))
+        return every
 
     def frames(self) -> Iterator[np.ndarray]:
         """The pictures, uint8 [H, W, 3] RGB, one decoded ahead. Raises InputError without any."""

@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unveil.exports.extra import need
 from unveil.exports.result import Result
 from unveil.progress import Progress
-from unveil.results.coco import Mask, encode
+from unveil.results.extents import extents
 
 COLUMNS = {
     "id": ("int32", "of the object, the same in every frame"),
@@ -37,13 +35,13 @@ def rows(result: Result, stage: str, report: Progress) -> Iterator[tuple[Any, ..
     things = {thing.id: thing for thing in result.things}
     rate = result.fps * (result.chosen.step)
     for i, (index, labels) in enumerate(zip(result.chosen, result.labels(), strict=True)):
-        for id, mask in encode(labels).items():
+        for id, seen in extents(labels).items():
             thing = things[id]
-            x, y = (round(v, 3) for v in _centre(labels, id, mask))
+            x, y = (round(v, 3) for v in seen.centre)
             time = round(float(index / rate), 6)
             where = (index, result.frame_names[index], time)
             about = (id, thing.name, thing.kind)
-            yield (*about, *where, *mask.box, x, y, mask.area, thing.score)
+            yield (*about, *where, *seen.box, x, y, seen.area, thing.score)
         report(stage, i + 1, len(result))
 
 
@@ -80,11 +78,3 @@ def _parts(every: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
             yield part
             part = []
     yield part
-
-
-def _centre(labels: np.ndarray, id: int, mask: Mask) -> tuple[float, float]:
-    """The mean x and y of an object's pixels; a pixel's centre is at 0.5."""
-    x, y, w, h = mask.box
-    mine = labels[y : y + h, x : x + w] == id
-    across, down = (mine.sum(axis) @ np.arange(side) for axis, side in ((0, w), (1, h)))
-    return x + float(across) / mask.area + 0.5, y + float(down) / mask.area + 0.5

@@ -14,7 +14,7 @@ from unveil.exports.pictures import write_pictures
 from unveil.exports.polygons import outline
 from unveil.exports.result import Result
 from unveil.progress import Progress
-from unveil.results.coco import encode
+from unveil.results.extents import extents
 
 WITHIN = 0.25
 """Where in its pixel a vertex lies: readers that cut off and readers that round find the pixel."""
@@ -64,7 +64,7 @@ def write_yolo_tracks(result: Result, out: Path, report: Progress) -> None:
     size = np.array([result.width, result.height] * 2)
     for i, (name, labels) in enumerate(zip(result.names(), result.labels(), strict=True)):
         lines = []
-        for id, mask in encode(labels).items():
+        for id, mask in extents(labels).items():
             x, y, w, h = mask.box
             share = np.array([x + w / 2, y + h / 2, w, h]) / size
             lines.append(f"{kinds[id]} " + " ".join(f"{v:.7g}" for v in share) + f" {id}")
@@ -75,7 +75,7 @@ def write_yolo_tracks(result: Result, out: Path, report: Progress) -> None:
 def _polygons(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Every object's outline, as shares of the frame, at least three vertices each."""
     size = np.array(labels.shape[::-1])
-    for id, mask in encode(labels).items():
+    for id, mask in extents(labels).items():
         x, y, w, h = mask.box
         polygon = outline(labels[y : y + h, x : x + w] == id) + np.array((x, y)) + WITHIN
         if len(polygon) < 3:
