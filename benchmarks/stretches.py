@@ -90,6 +90,11 @@ def steady(settings: Settings) -> Steady:
     return Steady(height // PATCH, width // PATCH)
 
 
+def cpu_seconds() -> float:
+    """CPU time of this process, and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
 def masks(folder: Path) -> Iterator[np.ndarray]:
     """The labels of a result, frame by frame."""
     from PIL import Image
@@ -120,9 +125,9 @@ def measure(bench: Stretches) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         video, peaks = Path(folder) / "video.mp4", Path(folder)
         film(video, bench.frames, *settings.size)
-        began = time.monotonic()
+        began, spent = time.monotonic(), cpu_seconds()
         one = segmenter.segment_to(video, Path(folder) / "one")
-        whole = time.monotonic() - began
+        whole, cpu = time.monotonic() - began, [cpu_seconds() - spent]
 
         def work(out: Path, settings: Settings, threads: int | None) -> SteadyLook:
             return SteadyLook(out, settings, threads=threads, peaks=peaks)
@@ -130,7 +135,7 @@ def measure(bench: Stretches) -> dict[str, Any]:
         def hire(count: int, work: Any, limits: Limits, logs: Path) -> Processes:
             return Processes(min(count, bench.processes), work, limits, logs)
 
-        began = time.monotonic()
+        began, spent = time.monotonic(), cpu_seconds()
         with looked_at(
             str(video),
             Path(folder) / "parts",
@@ -142,8 +147,10 @@ def measure(bench: Stretches) -> dict[str, Any]:
             hire=hire,
         ) as groups:
             looking = time.monotonic() - began
+            cpu.append(cpu_seconds() - spent)
             segmenter.segment_to(video, Path(folder) / "parts", groups=groups)
         again = time.monotonic() - began
+        cpu.append(cpu_seconds() - spent - cpu[1])
         found = {
             "frames": bench.frames,
             "stretches": bench.stretches,
@@ -155,6 +162,7 @@ def measure(bench: Stretches) -> dict[str, Any]:
             "one piece in all, s": round(whole, 1),
             "in stretches: looking, s": round(looking, 1),
             "in stretches in all, s": round(again, 1),
+            "CPU s: one piece, looking, the rest": [round(x, 1) for x in cpu],
             "a process at most, MB": max(int(p.read_text()) for p in peaks.glob("*.peak")),
             "load": [round(x, 1) for x in os.getloadavg()],
         }

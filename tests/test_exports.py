@@ -589,6 +589,7 @@ def test_the_shell_puts_exports_beside_the_result(tmp_path, capsys):
     [
         ([], "nothing to export to"),
         (["--to", "coko"], "no format 'coko'"),
+        (["--to", "fiftyone"], "FiftyOne reads coco as it is"),
         (["--to", "csv", "--objects", "a"], "expected ids such as 1,3"),
         (["--to", "csv", "--objects", "9"], "no object 9"),
         (["--to", "csv", "--name", "dog"], "such as 1=dog"),

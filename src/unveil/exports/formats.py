@@ -83,8 +83,19 @@ FORMATS = {
 """Name → form."""
 
 
+ELSEWHERE = {
+    "fiftyone": "FiftyOne reads coco as it is: export to coco, and import that (docs/howto.md)",
+    "napari": "napari takes layers from Python, found.to_napari(), and reads ome-zarr",
+    "supervision": "supervision takes what found.to_supervision() gives in Python, and reads yolo",
+    "datumaro": "datumaro reads cvat-boxes: export to that",
+}
+"""What is no form of its own, and how it is come by."""
+
+
 def find_format(name: str) -> Format:
     """The form of that name. Raises InputError, naming those there are."""
+    if name in ELSEWHERE:
+        raise InputError(f"no format {name!r} to export to: {ELSEWHERE[name]}")
     if name not in FORMATS:
         raise InputError(f"no format {name!r} to export to; there are {', '.join(FORMATS)}")
     return FORMATS[name]
