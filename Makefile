@@ -10,7 +10,7 @@ demo: $(READY)  ## segment a real clip and say where the pictures are
 test: $(READY) lint  ## the whole suite, on two processes
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadgroup --durations=10
 
-test-fast: $(READY)  ## what three minutes can tell
+test-fast: $(READY)  ## what two minutes can tell
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 docs: $(READY)  ## the pages, in site/; a warning is an error

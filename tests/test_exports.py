@@ -188,6 +188,7 @@ def test_youtube_vis_of_many_ids(crowd, tmp_path):
 # --- DAVIS, MOT, MOTS ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_evaluate_reads_davis_and_finds_no_fault(dog, tmp_path, capsys):
     out = export(open_result(dog), tmp_path / "davis", "davis")
     masks = out / "Annotations_unsupervised" / "480p"

@@ -91,6 +91,7 @@ def test_nothing_at_all(form, tmp_path):
     assert result.things == () and stack(result).shape == (6, 61, 83) and not stack(result).any()
 
 
+@pytest.mark.slow
 def test_an_imported_result_is_exported_and_scored(dog, tmp_path):
     place = export(open_result(dog).select(names=NAMES), tmp_path / "coco", "coco")
     out = import_result(place, tmp_path / "out" / "dog")

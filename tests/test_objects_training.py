@@ -126,6 +126,7 @@ def test_a_run_that_was_stopped_ends_at_the_same_bits(videos, recipe, cache, tmp
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_features_are_computed_once(videos, recipe, cache, tmp_path, monkeypatch):
     train_head(videos, recipe, tmp_path / "first", CPU, cache, HeadWatcher())
 
@@ -209,6 +210,7 @@ def test_clips_without_a_thing_are_an_error_that_says_so(recipe, cache, tmp_path
         train_head(tmp_path / "clips", recipe, tmp_path / "out", CPU, cache, HeadWatcher())
 
 
+@pytest.mark.slow
 def test_another_recipe_does_not_go_on_with_a_run(videos, recipe, cache, tmp_path):
     train_head(videos, recipe, tmp_path, CPU, cache, HeadWatcher())
     other = dataclasses.replace(recipe, lr=2e-3)

@@ -138,6 +138,7 @@ def test_videos_that_kill_and_hang_are_named_and_a_lost_actor_is_replaced(tmp_pa
     assert do_all(cluster, tmp_path, jobs, Limits(), Toy(tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_what_a_node_does_not_see_is_said(tmp_path, cluster):
     with pytest.raises(InputError, match=r"does not see .*/only-here.mp4: .* at addresses"):
         do_all(
@@ -280,6 +281,7 @@ def test_forty_videos_a_killed_worker_and_a_lost_node(tmp_path, tiny_backbone, c
     assert do_all(cluster, out, jobs, Limits(), Sabotaged(out, settings)) == []
 
 
+@pytest.mark.slow
 def test_addresses_that_are_none(tmp_path, capsys, monkeypatch):
     image_folder(tmp_path / "in")
     command = ["segment", str(tmp_path / "in"), "x.mp4", "--out", str(tmp_path / "out")]

@@ -123,6 +123,7 @@ def whole(features: Features, frames: np.ndarray) -> Groups:
     return grouper.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [3, 8, 16])
 def test_groups_of_stretches_are_those_of_one_piece(tmp_path, chunk):
     labels = moving(40)
@@ -131,6 +132,7 @@ def test_groups_of_stretches_are_those_of_one_piece(tmp_path, chunk):
     same(join(parts), whole(features, frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounds", [[0, 8, 34], [0, 24, 34], [0, 8, 24, 34], [0, 16, 32, 34]])
 def test_a_cut_within_a_stretch_or_at_its_begin_is_a_cut(tmp_path, bounds):
     features, frames, _ = cut_video()

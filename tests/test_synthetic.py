@@ -87,6 +87,7 @@ def matched_iou(labels: np.ndarray, truth: np.ndarray) -> float:
     return iou[linear_sum_assignment(-iou)].mean()
 
 
+@pytest.mark.slow
 def test_clustering_colours_fails_even_with_the_number_of_objects_given():
     scores = []
     for recipe in benchmark(5, seed=0):

@@ -362,6 +362,7 @@ def test_a_clip_that_another_process_cannot_use_is_used_by_none(untyped):
     assert loop._usable_by_all([True, True, False], two) == [True, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [RuntimeError("odd tag"), MemoryError(), ValueError("what")])
 def test_a_run_outlives_whatever_is_wrong_with_one_clip(
     error, tmp_path, videos, recipe, monkeypatch, capsys

