@@ -91,6 +91,7 @@ def written(model, pixels, path):
 def test_frames_and_positions_go_to_it_as_to_the_model_itself(
     kept, tiny_backbone, monkeypatch, by_scale
 ):
+    monkeypatch.setattr(int8, "find_spec", lambda name: name)
     library = Library(dinov2.load(weights.path(tiny_backbone)))
     monkeypatch.setattr(int8, "_core", lambda: library)
     monkeypatch.setattr(int8, "_versions", lambda: ["1", "2"])

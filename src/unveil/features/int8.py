@@ -65,10 +65,10 @@ def check_int8(name: str, device: torch.device) -> None:
             f"precision int8 is for the CPU, not for {device}: leave precision out, or set the "
             "device to cpu"
         )
-    if any(find_spec(library) is None for library in ("openvino", "nncf")):
-        raise InputError(_NEEDS)
     if weights.known_config(name).get("model_type", "dinov2") != "dinov2":
         raise _other_design(name)
+    if any(find_spec(library) is None for library in ("openvino", "nncf")):
+        raise InputError(_NEEDS)
 
 
 def _other_design(name: str) -> InputError:
