@@ -172,6 +172,36 @@ def as_node(rank: int, slurm: bool) -> dict[str, str]:
 
 
 @pytest.mark.slow
+def test_the_job_of_the_docs_trains_on_two_nodes_of_a_ray_cluster(
+    videos, recipe, cache, run, tmp_path, monkeypatch
+):
+    pytest.importorskip("ray", reason="needs unveil[ray]")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    from ray.cluster_utils import Cluster
+
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+    (job,) = re.findall(r"```python\n(# train_on_ray.py.*?)```", page, re.DOTALL)
+    out = tmp_path / "nodes"
+    line = [UNVEIL, *command(videos, recipe, tmp_path / "cache", out)]
+    said = 'COMMAND = 2, ["unveil", "train", "/shared/clips", "--out", "/shared/block"]'
+    assert said in job
+    script = tmp_path / "train_on_ray.py"
+    script.write_text(job.replace(said, f"COMMAND = 2, {[str(word) for word in line]!r}"))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        told = {"RAY_ADDRESS": cluster.address, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, script], env=os.environ | told, check=True, timeout=240)
+    finally:
+        cluster.shutdown()
+    want, got = weights(run), weights(out)
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("slurm", [False, True])
 def test_two_nodes_equal_one_process_with_the_same_batch(
     videos, recipe, cache, run, tmp_path, slurm
