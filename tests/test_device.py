@@ -77,6 +77,7 @@ def test_of_features_only_groups_come_back(head):
     assert len(OnDevice.left) <= 16 * len(blocks)  # each copy waits for the device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", PACES)
 def test_the_backbone_and_what_it_is_carried_by_read_no_value(tiny_backbone, speed):
     """On `meta` there are no values: to read one is an error."""

@@ -304,6 +304,7 @@ def random_edits(board, rng, count):
     return log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_any_order_of_edits_and_undos_replays_to_the_same(board, seed, tmp_path):
     rng = np.random.default_rng(seed)

@@ -476,6 +476,7 @@ def test_tables_of_nothing(nothing, tmp_path):
 # --- every form ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "rerun"])  # says when
 def test_same_result_same_bytes(name, dog, tmp_path):
     options = without({}, name)

@@ -172,6 +172,7 @@ def test_sound_is_the_same_packets(form, dog, tmp_path):
     assert np.array_equal(heard(out), heard(source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["prores", "webm"])
 @pytest.mark.parametrize("codec", ["aac", "libmp3lame", "flac"])
 def test_sound_of_a_part_is_in_time(form, codec, tmp_path):

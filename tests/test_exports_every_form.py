@@ -89,6 +89,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "what"), CASES)
 def test_another_reader_finds_what_was_found(form, what, tmp_path):
     labels, frames, names = results()[what]
@@ -108,6 +109,7 @@ def test_another_reader_finds_what_was_found(form, what, tmp_path):
     check(READERS[form](out, *labels.shape), labels, kinds, exact="webm" not in form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 40])
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_full_disk_leaves_nothing(form, limit, dog, tmp_path):

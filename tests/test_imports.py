@@ -25,6 +25,7 @@ def without_pictures(name):
     return {} if name == "cvat" else {"images": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("which", ["dog", "crowd"])
 def test_what_was_exported_comes_back(form, which, request, tmp_path):

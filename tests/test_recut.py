@@ -37,6 +37,7 @@ def result(segmenter, source, tmp_path):
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wishes",
     [

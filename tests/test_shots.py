@@ -53,6 +53,7 @@ def grouped(features: Features, frames: np.ndarray, chunk: int) -> Groups:
     return grouper.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 5, 8, 34])
 def test_a_block_ends_where_a_shot_does_however_the_frames_came(chunk):
     features, frames, _ = cut_video()

@@ -30,6 +30,7 @@ def test_every_scenario_renders_at_odd_sizes(scenario, frames, height, width):
     assert clip.labels.max() <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_the_hidden_object_is_seen_before_and_after_and_not_in_between(seed):
     labels = render(seed, 24, 96, 160, objects=4, scenario="occlusion").labels
@@ -39,6 +40,7 @@ def test_the_hidden_object_is_seen_before_and_after_and_not_in_between(seed):
     assert (areas(labels, 2) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_the_returning_object_leaves_through_the_border(seed):
     labels = render(seed, 24, 96, 160, objects=3, scenario="return").labels
@@ -48,6 +50,7 @@ def test_the_returning_object_leaves_through_the_border(seed):
     assert going[:, 0].any() or going[:, -1].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_the_late_object_is_absent_at_first(seed):
     seen = areas(render(seed, 24, 96, 160, objects=3, scenario="late").labels, 3)

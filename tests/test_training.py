@@ -308,6 +308,7 @@ def test_a_full_disk_under_the_log_is_said(videos, recipe, cache, tmp_path, monk
     assert "No space left on device; its last checkpoint is kept" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_recipe_only(videos, recipe, cache, run, capsys):
     assert main(command(videos, recipe, cache, run, "--lr", "2e-3")) == 2
     assert "another recipe (lr differ)" in capsys.readouterr().err
