@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from unveil.attention.block import Block
-from unveil.attention.tensor_file import fill_module, read_about, write_module
+from unveil.attention.tensor_file import check_backbone, fill_module, read_about, write_module
 from unveil.errors import WeightsError
 
 TAU_SHARE = 0.15
@@ -34,23 +34,21 @@ def load_block(path: Path | None, backbone: str, channels: int) -> Block:
     Raises WeightsError when there is none, when it was trained for another backbone, or when a
     tensor is missing, surplus or of another shape.
     """
-    path = check_block(path, backbone)
-    about = block_metadata(path)
+    path = shipped_block(backbone) if path is None else Path(path)
+    about = check_block(path, backbone)
     block = Block(channels, about["heads"], centred=about.get("centred", False))
     fill_module(block, path, "block", f"block of {channels} channels")
     return block
 
 
-def check_block(path: Path | None, backbone: str) -> Path:
-    """The file of a block trained for a backbone. Raises WeightsError as `load_block` does."""
-    path = shipped_block(backbone) if path is None else Path(path)
+def check_block(path: Path, backbone: str) -> dict[str, Any]:
+    """What a block says of itself. Raises WeightsError where it is for another backbone."""
     about = block_metadata(path)
-    if about.get("backbone") != backbone:
-        raise WeightsError(
-            f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; train "
-            "one for it with 'unveil train', or use '--attention cosine', which needs none"
-        )
-    return path
+    otherwise = (
+        "train one for it with 'unveil train', or use '--attention cosine', which needs none"
+    )
+    check_backbone(about, path, backbone, otherwise)
+    return about
 
 
 def block_metadata(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from unveil.attention.objects_head import ObjectsHead
-from unveil.attention.tensor_file import fill_module, read_about, write_module
+from unveil.attention.tensor_file import check_backbone, fill_module, read_about, write_module
 from unveil.errors import WeightsError
 
 _FORMAT = "unveil-objects-1"
@@ -48,11 +48,8 @@ def load_head(path: Path | None, backbone: str, channels: int) -> ObjectsHead:
 def check_head(path: Path, backbone: str) -> dict[str, Any]:
     """What a head says of itself. Raises WeightsError where it is for another backbone."""
     about = head_metadata(path)
-    if about.get("backbone") != backbone:
-        raise WeightsError(
-            f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; train "
-            "one for it with 'unveil train --recipe configs/objects.toml'"
-        )
+    otherwise = "train one for it with 'unveil train --recipe configs/objects.toml'"
+    check_backbone(about, path, backbone, otherwise)
     return about
 
 

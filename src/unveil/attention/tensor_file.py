@@ -40,6 +40,15 @@ def read_about(path: Path, kind: str, format: str) -> dict[str, Any]:
     return about
 
 
+def check_backbone(about: Mapping[str, Any], path: Path, backbone: str, otherwise: str) -> None:
+    """Raise WeightsError where a file is for another backbone. otherwise: what to do then."""
+    if about.get("backbone") != backbone:
+        raise WeightsError(
+            f"{path} was trained for backbone {about.get('backbone')!r}, not {backbone!r}; "
+            f"{otherwise}"
+        )
+
+
 def fill_module(module: nn.Module, path: Path, kind: str, what: str) -> None:
     """Give a module the tensors of a file, in fp32, and freeze it. what: that the module is.
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from unveil.attention.block_file import calibrated_tau, check_block
+from unveil.attention.block_file import calibrated_tau, check_block, shipped_block
 from unveil.attention.objects_file import check_head
 from unveil.errors import InputError
 from unveil.features.backbone import check_size, pick_device
@@ -26,7 +26,8 @@ def check_settings(settings: Settings) -> Settings:
     if s.precision == "int8":
         check_int8(s.backbone, device)
     if s.rows == "block":
-        block = check_block(s.block, s.backbone)
+        block = shipped_block(s.backbone) if s.block is None else s.block
+        check_block(block, s.backbone)
         if s.tau == "calibrated":
             calibrated_tau(block)
     if s.head is not None:
