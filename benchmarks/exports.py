@@ -2,10 +2,13 @@
 
     python benchmarks/exports.py --frames 5000
     python benchmarks/exports.py --frames 200 --only decode encode-prores prores
+    python benchmarks/exports.py --frames 1000 --pictures --only decode coco
 
 A clip of 854x480 with five objects that move over a textured ground and sometimes hide each other;
 its result is written without a state, so edges are softened by colours. Each form is exported in a
-process of its own. CPU seconds count, all threads together, since machines are shared.
+process of its own. CPU seconds count, all threads together, since machines are shared. `loop-jpeg`
+and `loop-png` are what a plain loop takes, one frame after the other: every frame decoded and saved
+as JPEG; every mask read and saved as PNG. No form that writes these can take less.
 """
 
 import argparse
@@ -17,11 +20,17 @@ import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+if TYPE_CHECKING:
+    from unveil.exports.result import Result
+
 HEIGHT, WIDTH, OBJECTS = 480, 854, 5
+QUALITY = 95  # of JPEG, as exports have it
+LOOPS = ("loop-jpeg", "loop-png")
 
 
 def scene(i: int, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,22 +47,32 @@ def scene(i: int, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return frame, labels
 
 
-def make(folder: Path, frames: int) -> None:
+def make(folder: Path, frames: int, pictures: bool = False) -> None:
+    """The clip and its result. pictures: the clip is a folder of JPEG files, not a movie."""
     from unveil.results.movie import Movie
     from unveil.results.writer import Writer
 
     rng = np.random.default_rng(0)
     ground = np.kron(rng.integers(40, 200, (60, 107, 3)), np.ones((8, 8, 1)))[:, :WIDTH]
     ground = ground.astype(np.uint8)
-    movie = Movie(folder / "clip.mp4", Fraction(25), HEIGHT, WIDTH, alpha=0.0)
+    source = folder / ("clip" if pictures else "clip.mp4")
+    movie = None
+    if pictures:
+        source.mkdir()
+    else:
+        movie = Movie(source, Fraction(25), HEIGHT, WIDTH, alpha=0.0)
     size = {"height": HEIGHT, "width": WIDTH}
     with Writer(folder / "result", name="clip", fps=Fraction(25), **size) as writer:
         for i in range(frames):
             frame, labels = scene(i, ground)
-            movie.write(frame, labels * 0)
+            if movie is None:
+                Image.fromarray(frame).save(source / f"{i:05d}.jpg", quality=QUALITY)
+            else:
+                movie.write(frame, labels * 0)
             writer.write(None, labels[None], [f"{i:05d}"])
-        movie.close()
-        run = {"video": {"source": str(folder / "clip.mp4"), "stride": 1}}
+        if movie is not None:
+            movie.close()
+        run = {"video": {"source": str(source), "stride": 1}}
         writer.finish({id: 0.5 for id in range(1, OBJECTS + 1)}, run)
 
 
@@ -87,6 +106,16 @@ def encode(folder: Path, name: str) -> float:
         return time.process_time() - began
 
 
+def loop(result: "Result", name: str, place: Path) -> None:
+    """What cannot be saved: every picture decoded and encoded, one after the other."""
+    frames = result.frames() if name == "loop-jpeg" else result.labels()
+    for i, frame in enumerate(frames):
+        if name == "loop-jpeg":
+            Image.fromarray(frame).save(place / f"{i}.jpg", quality=QUALITY)
+        else:
+            Image.fromarray(frame).save(place / f"{i}.png", compress_level=1)
+
+
 def measure(folder: Path, name: str) -> dict[str, float]:
     """One form, `decode`, or an encoder, in this process."""
     from unveil.exports.formats import FORMATS, export
@@ -104,6 +133,9 @@ def measure(folder: Path, name: str) -> dict[str, float]:
     elif name == "decode":
         for _ in result.frames():
             pass
+    elif name.startswith("loop-"):
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            loop(result, name, Path(out))
     else:
         with tempfile.TemporaryDirectory(dir=folder) as out:
             export(result, Path(out) / FORMATS[name].file, name)
@@ -115,17 +147,18 @@ def measure(folder: Path, name: str) -> dict[str, float]:
 def main() -> None:
     from unveil.exports.formats import FORMATS
 
-    every = ["decode", *(f"encode-{name}" for name in ENCODERS), *FORMATS]
+    every = ["decode", *LOOPS, *(f"encode-{name}" for name in ENCODERS), *FORMATS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=5000)
     parser.add_argument("--only", nargs="*", default=every)
+    parser.add_argument("--pictures", action="store_true", help="of a folder of JPEG files")
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "FORM"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
         print(json.dumps(measure(Path(args.measure[0]), args.measure[1])))
         return
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder), args.frames)
+        make(Path(folder), args.frames, args.pictures)
         print("| form | CPU ms a frame | frames a second | peak MB |\n|---|---|---|---|")
         for name in args.only:
             call = [sys.executable, __file__, "--measure", folder, name]

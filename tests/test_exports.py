@@ -185,6 +185,72 @@ def test_youtube_vis_of_many_ids(crowd, tmp_path):
     assert np.array_equal(seen, many())
 
 
+# --- pictures beside the annotations -------------------------------------------------------
+
+PICTURES = {
+    "coco": "images/*",
+    "yolo": "images/*/*",
+    "ytvis": "train/JPEGImages/*/*",
+    "davis": "JPEGImages/480p/*/*",
+    "mot": "img1/*",
+    "label-studio": "images/*",
+}
+
+
+def of_jpegs(tmp_path, change=lambda i, path: None):
+    """A result whose video is a folder of JPEG files, and these."""
+    frames, labels = scene()
+    files = [tmp_path / "shot" / f"{i:05d}.jpg" for i in range(len(frames))]
+    files[0].parent.mkdir()
+    for i, (file, frame) in enumerate(zip(files, frames, strict=True)):
+        Image.fromarray(frame).save(file, quality=60)
+        change(i, file)
+    run = {"video": {"source": str(files[0].parent)}}
+    return open_result(write_result(tmp_path / "dog", labels, run=run)), files
+
+
+@pytest.mark.parametrize("form", PICTURES)
+def test_frames_that_are_jpeg_files_are_copied(form, tmp_path):
+    result, files = of_jpegs(tmp_path)
+    out = export(result.select(every=2), tmp_path / "x", form)
+    copies = sorted(out.glob(PICTURES[form]), key=lambda path: path.name)
+    assert [p.read_bytes() for p in copies] == [p.read_bytes() for p in files[::2]]
+
+
+def test_jpeg_files_that_are_not_the_frame_as_it_lies_are_encoded(tmp_path):
+    """One is to be turned, one is grey, one is no JPEG whatever its name says."""
+    y, x = np.mgrid[:61, :83]
+    other = np.stack((3 * x, 4 * y, x + y), -1).astype(np.uint8)
+
+    def change(i, path):
+        turned = Image.Exif()
+        turned[0x0112] = 3
+        if i == 1:
+            Image.fromarray(other).save(path, quality=60, exif=turned)
+        if i == 2:
+            Image.fromarray(other[..., 0]).save(path, quality=60)
+        if i == 3:
+            Image.fromarray(other).save(path, "PNG")
+
+    result, files = of_jpegs(tmp_path, change)
+    out = export(result, tmp_path / "coco", "coco")
+    for i, (file, frame) in enumerate(zip(files, result.frames(), strict=True)):
+        copy = out / "images" / file.name
+        assert (copy.read_bytes() == file.read_bytes()) == (i not in (1, 2, 3))
+        with Image.open(copy) as picture:
+            assert (picture.format, picture.mode) == ("JPEG", "RGB")
+            apart = np.abs(np.asarray(picture).astype(int) - frame)
+        assert i not in (1, 2, 3) or apart.mean() < 3
+
+
+def test_a_folder_with_fewer_pictures_than_masks(tmp_path):
+    result, files = of_jpegs(tmp_path)
+    files[-1].unlink()
+    with pytest.raises(InputError, match="6 masks and its video 5 frames"):
+        export(result, tmp_path / "coco", "coco")
+    assert export(result.select(every=2), tmp_path / "coco", "coco").is_dir()
+
+
 # --- DAVIS, MOT, MOTS ----------------------------------------------------------------------
 
 

@@ -7,12 +7,16 @@
 Source: https://davischallenge.org
 """
 
+from contextlib import closing
 from pathlib import Path
+
+import numpy as np
 
 from unveil.exports.pictures import write_pictures
 from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.writer import write_mask
+from unveil.video.prefetch import mapped
 
 VOID = 255
 
@@ -29,10 +33,16 @@ def write_davis(result: Result, out: Path, report: Progress, images: bool = True
     if images:
         folder.mkdir(parents=True)
     deep = any(thing.id >= VOID for thing in result.things)
-    with write_pictures(result, (folder / f"{n}.jpg" for n in result.names()), images) as steps:
-        every = zip(result.names(), result.labels(), steps, strict=images)
-        for i, (name, labels, _) in enumerate(every):
-            write_mask(masks / f"{name}.png", labels, deep=deep)
+
+    def write(mask: tuple[str, np.ndarray]) -> None:
+        name, labels = mask
+        write_mask(masks / f"{name}.png", labels, deep=deep)
+
+    with (
+        write_pictures(result, (folder / f"{n}.jpg" for n in result.names()), images) as steps,
+        closing(mapped(write, zip(result.names(), result.labels(), strict=True))) as written,
+    ):
+        for i, _ in enumerate(zip(written, steps, strict=images)):
             report("davis", i + 1, len(result))
     (out / "ImageSets" / "2017").mkdir(parents=True)
     (out / "ImageSets" / "2017" / "val.txt").write_text(f"{result.file_name}\n", encoding="utf-8")

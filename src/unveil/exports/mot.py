@@ -3,6 +3,7 @@
 Sources: https://motchallenge.net/instructions/, https://www.vision.rwth-aachen.de/page/mots
 """
 
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.coco import encode
 from unveil.results.extents import extents
+from unveil.video.prefetch import mapped
 
 PEDESTRIAN = 1
 """The class that MOTChallenge scores."""
@@ -78,7 +80,14 @@ def write_mots_png(result: Result, out: Path, report: Progress) -> None:
             "choose some with --objects, or use --to mots"
         )
     out.mkdir(parents=True)
-    for i, labels in enumerate(result.labels(), 1):
-        numbers = np.where(labels == 0, 0, labels.astype(np.uint16) + MOTS_CLASS * PLACES)
-        Image.fromarray(numbers.astype(np.uint16)).save(out / f"{i:06d}.png", compress_level=1)
-        report("mots-png", i, len(result))
+    every = ((out / f"{i:06d}.png", labels) for i, labels in enumerate(result.labels(), 1))
+    with closing(mapped(_write_mots_mask, every)) as steps:
+        for i, _ in enumerate(steps, 1):
+            report("mots-png", i, len(result))
+
+
+def _write_mots_mask(mask: tuple[Path, np.ndarray]) -> None:
+    path, labels = mask
+    numbers = labels.astype(np.uint16)
+    numbers[numbers > 0] += MOTS_CLASS * PLACES
+    Image.fromarray(numbers).save(path, compress_level=1)

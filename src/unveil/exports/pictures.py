@@ -1,5 +1,9 @@
-"""The frames of a video as JPEG files, for tools that want a picture beside every annotation."""
+"""The frames of a video as JPEG files, for tools that want a picture beside every annotation.
 
+Frames that are JPEG files are copied, not encoded a second time.
+"""
+
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
@@ -9,10 +13,12 @@ import numpy as np
 from PIL import Image
 
 from unveil.exports.result import Result
+from unveil.video.images import is_plain_jpeg, read_image
 from unveil.video.prefetch import mapped
 
 QUALITY = 95
 """Of JPEG: artefacts that no eye finds."""
+_JPEG = (".jpg", ".jpeg")
 
 
 @contextmanager
@@ -27,7 +33,12 @@ def write_pictures(
     if not wanted:
         yield repeat(None)
         return
-    steps = mapped(_write, zip(result.frames(), paths, strict=False))
+    files = result.files()
+    steps = (
+        mapped(_copy, zip(files, paths, strict=False))
+        if files and all(file.suffix.lower() in _JPEG for file in files)
+        else mapped(_write, zip(result.frames(), paths, strict=False))
+    )
     try:
         yield steps
     finally:
@@ -37,3 +48,11 @@ def write_pictures(
 def _write(picture: tuple[np.ndarray, Path]) -> None:
     frame, path = picture
     Image.fromarray(frame).save(path, quality=QUALITY)
+
+
+def _copy(picture: tuple[Path, Path]) -> None:
+    file, path = picture
+    if is_plain_jpeg(file):
+        shutil.copyfile(file, path)
+    else:
+        _write((read_image(file), path))

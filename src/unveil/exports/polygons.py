@@ -21,19 +21,17 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     The rims of parts and of holes, in no order; pixels that touch at a corner are one part.
     Vertices in the middle of a straight run are left out.
     """
-    padded = np.pad(np.asarray(mask, bool), 1)
+    mask = np.asarray(mask, bool)
+    padded = np.pad(mask, 1)
     edges = [
         ~padded[:-2, 1:-1],  # above
         ~padded[1:-1, 2:],  # to the right
         ~padded[2:, 1:-1],  # below
         ~padded[1:-1, :-2],  # to the left
     ]
-    pixels, side = [], []
-    for number, open_ in enumerate(edges):
-        found = np.argwhere(mask & open_)
-        pixels.append(found)
-        side.append(np.full(len(found), number))
-    pixel, kind = np.concatenate(pixels), np.concatenate(side)
+    found = [np.flatnonzero(mask & open_) for open_ in edges]
+    pixel = np.stack(np.divmod(np.concatenate(found), mask.shape[1] or 1), axis=1)
+    kind = np.repeat(np.arange(len(_STEP)), [len(pixels) for pixels in found])
     if not len(pixel):
         return []
     following = _following(pixel, kind, mask.shape[1] + 1).tolist()

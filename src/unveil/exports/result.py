@@ -21,7 +21,7 @@ from unveil.address import as_path
 from unveil.errors import DataError, InputError
 from unveil.results.folder import OUTPUT, RUN
 from unveil.video.prefetch import ahead, mapped
-from unveil.video.source import open_video
+from unveil.video.source import Video, open_video
 
 OBJECTS = "objects.json"
 ANYTHING = "object"
@@ -60,10 +60,11 @@ class Result:
     name: of the video. fps: frames a second of what is read, exact. frame_names: one a frame.
     things: by ascending id. read: labels [H, W] of a frame of the whole result. chosen: which of
     its frames are read. open_frames: the pictures of the whole result from its first frame on;
-    None where there are none, and `lacks` says why. sound: the file whose sound goes with it, and
-    start: the second in it at which the first frame is shown. stride: every so many frames of it
-    one is in the whole result. shares: of a frame, by its number and its picture, the ids in it and
-    how much of every pixel is each one's; None where only hard masks are known.
+    None where there are none, and `lacks` says why. open_files: the image files that these are, one
+    each; none where they are decoded from something else. sound: the file whose sound goes with it,
+    and start: the second in it at which the first frame is shown. stride: every so many frames of
+    it one is in the whole result. shares: of a frame, by its number and its picture, the ids in it
+    and how much of every pixel is each one's; None where only hard masks are known.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Result:
     read: Callable[[int], np.ndarray]
     chosen: range
     open_frames: Callable[[], Iterator[np.ndarray]] | None = None
+    open_files: Callable[[], Sequence[Path]] = tuple
     lacks: str = "this result kept no frames"
     sound: Path | None = None
     start: float = 0.0
@@ -139,9 +141,21 @@ class Result:
                 yield frame
             if count + 1 >= self.chosen.stop:
                 return
-        if count < self.chosen[-1]:
+        self._check_frames(count + 1)
+
+    def files(self) -> list[Path]:
+        """The image files that its pictures are; empty where they are no files of their own."""
+        files = self.open_files()
+        if not files:
+            return []
+        self._check_frames(len(files))
+        return [files[i] for i in self.chosen]
+
+    def _check_frames(self, count: int) -> None:
+        """Raise InputError where the video has fewer frames than are wanted of it."""
+        if count <= self.chosen[-1]:
             raise InputError(
-                f"{self.name} has {self.chosen.stop} masks and its video {count + 1} frames: give "
+                f"{self.name} has {self.chosen.stop} masks and its video {count} frames: give "
                 "the same video with --source"
             )
 
@@ -227,7 +241,7 @@ def with_video(
         return replace(result, lacks="it was made of frames in memory; give their video, --source")
     span = {"start": about.get("start"), "end": about.get("end")}
 
-    def open_frames() -> Iterator[np.ndarray]:
+    def opened() -> Video:
         try:
             video = open_video(place, stride=about.get("stride") or 1, **span)
         except InputError as error:
@@ -241,12 +255,13 @@ def with_video(
                 f"{place} is {video.width}x{video.height}, the result of {result.name} "
                 f"{result.width}x{result.height}: give the same video with --source"
             )
-        return iter(video)
+        return video
 
     sound = as_path(place)
     return replace(
         result,
-        open_frames=open_frames,
+        open_frames=lambda: iter(opened()),
+        open_files=lambda: opened().files,
         sound=sound if sound.is_file() else None,
         start=float(about.get("start") or 0),
         stride=int(about.get("stride") or 1),

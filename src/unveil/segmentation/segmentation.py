@@ -190,7 +190,9 @@ class Segmentation:
             found = cut(self.state, **wishes, keep_background=bool(said.get("keep_background")))
             result = replace(result, shares=shares_of(found))
         frames = self.frames
-        return result if frames is None else replace(result, open_frames=lambda: iter(frames))
+        if frames is None:
+            return result
+        return replace(result, open_frames=lambda: iter(frames), open_files=tuple)
 
     def recut(
         self,

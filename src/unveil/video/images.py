@@ -135,6 +135,13 @@ def read_image(path: Path, depth: int = 16, page: int = 0) -> np.ndarray:
         return _rgb(ImageOps.exif_transpose(image), path, depth)
 
 
+def is_plain_jpeg(path: Path) -> bool:
+    """Whether a file is a JPEG whose pixels are the frame as they lie: colours, and upright."""
+    with _opened(path) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        return image.format == "JPEG" and image.mode == "RGB" and not turned
+
+
 def _count(image: Image.Image) -> int:
     """How many pictures a file holds for whoever looks at it.
 

@@ -8,7 +8,7 @@ A Video holds no frames. It can be passed over as often as is needed, in flat me
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +40,8 @@ class Video:
     warnings: what the caller should tell, such as how much of a damaged file could be used; filled
     by the first pass. pick: reads the frame of an index by itself; None where a file has to be
     decoded up to it. times: when the frames in range are shown, in seconds and whatever the stride;
-    empty where a file does not tell.
+    empty where a file does not tell. files: the image file of every frame; empty where frames are
+    no files of their own.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class Video:
         empty: str = "no frames",
         pick: Callable[[int], np.ndarray] | None = None,
         times: Callable[[], list[float]] = list,
+        files: Sequence[Path] = (),
     ) -> None:
         self.name, self.fps, self.height, self.width = name, fps, height, width
         self.estimate = estimate
         self.warnings: list[str] = []
         self._read, self._names, self._empty = read, frame_names, empty
-        self.pick, self.times = pick, times
+        self.pick, self.times, self.files = pick, times, tuple(files)
         self._count: int | None = None
 
     def __repr__(self) -> str:
@@ -229,6 +231,7 @@ def _of_images(path: Path, files: list[Path], start: Seconds, end: Seconds, stri
         frame_names=tuple(p.stem for p in files),
         pick=lambda i: images.read_image(files[i], depth or 16),
         times=lambda: _even_times(count, IMAGE_FPS, start, end),
+        files=files,
     )
 
 
