@@ -99,7 +99,8 @@ def _slots(model: str, fg_ari: float, mbo: float, miou: float) -> Published:
         "fg-ari: FG-ARI per video",
         _SLOTS,
         "spread of the three seeds (42, 43, 44) in this table; later versions of the code give "
-        "other figures",
+        "other figures; whether its counts of pairs overflowed, which makes FG-ARI another one "
+        "(docs/evaluation.md)",
         ("ytvis2019", "ytvis2021"),
     )
 
