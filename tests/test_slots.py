@@ -10,7 +10,7 @@ from oracles import slots_plain as plain
 from unveil.errors import InputError, WeightsError
 from unveil.slots.attention import InvariantSlotAttention, SlotAttention, places
 from unveil.slots.carry import Carrier
-from unveil.slots.decoder import Broadcast, Mixer
+from unveil.slots.decoder import Autoregressive, Broadcast, Mixer
 from unveil.slots.kmeans import cluster_keys
 from unveil.slots.layers import TransformerLayer
 from unveil.slots.merging import alike, joined
@@ -25,6 +25,10 @@ MODELS = {
         **SMALL, start="learned", mlp=11, decoder="broadcast", similarity=False
     ),
     "savi": SlotSettings(**SMALL, mlp=11, hidden="raw", similarity=False, steps=1),
+    "steve": SlotSettings(
+        **SMALL | {"decoder_width": 12}, mlp=11, mlp_last=False, hidden="raw", first_steps=2,
+        similarity=False, decoder="autoregressive", dropout=0.1,
+    ),
     "solv": SlotSettings(
         slots=5, width=8, decoder_width=13, decoder_layers=2, start="learned", mlp=11,
         time="window", around=1, attention="invariant", hidden="raw", projection=1, heads=2,
@@ -61,10 +65,13 @@ def same_values_and_gradients(module, fast, slow, *inputs) -> None:
         torch.testing.assert_close(fast_part, slow_part, atol=1e-9, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("mlp", "raw"), [(0, False), (11, False), (11, True)])
-def test_slot_attention_is_that_of_the_loops(mlp, raw):
+@pytest.mark.parametrize(
+    ("mlp", "raw", "last"),
+    [(0, False, True), (11, False, True), (11, True, True), (11, True, False)],
+)
+def test_slot_attention_is_that_of_the_loops(mlp, raw, last):
     torch.manual_seed(0)
-    module = moved(SlotAttention(6, mlp, raw))
+    module = moved(SlotAttention(6, mlp, raw, last))
 
     def fast(slots, x):
         got = module(slots, x, 2)
@@ -123,6 +130,28 @@ def test_decoders_are_those_of_the_loops(kind, slow):
     torch.testing.assert_close(decoder.masks(rand(2, 3, 8)), decoder(rand(2, 3, 8))[0])
 
 
+def test_the_autoregressive_decoder_is_that_of_the_loops():
+    torch.manual_seed(0)
+    decoder = moved(Autoregressive(5, 4, 6, 2, 3, channels=7, heads=2, dropout=0.1)).eval()
+
+    def by_loops(slots, features):
+        pairs = zip(slots, features, strict=True)
+        return (torch.stack([plain.autoregressive(decoder, *pair) for pair in pairs]),)
+
+    given = rand(2, 3, 5), rand(2, 4, 7, seed=1)
+    same_values_and_gradients(decoder, lambda s, x: (decoder(s, x),), by_loops, *given)
+
+
+def test_what_is_said_of_a_patch_knows_only_those_before_it():
+    decoder = moved(Autoregressive(5, 4, 6, 2, 3, channels=7, heads=2, dropout=0.0))
+    slots, features = rand(1, 3, 5), rand(1, 4, 7, seed=1)
+    first = decoder(slots, features)
+    features[:, 2] += 1
+    second = decoder(slots, features)
+    assert torch.equal(first[:, :3], second[:, :3])
+    assert not torch.allclose(first[:, 3], second[:, 3])
+
+
 def test_a_place_relative_to_slots_is_added_before_decoding():
     decoder = Broadcast(4, 3, 7, 1, 2)
     slots, seen = torch.randn(1, 2, 4), torch.randn(1, 2, 3, 4)
@@ -152,9 +181,9 @@ def test_masks_sum_to_one_and_a_clip_does_not_depend_on_its_neighbours(name):
     assert masks.outputs.shape[-1] == 0
 
 
-@pytest.mark.parametrize("name", ["videosaur", "slotcontrast", "savi"])
+@pytest.mark.parametrize("name", ["videosaur", "slotcontrast", "savi", "steve"])
 def test_slots_permuted_give_permuted_masks_and_the_same_features(name):
-    model = moved(new_model(MODELS[name], 5, (2, 3), seed=1))
+    model = moved(new_model(MODELS[name], 5, (2, 3), seed=1)).eval()
     keys, start, order = rand(1, 4, 2, 3, 5), rand(1, 3, 8, seed=3), torch.tensor([2, 0, 1])
     first, second = model(keys, start), model(keys, start[:, order])
     torch.testing.assert_close(second.masks, first.masks[:, :, order])
@@ -188,6 +217,19 @@ def test_a_recurrent_model_is_its_parts_in_turn():
         torch.testing.assert_close(seen.outputs[0, t], outputs)
         slots = plain.transformer(model.predictor, slots, None)
     torch.testing.assert_close(seen.after[0], slots)
+
+
+def test_masks_of_an_autoregressive_model_are_the_shares_of_slot_attention():
+    model = moved(new_model(MODELS["steve"], 5, (2, 3), seed=1)).eval()
+    keys, slots = rand(1, 3, 2, 3, 5), rand(3, 8, seed=2)
+    seen = model(keys, slots[None], begins=True)
+    for t in range(3):
+        x = (keys[0, t].flatten(0, 1) - model.mean) / model.scale
+        slots, shares = plain.attend(model.attention, slots, model.project(x), 2)
+        torch.testing.assert_close(seen.masks[0, t], shares)
+        want = plain.autoregressive(model.decoder, slots, x)
+        torch.testing.assert_close(seen.outputs[0, t], want)
+        slots = plain.transformer(model.predictor, slots, None)
 
 
 def test_a_window_ignores_frames_that_are_not_of_the_video():
@@ -280,6 +322,8 @@ def test_a_model_comes_back_from_its_file(tmp_path):
         ({"slots": 0}, "slots must be at least 1"),
         ({"width": 6}, "no multiple of 4 heads"),
         ({"merge": 0.1}, "go with time = 'window'"),
+        ({"decoder": "autoregressive", "decoder_width": 6}, "decoder_width 6 is no multiple of 4"),
+        ({"decoder": "autoregressive", "time": "window"}, "goes with time = 'recurrent'"),
     ],
 )
 def test_settings_that_make_no_model(wrong, said):

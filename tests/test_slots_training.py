@@ -39,6 +39,13 @@ MODELS = {
         SlotSettings(**SMALL, start="learned", mlp=8, similarity=False),
         SlotLossSettings(similarity=0.0, contrast=0.5),
     ),
+    "steve": (
+        SlotSettings(
+            **SMALL, mlp=8, mlp_last=False, hidden="raw", dropout=0.1, decoder="autoregressive",
+            similarity=False,
+        ),
+        SlotLossSettings(similarity=0.0),
+    ),
     "solv": (
         SlotSettings(
             **SMALL, start="learned", mlp=8, time="window", around=1, attention="invariant",
@@ -304,13 +311,16 @@ def test_recipes_that_make_no_sense(text, said, untyped, tmp_path):
 
 
 def test_shipped_recipes_have_the_published_constants():
-    saur, contrast, solv = (
-        read_slot_recipe(CONFIGS / f"{n}.toml") for n in ("videosaur", "slotcontrast", "solv")
+    saur, contrast, solv, steve = (
+        read_slot_recipe(CONFIGS / f"{n}.toml")
+        for n in ("videosaur", "slotcontrast", "solv", "steve")
     )
     assert saur.model == SlotSettings() and saur.losses == SlotLossSettings()
     assert (saur.batch, saur.steps, saur.most_gradient) == (64, 100_000, 0.05)
     assert (contrast.model.start, contrast.losses.contrast) == ("learned", 0.5)
     assert (solv.model.merge, solv.model.slots, solv.frames, solv.size) == (0.12, 8, 5, (336, 504))
+    assert (steve.model.decoder, steve.model.decoder_layers) == ("autoregressive", 8)
+    assert (steve.batch, steve.frames, steve.model.hidden) == (24, 3, "raw")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ def attend(attention, slots: Tensor, x: Tensor, steps: int) -> tuple[Tensor, Ten
     """Slot attention of one frame: slots [k, d], patches [n, d]; slots and shares [k, n]."""
     x = torch.stack([attention.norm(row) for row in x])
     k, n, d = len(slots), len(x), slots.shape[1]
-    for _ in range(steps):
+    for step in range(steps):
         normed = [attention.update.norm(s) for s in slots]
         share = [[None] * n for _ in range(k)]
         for j in range(n):
@@ -23,7 +23,8 @@ def attend(attention, slots: Tensor, x: Tensor, steps: int) -> tuple[Tensor, Ten
         for i in range(k):
             total = sum(share[i][j] + 1e-8 for j in range(n))
             won = sum((share[i][j] + 1e-8) / total * (attention.v.weight @ x[j]) for j in range(n))
-            new.append(become(attention.update, slots[i], normed[i], won))
+            mlp = attention.mlp_last or step + 1 < steps
+            new.append(become(attention.update, slots[i], normed[i], won, mlp))
         slots = torch.stack(new)
     return slots, torch.stack([torch.stack(row) for row in share])
 
@@ -59,7 +60,7 @@ def attend_invariant(attention, slots: Tensor, x: Tensor, steps: int):
     return slots, shares, torch.stack(place), torch.stack(extent)
 
 
-def become(update, slot: Tensor, normed: Tensor, won: Tensor) -> Tensor:
+def become(update, slot: Tensor, normed: Tensor, won: Tensor, mlp: bool = True) -> Tensor:
     """The gated unit written out (Cho et al., 2014, as torch has it), then the perceptron."""
     h = slot if update.raw else normed
     gru = update.gru
@@ -67,26 +68,30 @@ def become(update, slot: Tensor, normed: Tensor, won: Tensor) -> Tensor:
     b = (gru.weight_hh @ h + gru.bias_hh).chunk(3)
     r, z = torch.sigmoid(a[0] + b[0]), torch.sigmoid(a[1] + b[1])
     new = (1 - z) * torch.tanh(a[2] + r * b[2]) + z * h
-    return new + update.mlp(new) if len(update.mlp) else new
+    return new + update.mlp(new) if mlp and len(update.mlp) else new
+
+
+def heads(attention, rows: Tensor, m: Tensor) -> Tensor:
+    """Attention of several heads, written out: rows [n, d] look at m [m, d]."""
+    count, d = attention.num_heads, rows.shape[1]
+    wq, wk, wv = attention.in_proj_weight.chunk(3)
+    bq, bk, bv = attention.in_proj_bias.chunk(3)
+    side, mixed = d // count, []
+    for row in rows:
+        parts = []
+        for a in range(count):
+            s = slice(a * side, (a + 1) * side)
+            q = (wq @ row + bq)[s]
+            e = [torch.exp(q @ (wk @ t + bk)[s] / math.sqrt(side)) for t in m]
+            parts.append(sum(e[j] / sum(e) * (wv @ m[j] + bv)[s] for j in range(len(m))))
+        mixed.append(attention.out_proj(torch.cat(parts)))
+    return torch.stack(mixed)
 
 
 def transformer(layer, x: Tensor, memory: Tensor | None) -> Tensor:
     """One pre-norm layer over tokens [n, d], head by head."""
     y = torch.stack([layer.norm1(row) for row in x])
-    m = y if memory is None else memory
-    heads, d = layer.attention.num_heads, x.shape[1]
-    wq, wk, wv = layer.attention.in_proj_weight.chunk(3)
-    bq, bk, bv = layer.attention.in_proj_bias.chunk(3)
-    side, mixed = d // heads, []
-    for row in y:
-        parts = []
-        for a in range(heads):
-            s = slice(a * side, (a + 1) * side)
-            q = (wq @ row + bq)[s]
-            e = [torch.exp(q @ (wk @ t + bk)[s] / math.sqrt(side)) for t in m]
-            parts.append(sum(e[j] / sum(e) * (wv @ m[j] + bv)[s] for j in range(len(m))))
-        mixed.append(layer.attention.out_proj(torch.cat(parts)))
-    x = x + torch.stack(mixed)
+    x = x + heads(layer.attention, y, y if memory is None else memory)
     return torch.stack([row + layer.mlp(layer.norm2(row)) for row in x])
 
 
@@ -119,6 +124,21 @@ def mixer(decoder, slots: Tensor) -> tuple[Tensor, Tensor]:
         columns.append(torch.stack(share))
         outputs.append(decoder.mlp(mixed + decoder.places[j]))
     return torch.stack(columns, 1), torch.stack(outputs)
+
+
+def autoregressive(decoder, slots: Tensor, features: Tensor) -> Tensor:
+    """Outputs [n, o] of one frame; a patch looks at those before it and itself, one by one."""
+    memory = torch.stack([decoder.s.weight @ s for s in slots])
+    before = [decoder.first[0, 0], *[decoder.x(row) for row in features[:-1]]]
+    y = [row + place for row, place in zip(before, decoder.places, strict=True)]
+    for layer in decoder.layers:
+        z, new = torch.stack([layer.norm1(row) for row in y]), []
+        for j, row in enumerate(y):
+            row = row + heads(layer.self_attn, z[j : j + 1], z[: j + 1])[0]
+            row = row + heads(layer.multihead_attn, layer.norm2(row)[None], memory)[0]
+            new.append(row + layer.linear2(layer.linear1(layer.norm3(row)).relu()))
+        y = new
+    return torch.stack([decoder.output(decoder.norm(row)) for row in y])
 
 
 def complete_linkage(slots: Tensor, threshold: float) -> list[set[int]]:

@@ -3,10 +3,10 @@
 kmeans      k-means of keys, nothing trained
 layers      the projection of keys, and transformer layers
 attention   slot attention, and its invariant form
-decoder     from slots to masks and features: mixer, spatial broadcast
+decoder     from slots to masks and features: mixer, spatial broadcast, autoregressive
 merging     slots of one thing joined, complete linkage
 settings    what sets one method apart from another
-model       SlotContrast, VideoSAUR, SAVi, SOLV as one model
+model       SlotContrast, VideoSAUR, SAVi, STEVE, SOLV as one model
 model_file  a trained model as a file
 carry       a video seen chunk by chunk, ids that last
 """

@@ -8,7 +8,8 @@ s slots, x patches, both after layer norm, and d the width:
     s ← GRU(u, hidden),   s ← s + MLP(LN(s))               the second where there is an MLP
 
 *hidden* is the state that the gated unit changes: the raw slots as published there (and in SAVi,
-STEVE), the normalised ones in the code of VideoSAUR and SlotContrast.
+STEVE), the normalised ones in the code of VideoSAUR and SlotContrast. STEVE's code leaves out the
+perceptron in the last step of a frame.
 
 The invariant form (Biza et al., "Invariant Slot Attention", arXiv 2302.04973; translation and
 scale, as in SOLV, arXiv 2310.06907) gives each slot a place p and an extent e in the frame, and
@@ -68,20 +69,26 @@ class _Update(nn.Module):
         self.mlp = nn.Sequential(*hidden)
 
     def forward(
-        self, slots: Float[Tensor, "b k d"], normed: Float[Tensor, "b k d"], won: Tensor
+        self,
+        slots: Float[Tensor, "b k d"],
+        normed: Float[Tensor, "b k d"],
+        won: Tensor,
+        mlp: bool = True,
     ) -> Float[Tensor, "b k d"]:
         hidden = slots if self.raw else normed
         new = self.gru(won.flatten(0, 1), hidden.flatten(0, 1)).view_as(slots)
-        return new + self.mlp(new) if len(self.mlp) else new
+        return new + self.mlp(new) if mlp and len(self.mlp) else new
 
 
 class SlotAttention(nn.Module):
     """Slot attention as published. mlp: width of the hidden layer after the gated unit, 0 for none.
-    raw: the gated unit changes the raw slots, else the normalised ones.
+    raw: the gated unit changes the raw slots, else the normalised ones. mlp_last: the perceptron
+    comes in the last step too.
     """
 
-    def __init__(self, width: int, mlp: int, raw: bool) -> None:
+    def __init__(self, width: int, mlp: int, raw: bool, mlp_last: bool = True) -> None:
         super().__init__()
+        self.mlp_last = mlp_last
         self.norm = nn.LayerNorm(width)
         self.q, self.k, self.v = (nn.Linear(width, width, bias=False) for _ in range(3))
         self.update = _Update(width, mlp, raw)
@@ -93,10 +100,11 @@ class SlotAttention(nn.Module):
         x = self.norm(x)
         k, v = self.k(x), self.v(x)
         shares = k.new_zeros(0)
-        for _ in range(steps):
+        for step in range(steps):
             normed = self.update.norm(slots)
             shares = compete(self.q(normed) @ k.transpose(1, 2) * k.shape[-1] ** -0.5)
-            slots = self.update(slots, normed, weights(shares) @ v)
+            mlp = self.mlp_last or step < steps - 1
+            slots = self.update(slots, normed, weights(shares) @ v, mlp)
         return Attended(slots, shares)
 
 

@@ -1,8 +1,8 @@
 """From slots to what they say of every patch: masks, and features to hold against the real ones.
 
-Both take slots [b, k, d] and give masks [b, k, n], which sum to 1 over the slots, and outputs
-[b, n, o]; `masks` gives the first alone, all that is used of a trained model, at a fraction of the
-cost.
+Broadcast and Mixer take slots [b, k, d] and give masks [b, k, n], which sum to 1 over the slots,
+and outputs [b, n, o]; `masks` gives the first alone, all that is used of a trained model, at a
+fraction of the cost. Autoregressive gives outputs alone.
 """
 
 from typing import cast
@@ -97,3 +97,58 @@ class Mixer(nn.Module):
             x = layer(x, memory)
         logits = self.q(self.norm_q(x)) @ self.k(self.norm_k(slots)).transpose(1, 2)
         return (logits * slots.shape[-1] ** -0.5).softmax(-1).transpose(1, 2)
+
+
+class Autoregressive(nn.Module):
+    """A transformer that says every patch from those before it and the slots, as in STEVE.
+
+    Singh et al., arXiv 2205.14065, section 3, where the patches are tokens of a discrete
+    autoencoder; on features as in Seitzer et al., arXiv 2209.14860, appendix. Row by row, with x
+    the true features of the patches and e a learned embedding of each place:
+
+        y = layers([x_0, W_x x_1 … W_x x_{n-1}] + e, W_s s),   output = W_o LN(y)
+
+    x_0 is learned; layers are pre-norm: attention to the patches up to its own (so output j is read
+    from features 1 … j-1), attention to the slots, a ReLU layer of four times the width. What it
+    says has no masks: those of its model are the shares of slot attention. width: of the slots;
+    hidden: of the layers.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        patches: int,
+        hidden: int,
+        layers: int,
+        outputs: int,
+        channels: int,
+        heads: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.randn(1, 1, hidden) * hidden**-0.5)
+        self.places = nn.Parameter(torch.randn(patches, hidden) * hidden**-0.5)
+        self.x = nn.Linear(channels, hidden)
+        self.s = nn.Linear(width, hidden, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            nn.TransformerDecoderLayer(
+                hidden, heads, 4 * hidden, dropout, batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(hidden)
+        self.output = nn.Linear(hidden, outputs)
+
+    def forward(
+        self, slots: Float[Tensor, "b k d"], features: Float[Tensor, "b n c"]
+    ) -> Float[Tensor, "b n o"]:
+        """What is said of every patch, while the true ones before it are known."""
+        before = self.x(features[:, :-1])
+        y = torch.cat((self.first.expand(len(slots), -1, -1), before), 1) + self.places
+        y, memory = self.dropout(y), self.s(slots)
+        n = y.shape[1]
+        later = torch.ones(n, n, dtype=torch.bool, device=y.device).triu(1)
+        for layer in self.layers:
+            y = layer(y, memory, tgt_mask=later)
+        return self.output(self.norm(y))

@@ -1,18 +1,20 @@
-"""SlotContrast, VideoSAUR, SAVi and SOLV on frozen keys, as one model with settings.
+"""SlotContrast, VideoSAUR, SAVi, STEVE and SOLV on frozen keys, as one model with settings.
 
 All project keys, let slots attend to them, and decode the slots; they differ in `SlotSettings`.
 
-*recurrent* (SAVi, Kipf et al., arXiv 2111.12594): s_t = attention(ŝ_t, x_t), ŝ_{t+1} =
-predictor(s_t), one pre-norm transformer layer over the slots of a frame. A slot is one object as
-long as the video lasts. *window* (SOLV, Aydemir et al., arXiv 2310.06907): the slots of every frame
-of a window are found anew from the same learned ones; a temporal encoder reads each slot over the
-window, and what it says of the middle frame is merged and decoded.
+*recurrent* (SAVi, Kipf et al., arXiv 2111.12594; STEVE, Singh et al., arXiv 2205.14065): s_t =
+attention(ŝ_t, x_t), ŝ_{t+1} = predictor(s_t), one pre-norm transformer layer over the slots of a
+frame. A slot is one object as long as the video lasts. *window* (SOLV, Aydemir et al., arXiv
+2310.06907): the slots of every frame of a window are found anew from the same learned ones; a
+temporal encoder reads each slot over the window, and what it says of the middle frame is merged
+and decoded.
 
 Not as published, for all: what is read and reconstructed are *keys*, less their mean and divided
 by their deviation over the training clips, where the papers reconstruct output tokens; what the
 backbone here computes ends at its keys. SAVi reconstructed pixels or flow, and was given boxes: on
-features, unconditional, it is VideoSAUR without its second loss. SOLV drops half the tokens before
-the backbone while it trains, which frozen features do not allow.
+features, unconditional, it is VideoSAUR without its second loss. STEVE said tokens of a discrete
+autoencoder that it trained beside; here it says keys. SOLV drops half the tokens before the
+backbone while it trains, which frozen features do not allow.
 """
 
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ from unveil.slots.attention import (
     relative,
     weights,
 )
-from unveil.slots.decoder import Broadcast, Decoded, Mixer
+from unveil.slots.decoder import Autoregressive, Broadcast, Decoded, Mixer
 from unveil.slots.layers import TransformerLayer, projection
 from unveil.slots.merging import alike, joined
 from unveil.slots.settings import SlotSettings
@@ -79,11 +81,9 @@ class SlotModel(nn.Module):
         self.first = nn.Parameter(first if s.start == "learned" else torch.zeros(1, s.width))
         if s.start == "random":
             self.log_std = nn.Parameter(torch.full((s.width,), s.width**-0.5).log())
-        outputs = channels + (n if s.similarity else 0)
-        kind = Mixer if s.decoder == "mixer" else Broadcast
-        self.decoder = kind(s.width, n, s.decoder_width, s.decoder_layers, outputs)
+        self.decoder = _decoder(s, channels, n)
         self.attention = (
-            SlotAttention(s.width, s.mlp, s.hidden == "raw")
+            SlotAttention(s.width, s.mlp, s.hidden == "raw", s.mlp_last)
             if s.attention == "plain"
             else InvariantSlotAttention(s.width, s.slots, s.mlp, self.places)
         )
@@ -130,12 +130,13 @@ class SlotModel(nn.Module):
         window is 2 around + 1 frames, and only the one in the middle is seen (t = 1 of the answer).
         only_masks: nothing else is decoded.
         """
-        x = self.project(self.standard(keys))
+        features = self.standard(keys)
         if self.settings.time == "recurrent":
-            return self._follow(x, slots, generator, begins or slots is None, only_masks)
-        return self._look_around(x, present, generator, only_masks)
+            return self._follow(features, slots, generator, begins or slots is None, only_masks)
+        return self._look_around(self.project(features), present, generator, only_masks)
 
     def _decode(self, slots: Tensor, seen: Tensor | None, only_masks: bool) -> Decoded:
+        assert not isinstance(self.decoder, Autoregressive)
         if not only_masks:
             return self.decoder(slots, seen)
         masks = self.decoder.masks(slots, seen)
@@ -143,20 +144,26 @@ class SlotModel(nn.Module):
 
     def _follow(
         self,
-        x: Tensor,
+        features: Tensor,
         slots: Tensor | None,
         generator: torch.Generator | None,
         first: bool,
         only_masks: bool,
     ) -> Seen:
-        s, (b, t) = self.settings, x.shape[:2]
+        s, (b, t), x = self.settings, features.shape[:2], self.project(features)
         slots = self.begin(b, generator) if slots is None else slots
         found = []
         for i in range(t):
             steps = s.first_steps if first and i == 0 else s.steps
-            found.append(self.attention(slots, x[:, i], steps).slots)
-            slots = self.predictor(found[-1])
-        stacked = torch.stack(found, 1)
+            found.append(self.attention(slots, x[:, i], steps))
+            slots = self.predictor(found[-1].slots)
+        stacked = torch.stack([one.slots for one in found], 1)
+        if isinstance(self.decoder, Autoregressive):
+            masks = torch.stack([one.shares for one in found], 1)
+            if only_masks:
+                return Seen(stacked, masks, masks.new_zeros(*x.shape[:3], 0), slots)
+            said = self.decoder(stacked.flatten(0, 1), features.flatten(0, 1))
+            return Seen(stacked, masks, said.unflatten(0, (b, t)), slots)
         masks, outputs = self._decode(stacked.flatten(0, 1), None, only_masks)
         masks, outputs = masks.unflatten(0, (b, t)), outputs.unflatten(0, (b, t))
         return Seen(stacked, masks, outputs, slots)
@@ -207,6 +214,15 @@ class SlotModel(nn.Module):
         first = first.to(slots.device)
         whole = masks.new_zeros(k, masks.shape[-1]).index_copy(0, first, masks[0])
         return slots.index_copy(0, first, together[0]), whole, outputs[0]
+
+
+def _decoder(s: SlotSettings, channels: int, patches: int) -> Mixer | Broadcast | Autoregressive:
+    """What says features of slots."""
+    outputs = channels + (patches if s.similarity else 0)
+    shape = s.width, patches, s.decoder_width, s.decoder_layers, outputs
+    if s.decoder == "autoregressive":
+        return Autoregressive(*shape, channels, s.heads, s.dropout)
+    return Mixer(*shape) if s.decoder == "mixer" else Broadcast(*shape)
 
 
 def new_model(settings: SlotSettings, channels: int, grid: tuple[int, int], seed: int) -> SlotModel:

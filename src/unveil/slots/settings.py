@@ -34,20 +34,23 @@ class SlotSettings:
     """Of slot attention on every other frame."""
     mlp: int = 0
     """Hidden width of the perceptron after the gated unit; 0 is none, 4 x width in SlotContrast."""
+    mlp_last: bool = True
+    """That perceptron comes in the last step of a frame too; not so in STEVE's code."""
     hidden: Literal["normalised", "raw"] = "normalised"
     """What the gated unit changes: normalised slots (VideoSAUR, SlotContrast), or raw ones."""
     heads: int = 4
-    """Of the predictor, the temporal encoder and the mixer; 8 in SOLV."""
+    """Of the predictor, the temporal encoder and the decoder; 8 in SOLV."""
     encoder_layers: int = 3
     """Of the temporal encoder that reads a window."""
     dropout: float = 0.0
-    """Of the temporal encoder; .1 in SOLV."""
-    decoder: Literal["mixer", "broadcast"] = "mixer"
-    """See `unveil.slots.decoder`; broadcast in SlotContrast and SOLV."""
+    """Of the temporal encoder and the autoregressive decoder; .1 in SOLV and STEVE."""
+    decoder: Literal["mixer", "broadcast", "autoregressive"] = "mixer"
+    """See `unveil.slots.decoder`; broadcast in SlotContrast and SOLV, autoregressive in STEVE,
+    whose masks are the shares of slot attention."""
     decoder_width: int = 1024
-    """Of the decoder's hidden layers."""
+    """Of the decoder's hidden layers; of its tokens in STEVE, 192."""
     decoder_layers: int = 3
-    """Hidden layers of the decoder; 4 in SOLV."""
+    """Hidden layers of the decoder; 4 in SOLV, 8 transformer layers in STEVE."""
     similarity: bool = True
     """The decoder also says, of every patch, where it is in the next frame (VideoSAUR)."""
     merge: float = 0.0
@@ -66,6 +69,16 @@ class SlotSettings:
         if self.width % self.heads:
             raise WeightsError(
                 f"slot model: width {self.width} is no multiple of {self.heads} heads"
+            )
+        if self.decoder == "autoregressive" and self.decoder_width % self.heads:
+            raise WeightsError(
+                f"slot model: decoder_width {self.decoder_width} is no multiple of {self.heads} "
+                "heads"
+            )
+        if self.decoder == "autoregressive" and self.time == "window":
+            raise WeightsError(
+                "slot model: an autoregressive decoder says no masks, so it goes with time = "
+                "'recurrent', where those of slot attention are taken"
             )
         if self.time == "recurrent" and (self.merge or self.attention == "invariant"):
             raise WeightsError(

@@ -25,7 +25,7 @@ _LOOKED_AT = 64
 
 @dataclass(frozen=True)
 class SlotMethod:
-    """SlotContrast, VideoSAUR, SAVi or SOLV, as a recipe says.
+    """SlotContrast, VideoSAUR, SAVi, STEVE or SOLV, as a recipe says.
 
     On several processes, slots are contrasted with those of a process's own clips.
     """
