@@ -14,8 +14,11 @@ _DEFAULTS = {
     "davis2017": ("davis2017", "davis2017-per-frame", *_ANY),
     "folder": ("davis2017", "davis2017-per-frame", "video-ap", *_ANY),
     "ytvis2019": ("miou", "fg-ari", "solv", "video-ap", "davis2017", "foreground", "steadiness"),
-    "ytvis2021": ("miou", "fg-ari", "solv", "video-ap", "davis2017", "foreground", "steadiness"),
-    "movi": ("fg-ari", "miou", "solv", "davis2017", "steadiness"),
+    "ytvis2021": (
+        *("miou", "fg-ari", "solv", "videosaur", "video-ap"),
+        *("davis2017", "foreground", "steadiness"),
+    ),
+    "movi": ("fg-ari", "miou", "solv", "videosaur", "davis2017", "steadiness"),
 }
 
 

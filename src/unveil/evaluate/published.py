@@ -65,7 +65,7 @@ _A_VIDEO = (
     "a video: Rand index over all its foreground pixels, best volume IoU; mean over the objects of "
     "a video or chunk, then over those"
 )
-_SAME_A_VIDEO = "fg-ari: FG-ARI per video; miou: mBO (there, all objects weigh alike)"
+_SAME_A_VIDEO = "videosaur: FG-ARI, mBO"
 _BY_SOLV = (
     "mIoU by one match a video; FG-ARI a frame after regions without a match become background"
 )

@@ -129,6 +129,28 @@ def _solv_mean(records: Sequence[Record]) -> dict[str, float]:
     return {**_column_mean(records), "mIoU": float(np.mean(objects))}
 
 
+def _videosaur(m: Measured) -> Record:
+    ari, ari_frames = clustering.fg_ari(m)
+    best, frames = clustering.slot_overlap(m)
+    record = {"ari frames": ari_frames, "overlap frames": frames}
+    values = {"FG-ARI": ari, "mBO": float(best.mean())}
+    return {"values": {**values, **_image_means([record])}, **record}
+
+
+def _image_means(records: Sequence[Record]) -> dict[str, float]:
+    """Means over all frames of all videos that show an object, each with the same weight."""
+    columns = {"image FG-ARI": "ari frames", "image mBO": "overlap frames"}
+    return {
+        column: float(np.mean([x for r in records for x in r[frames] if x is not None]))
+        for column, frames in columns.items()
+    }
+
+
+def _videosaur_mean(records: Sequence[Record]) -> dict[str, float]:
+    """Those of videos over videos, those of images over frames."""
+    return {**_column_mean(records), **_image_means(records)}
+
+
 def _overlap(m: Measured) -> Record:
     miou, best = clustering.video_miou(m), clustering.best_overlap(m)
     return {
@@ -282,6 +304,18 @@ _ALL = [
         None,
         _solv,
         _solv_mean,
+    ),
+    Protocol(
+        "videosaur",
+        "FG-ARI and mBO as VideoSAUR evaluates",
+        "FG-ARI once a video, mBO the best volume IoU of any cluster, mean over the objects of a "
+        "video; both mean over videos. Of images: the same of every frame that shows an object, "
+        "mean over all frames of all videos. What is predicted as background is a cluster as any.",
+        ("FG-ARI", "mBO", "image FG-ARI", "image mBO"),
+        frozenset(("FG-ARI", "mBO", "image FG-ARI", "image mBO")),
+        None,
+        _videosaur,
+        _videosaur_mean,
     ),
     Protocol(
         "video-ap",
