@@ -5,6 +5,7 @@ Each takes where the export lies and gives, as far as its form can say: `labels`
 """
 
 import csv
+import io
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -230,9 +231,34 @@ def cutouts(out, t, h, w):
     return {"labels": labels}
 
 
+_OF_BOXES = ("centers", "half_sizes", "class_ids")
+
+
 def rerun(out, t, h, w):
-    assert out.read_bytes()[:3] == b"RRF"
-    return {}
+    from rerun.chunk import RrdReader
+
+    labels, boxes, names, pictures = np.full((t, h, w), 0xFFFF, np.uint16), {}, {}, set()
+    for chunk in RrdReader(out).stream():
+        for row in chunk.to_record_batch().to_pylist():
+            of = {key.partition(":")[2]: value for key, value in row.items()}
+            if chunk.entity_path == "/video":
+                for known in of["context"][0]:
+                    about = known["class_description"]["info"]
+                    names[about["id"]] = about["label"].removesuffix(f" {about['id']}")
+            elif chunk.entity_path == "/video/objects":
+                values = bytes(of["buffer"][0])
+                kind = np.uint8 if len(values) == h * w else np.uint16
+                labels[row["frame"]] = np.frombuffer(values, kind).reshape(h, w)
+            elif chunk.entity_path == "/video/boxes":
+                for centre, half, id in zip(*(of[x] or [] for x in _OF_BOXES), strict=True):
+                    sides = (centre[0] - half[0], centre[1] - half[1], 2 * half[0], 2 * half[1])
+                    boxes[row["frame"], id] = tuple(round(side) for side in sides)
+            elif chunk.entity_path == "/video/frame":
+                with Image.open(io.BytesIO(bytes(of["blob"][0]))) as picture:
+                    assert picture.size == (w, h)
+                pictures.add(row["frame"])
+    assert pictures == set(range(t))
+    return {"labels": labels, "boxes": boxes, "names": names}
 
 
 def pictures(paths: list[Path]) -> np.ndarray:

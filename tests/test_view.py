@@ -356,17 +356,19 @@ def looked_at(folder, why: str, objects: list[tuple], **options) -> None:
     assert digests(folder) == before
 
 
-@pytest.fixture
-def imported(result, tmp_path):
-    """The result as it comes back from YouTube-VIS, its object named."""
+FORMS = {"ytvis": "YouTube-VIS", "coco": "COCO", "cvat": "CVAT", "davis": "DAVIS masks"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_imported_result_is_only_looked_at(form, result, tmp_path):
+    """The result as it comes back from each form, its object named."""
     named = open_result(result).select(names={1: "square"})
-    place = export(named, tmp_path / "ytvis", "ytvis", images=False)
-    return import_result(place, tmp_path / "imported", video=result.parent / "clip.mp4")
-
-
-def test_an_imported_result_is_only_looked_at(imported, capsys):
-    why = "imported (YouTube-VIS"
-    looked_at(imported, why, [(1, "square", "", [[0, T]])])
+    pictures = {} if form == "cvat" else {"images": False}
+    place = export(named, tmp_path / form, form, **pictures)
+    video = result.parent / "clip.mp4"
+    imported = import_result(place, tmp_path / "imported", video=video)
+    name = "" if form == "davis" else "square"  # masks say no name
+    looked_at(imported, f"imported ({FORMS[form]}", [(1, name, "", [[0, T]])])
 
 
 def test_masks_without_their_video_are_shown_if_wanted(result, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from unveil.errors import OutputError
 from unveil.exports.extra import need
 from unveil.exports.pictures import QUALITY
 from unveil.exports.result import Result
@@ -22,6 +23,9 @@ from unveil.results.palette import colour_index, vivid_palette
 
 Layer = tuple[Any, dict[str, Any], str]
 """What napari makes a layer of: data, arguments, kind."""
+
+_ROOM = 1 << 16  # bytes, more than rerun writes before the first frame
+_FLUSHED = 64  # frames after which a write that failed is noticed
 
 
 def napari_layers(result: Result) -> list[Layer]:
@@ -81,13 +85,23 @@ def write_rerun(result: Result, out: Path, report: Progress, images: bool = True
     images: False leaves the pictures out.
     """
     rerun = need("rerun", "rerun")
+    _check_room(out)
     recording = rerun.RecordingStream("unveil", recording_id=result.file_name)
-    recording.save(str(out))
     try:
+        recording.save(str(out))
         _record(rerun, recording, result, report, images)
         recording.flush()
+    except RuntimeError as error:  # all that rerun says of a write that failed
+        _check_room(out)
+        raise OutputError(f"rerun could not write {out}: {error}") from error
     finally:
         recording.disconnect()
+
+
+def _check_room(out: Path) -> None:
+    """Raise OSError where no more can be written: with a full disk rerun may wait for ever."""
+    with out.open("ab") as file:
+        file.write(bytes(_ROOM))
 
 
 def _record(rerun: Any, recording: Any, result: Result, report: Progress, images: bool) -> None:
@@ -117,6 +131,8 @@ def _record(rerun: Any, recording: Any, result: Result, report: Progress, images
         for thing in result.things:
             area = masks[thing.id].area if thing.id in masks else 0
             recording.log(f"area/{thing.id}", rerun.Scalars(area))
+        if i % _FLUSHED == 0:
+            recording.flush()
         report("rerun", i + 1, len(result))
 
 
