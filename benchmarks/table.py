@@ -11,6 +11,7 @@ goes on where it stopped. What others published stands apart.
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -351,11 +352,20 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
         "windows, sizes and decoders are not all, for those are meant for GPUs.",
         "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
-        "- Seen in two videos: after 150 to 500 steps slots are rings and bands around the middle "
-        "of the frame, whatever is there, with first bends towards objects.",
-        f"- Machine: {machine()}; torch {torch.__version__}.",
+        "- Seen in three videos: up to 600 steps slots are rings around the middle of the frame, "
+        "whatever is there (VideoSAUR), or one holds all (SAVi). SlotContrast's are areas (road, "
+        "bank, water) from 500 on; after 1,000 one holds the swan's body and much around it, and "
+        "none an object alone.",
+        f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of {commit()}.",
         "",
     ]
+
+
+def commit() -> str:
+    """The commit that this tree stands at, as far as git knows."""
+    line = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    said = subprocess.run(line, capture_output=True, text=True)
+    return said.stdout.strip() or "a tree without git"
 
 
 def about(name: str, dataset: Dataset, records: list[dict[str, Record]]) -> str:
