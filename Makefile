@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 READY := .venv/.ready
 
-.PHONY: demo test test-fast lint docs wheel clean
+.PHONY: demo test test-fast lint docs wheel readers clean
 
 demo: $(READY)  ## segment a real clip and say where the pictures are
 	.venv/bin/unveil demo
@@ -18,6 +18,9 @@ docs: $(READY)  ## the pages, in site/; a warning is an error
 
 wheel: $(READY)  ## the wheel, in a fresh environment, does README's first example
 	.ci/check-wheel
+
+readers: $(READY)  ## exports, read by tools that want an environment of their own
+	.ci/check-readers
 
 lint: $(READY)
 	.venv/bin/ruff check .

@@ -3,6 +3,7 @@
     python benchmarks/exports.py --frames 5000
     python benchmarks/exports.py --frames 200 --only decode encode-prores prores
     python benchmarks/exports.py --frames 1000 --pictures --only decode coco
+    python benchmarks/exports.py --frames 10000 --lines 48
 
 A clip of 854x480 with five objects that move over a textured ground and sometimes hide each other;
 its result is written without a state, so edges are softened by colours. Each form is exported in a
@@ -28,40 +29,43 @@ from PIL import Image
 if TYPE_CHECKING:
     from unveil.exports.result import Result
 
-HEIGHT, WIDTH, OBJECTS = 480, 854, 5
+LINES, OBJECTS = 480, 5
 QUALITY = 95  # of JPEG, as exports have it
 LOOPS = ("loop-jpeg", "loop-png")
 
 
 def scene(i: int, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frame i and its labels."""
-    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    y, x = np.ogrid[:HEIGHT, :WIDTH]
+    """Frame i and its labels, of the size of the ground."""
+    height, width = ground.shape[:2]
+    labels = np.zeros((height, width), np.uint8)
+    y, x = np.ogrid[:height, :width]
+    y, x = (side * LINES / height for side in (y, x))
     frame = np.roll(ground, i, 1)
     for id in range(1, OBJECTS + 1):
-        cy = HEIGHT / 2 + 150 * np.sin(0.01 * id * i + id)
-        cx = WIDTH / 2 + 330 * np.cos(0.013 * i + 1.3 * id)
+        cy = 240 + 150 * np.sin(0.01 * id * i + id)
+        cx = 427 + 330 * np.cos(0.013 * i + 1.3 * id)
         inside = (y - cy) ** 2 / (50 + 6 * id) ** 2 + (x - cx) ** 2 / (60 + 5 * id) ** 2 < 1
         labels[inside] = id
         frame[inside] = frame[inside] // 4 + np.array([30 * id, 200 - 30 * id, 90], np.uint8)
     return frame, labels
 
 
-def make(folder: Path, frames: int, pictures: bool = False) -> None:
+def make(folder: Path, frames: int, pictures: bool = False, lines: int = LINES) -> None:
     """The clip and its result. pictures: the clip is a folder of JPEG files, not a movie."""
     from unveil.results.movie import Movie
     from unveil.results.writer import Writer
 
     rng = np.random.default_rng(0)
-    ground = np.kron(rng.integers(40, 200, (60, 107, 3)), np.ones((8, 8, 1)))[:, :WIDTH]
+    height, width = lines, lines * 427 // LINES * 2  # even, as H.264 wants it
+    ground = np.kron(rng.integers(40, 200, (60, 107, 3)), np.ones((8, 8, 1)))[:height, :width]
     ground = ground.astype(np.uint8)
     source = folder / ("clip" if pictures else "clip.mp4")
     movie = None
     if pictures:
         source.mkdir()
     else:
-        movie = Movie(source, Fraction(25), HEIGHT, WIDTH, alpha=0.0)
-    size = {"height": HEIGHT, "width": WIDTH}
+        movie = Movie(source, Fraction(25), height, width, alpha=0.0)
+    size = {"height": height, "width": width}
     with Writer(folder / "result", name="clip", fps=Fraction(25), **size) as writer:
         for i in range(frames):
             frame, labels = scene(i, ground)
@@ -151,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=5000)
     parser.add_argument("--only", nargs="*", default=every)
+    parser.add_argument("--lines", type=int, default=LINES, help="of a frame, at most 480")
     parser.add_argument("--pictures", action="store_true", help="of a folder of JPEG files")
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "FORM"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -158,7 +163,7 @@ def main() -> None:
         print(json.dumps(measure(Path(args.measure[0]), args.measure[1])))
         return
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder), args.frames, args.pictures)
+        make(Path(folder), args.frames, args.pictures, args.lines)
         print("| form | CPU ms a frame | frames a second | peak MB |\n|---|---|---|---|")
         for name in args.only:
             call = [sys.executable, __file__, "--measure", folder, name]

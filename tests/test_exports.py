@@ -471,6 +471,39 @@ def test_supervision_reads_yolo(dog, tmp_path):
             assert np.array_equal(mask, expected == id)
 
 
+@pytest.mark.parametrize("which", ["dog", "crowd"])
+def test_ultralytics_loads_yolo(which, request, tmp_path, monkeypatch):
+    """By the data set that it trains on, masks drawn as it draws them."""
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    reason = "it wants torchvision, which has no small build for CPUs"
+    loader = pytest.importorskip("ultralytics.data.dataset", reason=reason)
+    from ultralytics.data.utils import check_det_dataset, polygon2mask
+
+    labels = {"dog": scene, "crowd": lambda: (None, many())}[which]()[1]
+    frames = np.zeros((*labels.shape, 3), np.uint8)
+    out = write_result(tmp_path / "result", labels, frames)
+    names = NAMES if which == "dog" else {}
+    result = open_result(out).select(names=names)
+    place = export(result, tmp_path / "yolo", "yolo", val=0.34)
+    about = check_det_dataset(str(place / "data.yaml"), autodownload=False)
+    assert list(about["names"].values()) == list(result.kinds)
+    seen, (h, w) = {}, labels.shape[1:]
+    for part in ("train", "val"):
+        data = loader.YOLODataset(img_path=about[part], data=about, task="segment", augment=False)
+        for one in data.labels:
+            truth = labels[int(Path(one["im_file"]).stem)]
+            ids = np.unique(truth[truth > 0]).tolist()
+            assert one["shape"] == (h, w) and len(one["segments"]) == len(ids)
+            kinds = {thing.id: result.kinds.index(thing.kind) for thing in result.things}
+            assert one["cls"].ravel().astype(int).tolist() == [kinds[id] for id in ids]
+            for id, polygon in zip(ids, one["segments"], strict=True):
+                drawn = polygon2mask((h, w), [(polygon * (w, h)).ravel()]) > 0
+                union = (drawn | (truth == id)).sum()
+                assert (drawn & (truth == id)).sum() >= 0.98 * union
+            seen[Path(one["im_file"]).stem] = part
+    assert sorted(seen) == list(result.names()) and len(set(seen.values())) == 2
+
+
 def test_yolo_has_a_split_and_names(dog, nothing, tmp_path):
     import yaml
 

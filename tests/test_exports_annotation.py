@@ -126,7 +126,7 @@ def test_boxes_are_tracks_that_leave_and_return(dog, tmp_path):
 
 
 def test_datumaro_reads_boxes(dog, tmp_path):
-    datumaro = pytest.importorskip("datumaro", reason="it wants an older pandas than the tests")
+    datumaro = pytest.importorskip("datumaro", reason="it wants an older NumPy than the tests")
     out = export(open_result(dog).select(names=NAMES), tmp_path / "cvat", "cvat-boxes")
     items = datumaro.Dataset.import_from(str(out / "annotations.xml"), "cvat")
     boxes = {}
