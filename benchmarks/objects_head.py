@@ -35,6 +35,7 @@ from unveil.attention.objects_file import head_metadata, load_head
 from unveil.attention.objects_head import ObjectsHead, look
 from unveil.errors import UnveilError
 from unveil.features.backbone import Backbone
+from unveil.settings import SIZE
 from unveil.video.source import open_video
 
 ROOT = Path(os.environ.get("UNVEIL_SHARED", Path(__file__).parents[2] / "shared")) / "data"
@@ -151,17 +152,17 @@ def read_sequences(
 
 
 def read_features(
-    place: Place, backbone: str, folder: Path, loaded: list[Backbone]
+    place: Place, backbone: str, folder: Path, loaded: list[Backbone], size: int = SIZE
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys and saliency of all frames, fp32, from a file where they are kept.
 
     loaded: the backbone once it had to be, for the next sequence.
     """
-    kept = folder / f"{place.set}_{place.name}.npz"
+    kept = folder / f"{place.set}_{place.name}{f'_{size}' if size != SIZE else ''}.npz"
     if not kept.is_file():
         loaded[:] = loaded or [Backbone(backbone)]
         folder.mkdir(parents=True, exist_ok=True)
-        parts = list(loaded[0].encode_chunks(open_video(place.source).chunks(8)))
+        parts = list(loaded[0].encode_chunks(open_video(place.source).chunks(8), size))
         np.savez(
             kept,
             keys=torch.cat([part.keys.half().cpu() for part in parts]).numpy(),

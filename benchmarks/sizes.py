@@ -1,7 +1,8 @@
-"""What a larger `--size` is worth in the default mode, at each `--speed`: J&F, and what it costs.
+"""What size, speed and precision are worth in the default mode: J&F, and what they cost.
 
     python benchmarks/sizes.py --sizes 224,336,448,560 --frames 24
-    python benchmarks/sizes.py --sizes 336,448 --speeds exact,balanced --frames 96 --sequences all
+    python benchmarks/sizes.py --sizes 336,448 --speeds exact,balanced,fast --precisions fp32,int8 \
+        --frames 96 --sequences all
 
 The first frames of sequences of both development sets and of schoolgirls (UNVEIL_SHARED, or
 ../shared beside the repository), pixels scored as by `unveil evaluate`: DAVIS-2016 J&F, J and F of
@@ -10,7 +11,7 @@ backbone, where it had to run, and of all the rest without decoding and writing.
 what the others are held against: the mean of the differences to it, sequence by sequence, with its
 standard error.
 
-Features of all frames are kept in `--features`, one file a size and sequence; `--speed balanced`
+Features of all frames are kept in `--features`, one file a size, precision and sequence; a speed
 takes those of its key frames.
 """
 
@@ -56,7 +57,9 @@ class Sizes:
     sizes: str = "336,560"
     """Short sides in px, comma-separated."""
     speeds: str = "exact"
-    """Of those that need no flow, comma-separated."""
+    """Comma-separated."""
+    precisions: str = "fp32"
+    """fp32, bf16 or int8, comma-separated."""
     frames: int = 24
     """The first so many frames of each sequence."""
     sequences: str = NAMES
@@ -67,6 +70,18 @@ class Sizes:
     """Of the features."""
     out: Path | None = None
     """A Markdown file to write the table to."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a video is looked at."""
+
+    size: int
+    speed: str
+    precision: str
+
+    def __str__(self) -> str:
+        return ", ".join([str(self.size), self.speed, self.precision])
 
 
 class Kept:
@@ -96,13 +111,14 @@ def main(bench: Sizes) -> int:
     if not places:
         print("sizes.py: no sequences: set UNVEIL_SHARED", file=sys.stderr)
         return 2
-    ways = list(itertools.product(map(int, bench.sizes.split(",")), bench.speeds.split(",")))
-    loaded: list[Backbone] = []
-    rows: dict[tuple[int, str], list[dict[str, float]]] = {way: [] for way in ways}
+    sizes, *names = (x.split(",") for x in (bench.sizes, bench.speeds, bench.precisions))
+    ways = [Way(int(size), *name) for size, *name in itertools.product(sizes, *names)]
+    loaded: dict[str, Backbone] = {}
+    rows: dict[Way, list[dict[str, float]]] = {way: [] for way in ways}
     for place in places:
-        for size, speed in ways:
-            rows[size, speed].append(row(bench, place, size, speed, loaded))
-            print(place.name, size, speed, rows[size, speed][-1], flush=True)
+        for way in ways:
+            rows[way].append(row(bench, place, way, loaded))
+            print(place.name, way, rows[way][-1], flush=True)
     text = f"{table(places, rows)}\n\n{bench.frames} frames at most; {machine()}\n"
     print(text)
     if bench.out is not None:
@@ -110,13 +126,13 @@ def main(bench: Sizes) -> int:
     return 0
 
 
-def table(places: list[Place], rows: dict[tuple[int, str], list[dict[str, float]]]) -> str:
+def table(places: list[Place], rows: dict[Way, list[dict[str, float]]]) -> str:
     """Means over the sequences of each set, and how far they are ahead of the first row."""
     sets = [kind for kind in SETS if any(place.set == kind for place in places)]
     heads = [f"{kind}: {name}" for name in COLUMNS for kind in (*sets, "all")]
     first, *_ = rows.values()
     lines = []
-    for (size, speed), these in rows.items():
+    for way, these in rows.items():
         cells = []
         for name, kind in itertools.product(COLUMNS, (*sets, "all")):
             pairs = [
@@ -128,8 +144,8 @@ def table(places: list[Place], rows: dict[tuple[int, str], list[dict[str, float]
         for name in SECONDS:
             known = [figures[name] for figures in these if name in figures]
             cells.append(f"{np.mean(known):.2f}" if known else "")
-        lines.append([f"{size}, {speed}", *cells])
-    columns = ["size, speed", *heads, *SECONDS]
+        lines.append([str(way), *cells])
+    columns = ["size, speed, precision", *heads, *SECONDS]
     keep = [i for i in range(len(columns)) if any(line[i] for line in lines)]
     made = [columns, ["---"] * len(columns), *lines]
     return "\n".join("| " + " | ".join(line[i] for i in keep) + " |" for line in made)
@@ -146,17 +162,13 @@ def compared(pairs: np.ndarray, is_first: bool) -> str:
     return f"{mean} ({ahead.mean():+.1f} ± {ahead.std(ddof=1) / len(ahead) ** 0.5:.1f})"
 
 
-def row(
-    bench: Sizes, place: Place, size: int, speed: str, loaded: list[Backbone]
-) -> dict[str, float]:
-    """The figures of one sequence at one size and speed, 0 … 1, and CPU seconds a frame."""
-    chunks = open_video(place.source).chunks(CHUNK)
-    frames = np.concatenate(list(itertools.islice(chunks, -(-bench.frames // CHUNK))))
-    frames = frames[: bench.frames]
-    keys, saliency, figures = features(bench, place, size, frames, loaded)
+def row(bench: Sizes, place: Place, way: Way, loaded: dict[str, Backbone]) -> dict[str, float]:
+    """The figures of one sequence seen one way, 0 … 1, and CPU seconds a frame."""
+    frames = opening(place, bench.frames)
+    keys, saliency, figures = features(bench, place, way, frames, loaded)
     start = time.process_time()
     finder = FastFinder(head=load_head(None, bench.backbone, keys.shape[-1]))
-    seen = Propagation(Kept(frames, keys, saliency), size, PACES[speed])
+    seen = Propagation(Kept(frames, keys, saliency), way.size, PACES[way.speed])
     for some, known in seen.each(frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)):
         finder.add(known, some)
     found = finder.finish()
@@ -179,17 +191,30 @@ def row(
     return figures
 
 
+def opening(place: Place, frames: int) -> np.ndarray:
+    """The first so many frames of a sequence [T, H, W, 3]."""
+    chunks = open_video(place.source).chunks(CHUNK)
+    return np.concatenate(list(itertools.islice(chunks, -(-frames // CHUNK))))[:frames]
+
+
+def load(backbone: str, precision: str) -> Backbone:
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return Backbone(backbone, dtype=dtype, int8=precision == "int8")
+
+
 def features(
-    bench: Sizes, place: Place, size: int, frames: np.ndarray, loaded: list[Backbone]
+    bench: Sizes, place: Place, way: Way, frames: np.ndarray, loaded: dict[str, Backbone]
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
     """Keys and saliency of the frames, and what making them took where they had to be made."""
-    kept = bench.features / f"{size}-{bench.frames}-{place.set}-{place.name}.npz"
+    name = f"{way.size}-{bench.frames}-{place.set}-{place.name}"
+    kept = bench.features / f"{name}{'' if way.precision == 'fp32' else f'-{way.precision}'}.npz"
     spent = {}
     if not kept.is_file():
-        loaded[:] = loaded or [Backbone(bench.backbone)]
+        backbone = loaded.get(way.precision) or load(bench.backbone, way.precision)
+        loaded[way.precision] = backbone
         start = time.process_time()
         parts = [
-            loaded[0].encode(frames[i : i + CHUNK], size) for i in range(0, len(frames), CHUNK)
+            backbone.encode(frames[i : i + CHUNK], way.size) for i in range(0, len(frames), CHUNK)
         ]
         spent["backbone s"] = (time.process_time() - start) / len(frames)
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from modes import encoded, read
+from objects_head import find_places, read_features
 from speed import machine
 from unveil.attention.objects_file import load_head, shipped_head
 from unveil.fast.groups import BLOCK, Grouper
@@ -27,6 +27,7 @@ from unveil.features.weights import DEFAULT
 from unveil.segmentation import refine
 from unveil.segmentation.stream import Stream
 from unveil.types import Features
+from unveil.video.source import open_video
 
 STAGES = ("groups", "recut", "edges")
 
@@ -41,8 +42,8 @@ class Streaming:
     """So many frames, to and fro."""
     memory: str = "32"
     """Blocks of eight frames that are remembered; several, comma-separated, are compared."""
-    features: Path | None = None
-    """A folder of SET_NAME.npz with keys and saliency of all frames, instead of the backbone."""
+    features: Path = Path("runs/features")
+    """Where the features of the sequence are kept."""
     out: Path | None = None
     """A Markdown file to write the table to."""
 
@@ -55,8 +56,10 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def seconds(bench: Streaming, memory: int) -> dict[str, list[float]]:
     """CPU seconds of every stage, a block each."""
-    pictures, _ = read(bench.sequence)
-    features = encoded(bench.sequence, pictures, bench.features)
+    place = next(p for p in find_places() if f"{p.set}/{p.name}" == bench.sequence)
+    pictures = np.concatenate(list(open_video(place.source).chunks(BLOCK)))
+    keys, saliency = read_features(place, DEFAULT, bench.features, [])
+    features = Features(keys, 14, saliency)
     channels = features.keys.shape[-1]
     head = load_head(shipped_head(DEFAULT), DEFAULT, channels)
     stream, grouper = Stream(head=head, memory=memory), Grouper(head)
