@@ -19,10 +19,9 @@ from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
 from unveil.batch.segment_work import SegmentWork
 from unveil.batch.sources import list_jobs
-from unveil.batch.work import unforeseen
 from unveil.cli import main
 from unveil.cli.segment import seconds
-from unveil.errors import InputError
+from unveil.errors import InputError, unforeseen
 from unveil.progress import silent
 from unveil.results.folder import ResultFolder
 from unveil.segmentation.segmenter import Segmenter

@@ -341,6 +341,7 @@ def test_stretches_of_another_video_or_other_settings_are_not_taken(
     assert done() == 3
     assert done(size=20) == 0 and "begun anew" in caplog.text
     assert done(size=20) == 3 and done(size=20, again=True) == 0
+    assert "begun anew" not in caplog.text  # it is asked for, and no other video
     os.utime(source, (1, 1))
     assert done(size=20) == 0
     with Ledger(folder), pytest.raises(OutputError, match="another run looks at stretches"):

@@ -44,9 +44,14 @@ def said_of(error: Exception) -> str:
     """What is told of an error that must not end the rest of the work: also of one unforeseen."""
     if isinstance(error, UnveilError):
         return str(error)
+    return "not enough memory" if is_out_of_memory(error) else unforeseen(error)
+
+
+def unforeseen(error: BaseException) -> str:
+    """What to say of an error that Unveil does not raise on purpose, over a video."""
     if is_out_of_memory(error):
-        return "not enough memory"
-    return f"{type(error).__name__}: {error}"
+        return NO_MEMORY
+    return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

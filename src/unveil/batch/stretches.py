@@ -150,7 +150,8 @@ def _kept(out: Path, of: str, count: int, again: bool) -> Iterator[tuple[Path, i
         if of_found == of and not again:
             count = found
         else:
-            log.warning("%s is of another video, or other settings: begun anew", folder)
+            if of_found != of:
+                log.warning("%s is of another video, or other settings: begun anew", folder)
             shutil.rmtree(folder)
     with output_errors(out):
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from unveil.batch.job import Job, Outcome
-from unveil.errors import NO_MEMORY, UnveilError, WeightsError, is_out_of_memory
+from unveil.errors import UnveilError, WeightsError, unforeseen
 from unveil.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -86,10 +86,3 @@ class Work:
 
             if torch.get_num_threads() != self.threads:
                 torch.set_num_threads(self.threads)
-
-
-def unforeseen(error: BaseException) -> str:
-    """What to say of an error that Unveil does not raise on purpose."""
-    if is_out_of_memory(error):
-        return NO_MEMORY
-    return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"

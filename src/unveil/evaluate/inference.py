@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unveil.errors import DataError, UnveilError
+from unveil.errors import DataError, UnveilError, unforeseen
 from unveil.evaluate import cache
 from unveil.evaluate.predictions import fingerprint
 from unveil.evaluate.task import Task
@@ -50,7 +50,7 @@ def _segment(segmenter: Any, task: Task, out: Path) -> str | None:
         return str(error)
     except Exception as error:  # one sequence must not end the others
         log.exception("%s could not be segmented", name)
-        return f"{type(error).__name__}: {error}"
+        return unforeseen(error)
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unveil.datasets import Sequence
-from unveil.errors import UnveilError
+from unveil.errors import UnveilError, unforeseen
 from unveil.evaluate import cache, protocols
 from unveil.evaluate.predictions import Prediction, fingerprint, locate, read_prediction
 from unveil.evaluate.task import Result, Task
@@ -48,7 +48,7 @@ def score(task: Task) -> Result:
         return {"sequence": name, "error": said if named else f"{place}: {said}"}
     except Exception as error:  # one sequence must not end the others
         log.exception("%s could not be scored", name)
-        return {"sequence": name, "error": f"{type(error).__name__}: {error}"}
+        return {"sequence": name, "error": unforeseen(error)}
 
 
 def read(sequence: Sequence, place: Path) -> tuple[np.ndarray, Prediction]:

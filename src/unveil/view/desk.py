@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unveil.errors import InputError, UnveilError
+from unveil.errors import InputError, UnveilError, unforeseen
 from unveil.progress import Progress
 from unveil.view.look import Look
 from unveil.view.session import Session, open_folder
@@ -139,7 +139,7 @@ class Desk:
                 self._error = str(error)
             except Exception as error:  # the page has to say it, nobody looks at the terminal
                 log.exception("%s failed", what)
-                self._error = f"{what} failed: {type(error).__name__}: {error}"
+                self._error = f"{what} failed: {unforeseen(error)}"
 
         self._error, self._progress = "", {"stage": what, "done": 0, "total": None}
         self._work = threading.Thread(target=run, name=f"unveil-{what}", daemon=True)
