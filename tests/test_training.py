@@ -30,6 +30,7 @@ from unveil.training import checkpoint as checkpoints
 from unveil.training.checkpoint import load_checkpoint
 from unveil.training.monitor import read_log
 from unveil.training.objects_recipe import read_objects_recipe
+from unveil.training.prototypes_recipe import read_prototype_recipe
 from unveil.training.recipe import Recipe, read_recipe, what_is_trained
 from unveil.training.slots_recipe import read_slot_recipe
 
@@ -442,7 +443,12 @@ def test_processes_that_cannot_share_a_batch(processes, videos, recipe, cache, t
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda f: f.stem)
 def test_every_recipe_that_is_shipped_can_be_read(file):
-    readers = {"block": read_recipe, "objects": read_objects_recipe, "slots": read_slot_recipe}
+    readers = {
+        "block": read_recipe,
+        "objects": read_objects_recipe,
+        "slots": read_slot_recipe,
+        "prototypes": read_prototype_recipe,
+    }
     assert readers[what_is_trained(file)](file).steps > 0
 
 

@@ -86,8 +86,8 @@ class Train:
         what = "block" if self.recipe is None else what_is_trained(self.recipe)
         if what == "objects" and self.recipe is not None:
             return self._train_head(self.recipe)
-        if what == "slots" and self.recipe is not None:
-            return self._train_slots(self.recipe)
+        if what in ("slots", "prototypes") and self.recipe is not None:
+            return self._train_model(what, self.recipe)
         return self._train_block()
 
     def _train_block(self) -> int:
@@ -102,16 +102,24 @@ class Train:
             print(f"        unveil segment VIDEO --out out --block {file}")
         return 0
 
-    def _train_slots(self, recipe_file: Path) -> int:
+    def _train_model(self, what: str, recipe_file: Path) -> int:
+        from unveil.training.features_method import FeatureMethod
+        from unveil.training.features_monitor import FeatureMonitor
+        from unveil.training.prototypes_method import PrototypeMethod
+        from unveil.training.prototypes_recipe import read_prototype_recipe
         from unveil.training.slots_method import SlotMethod
-        from unveil.training.slots_monitor import SlotMonitor
         from unveil.training.slots_recipe import read_slot_recipe
 
         given = self._given()
         if self.size is not None:
             given["size"] = (self.size, self.size)
-        method = SlotMethod(dataclasses.replace(read_slot_recipe(recipe_file), **given))
-        file = self._train(method, lambda show: SlotMonitor(self.out, method, show))
+        method: FeatureMethod[Any]
+        if what == "slots":
+            method = SlotMethod(dataclasses.replace(read_slot_recipe(recipe_file), **given))
+        else:
+            recipe = dataclasses.replace(read_prototype_recipe(recipe_file), **given)
+            method = PrototypeMethod(recipe)
+        file = self._train(method, lambda show: FeatureMonitor(self.out, method, show))
         if file is not None:
             print(f"        unveil segment VIDEO --out out --model {file}")
         return 0

@@ -13,6 +13,7 @@ from unveil.settings import CLUSTERS, Settings
 from unveil.slots.carry import Carrier
 from unveil.slots.kmeans import cluster_keys
 from unveil.slots.model import SlotModel
+from unveil.slots.prototypes import PrototypeModel
 from unveil.types import Clusters, Features
 
 
@@ -45,9 +46,9 @@ class KmeansFinder:
 
 @dataclass
 class SlotFinder:
-    """A slot model, see `unveil.slots`; features are let go of at once."""
+    """A slot model, or one of prototypes, see `unveil.slots`; features are let go of at once."""
 
-    model: SlotModel
+    model: SlotModel | PrototypeModel
     seed: int = 0
     _carrier: Carrier = field(init=False, repr=False)
     _masks: list[Tensor] = field(default_factory=list, repr=False)

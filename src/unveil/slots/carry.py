@@ -6,7 +6,8 @@
     masks = carrier.flush()                  # and of those that still wait
 
 How the frames were chunked changes nothing. A recurrent model decides every frame at once, and
-slot k is object k all along. One that reads windows waits for the frames after each; the slots of a
+slot k is object k all along; one of prototypes carries nothing, for they last as they are. One that
+reads windows waits for the frames after each; the slots of a
 frame take the ids of the slots before that they are most like (one to one, cosine).
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.slots.model import SlotModel
+from unveil.slots.prototypes import PrototypeModel
 
 Masks = Float[Tensor, "_ k h w"]
 
@@ -28,7 +30,7 @@ Masks = Float[Tensor, "_ k h w"]
 class Carrier:
     """Carries the slots of one video. seed: of random ones before the first frame."""
 
-    model: SlotModel
+    model: SlotModel | PrototypeModel
     seed: int = 0
     _slots: Tensor | None = None
     _waiting: deque[Tensor | None] = field(default_factory=deque, repr=False)
@@ -37,13 +39,16 @@ class Carrier:
     @property
     def delay(self) -> int:
         """How many frames wait for their masks."""
-        s = self.model.settings
-        return s.around if s.time == "window" else 0
+        if isinstance(self.model, PrototypeModel) or self.model.settings.time == "recurrent":
+            return 0
+        return self.model.settings.around
 
     @torch.inference_mode()
     def add(self, keys: Float[Tensor, "t h w c"]) -> Masks:
         """Take the keys of the next frames; the masks of those that are decided."""
-        if self.model.settings.time == "window":
+        if isinstance(self.model, PrototypeModel):
+            return self.model.masks(keys)
+        if self.delay:
             return self._windows([*keys])
         if not len(keys):
             return self._shaped([])
@@ -54,7 +59,7 @@ class Carrier:
     @torch.inference_mode()
     def flush(self) -> Masks:
         """The masks of frames that still wait, once the video has ended."""
-        if self.model.settings.time == "window" and self._waiting:
+        if self.delay and self._waiting:
             return self._windows([None] * self.delay)
         return self._shaped([])
 
@@ -97,7 +102,7 @@ class Carrier:
         return named
 
     def _shaped(self, masks: list[Tensor]) -> Masks:
-        k, (h, w) = self.model.settings.slots, self.model.grid
+        k, (h, w) = self.model.count, self.model.grid
         if not masks:
             return self.model.mean.new_zeros(0, k, h, w)
         return torch.stack(masks).unflatten(-1, (h, w))

@@ -1,9 +1,31 @@
-"""What slot models are built of beside attention: multilayer perceptrons, transformer layers."""
+"""What models of keys are built of beside attention: their standard form, multilayer perceptrons,
+transformer layers.
+"""
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+class KeysModel(nn.Module):
+    """What reads the keys of frames, less their mean and divided by their deviation over the clips
+    that it was trained on. Keys have C channels on a grid of h x w patches.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, channels: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.channels, self.grid = channels, grid
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(()))
+
+    def standard(self, keys: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t n c"]:
+        """Keys in standard form."""
+        return ((keys.to(self.mean.dtype) - self.mean) / self.scale).flatten(2, 3)
 
 
 def perceptron(inner: int, hidden: Sequence[int], outer: int) -> nn.Sequential:

@@ -32,7 +32,7 @@ from unveil.slots.attention import (
     weights,
 )
 from unveil.slots.decoder import Autoregressive, Broadcast, Decoded, Mixer
-from unveil.slots.layers import TransformerLayer, projection
+from unveil.slots.layers import KeysModel, TransformerLayer, projection
 from unveil.slots.merging import alike, joined
 from unveil.slots.settings import SlotSettings
 
@@ -55,7 +55,7 @@ class Seen:
     after: Float[Tensor, "b k d"] | None = None
 
 
-class SlotModel(nn.Module):
+class SlotModel(KeysModel):
     """A slot model for keys of C channels on a grid of h x w patches.
 
     >>> model = SlotModel(SlotSettings(slots=3, width=8), channels=11, grid=(2, 5))
@@ -64,16 +64,12 @@ class SlotModel(nn.Module):
     torch.Size([1, 4, 3, 10])
     """
 
-    mean: Tensor
-    scale: Tensor
     places: Tensor
 
     def __init__(self, settings: SlotSettings, channels: int, grid: tuple[int, int]) -> None:
-        super().__init__()
+        super().__init__(channels, grid)
         s, n = settings, grid[0] * grid[1]
-        self.settings, self.channels, self.grid = settings, channels, tuple(grid)
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("scale", torch.ones(()))
+        self.settings = settings
         self.register_buffer("places", places(*grid), persistent=False)
         self.project = projection(channels, s.projection * channels, s.width)
         count = s.slots if s.start == "learned" else 1
@@ -99,9 +95,10 @@ class SlotModel(nn.Module):
         if s.attention == "invariant":
             self.seen = nn.Linear(2, s.width)
 
-    def standard(self, keys: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t n c"]:
-        """Keys as they are reconstructed."""
-        return ((keys.to(self.mean.dtype) - self.mean) / self.scale).flatten(2, 3)
+    @property
+    def count(self) -> int:
+        """Masks a frame."""
+        return self.settings.slots
 
     def begin(
         self, videos: int, generator: torch.Generator | None = None

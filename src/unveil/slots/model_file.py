@@ -1,5 +1,8 @@
-"""A slot model as a file, which says of itself what it is: method, backbone, size, settings."""
+"""A slot model, or one of prototypes, as a file, which says of itself what it is: method, backbone,
+size, settings.
+"""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +11,29 @@ import torch
 from unveil.attention.tensor_file import fill_module, read_about, write_module
 from unveil.errors import WeightsError
 from unveil.slots.model import SlotModel
+from unveil.slots.prototypes import PrototypeModel, PrototypeSettings
 from unveil.slots.settings import SlotSettings
 
 _FORMAT = "unveil-slots-1"
 
 
 def save_model(
-    model: SlotModel, path: Path, dtype: torch.dtype = torch.float32, **metadata: Any
+    model: SlotModel | PrototypeModel,
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    **metadata: Any,
 ) -> None:
     """Write a model as safetensors; metadata (at least `method`, `backbone` and `size`, height and
     width in px) travels in its header.
     """
     shape = {"channels": model.channels, "grid": list(model.grid)}
-    about = {**metadata, **shape, "model": model.settings.said(), "format": _FORMAT}
+    kind = "slots" if isinstance(model, SlotModel) else "prototypes"
+    settings = dataclasses.asdict(model.settings)
+    about = {**metadata, **shape, "kind": kind, "model": settings, "format": _FORMAT}
     write_module(model, path, dtype, about)
 
 
-def load_model(path: Path, channels: int | None = None) -> SlotModel:
+def load_model(path: Path, channels: int | None = None) -> SlotModel | PrototypeModel:
     """Read a model. channels: of the backbone, which have to be the model's.
 
     Raises WeightsError when there is no such file, when it is none of this version, or when a
@@ -35,18 +44,25 @@ def load_model(path: Path, channels: int | None = None) -> SlotModel:
         raise WeightsError(
             f"{path} reads keys of {about['channels']} channels, the backbone has {channels}"
         )
+    model: SlotModel | PrototypeModel
+    h, w = about["grid"]
+    shape = about["channels"], (h, w)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()}
     try:
-        settings = SlotSettings(**about["model"])
+        # Files of 0.3.0 do not say their kind: all were of slots.
+        if about.get("kind", "slots") == "slots":
+            model = SlotModel(SlotSettings(**values), *shape)
+        else:
+            model = PrototypeModel(PrototypeSettings(**values), *shape)
     except TypeError as error:
         raise WeightsError(f"{path} is of another version of Unveil: {error}") from error
-    model = SlotModel(settings, about["channels"], tuple(about["grid"]))
     fill_module(model, path, "slot model", f"{about['method']} of {about['model']}")
     return model
 
 
 def model_metadata(path: Path) -> dict[str, Any]:
-    """What a model's file says of itself: method, backbone, size, channels, grid, model, steps,
-    clips, recipe.
+    """What a model's file says of itself: method, backbone, size, channels, grid, kind, model,
+    steps, clips, recipe.
 
     Raises WeightsError when there is no such file, or it is not a slot model of this version.
     """

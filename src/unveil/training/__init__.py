@@ -15,6 +15,17 @@ panels      pictures of the attention
 chart       a line chart
 report      a run at a glance, drawn from its log
 
+And for models on frozen features, whose clips are trained on together:
+
+features_method    what is the same of all
+features_monitor   the run as it goes on, and its report
+slots_recipe       what a run of a slot method does
+slots_losses       what it is trained to say
+slots_method       its rates and losses
+prototypes_recipe  what a run of TimeT's head does
+forwarding         its loss: assignments forwarded by features
+prototypes_method  its rates
+
 And for the objects' head, on composites of what is found in the clips:
 
 objects_recipe   what such a run does

@@ -33,10 +33,10 @@ class SlotLossSettings:
             raise TrainingError("recipe: all losses have weight 0, there is nothing to train for")
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the losses that count."""
+    def weights(self) -> dict[str, float]:
+        """Of the losses that count, by name."""
         every = ("reconstruction", "similarity", "contrast")
-        return tuple(name for name in every if getattr(self, name))
+        return {name: getattr(self, name) for name in every if getattr(self, name)}
 
 
 def reconstruction(

@@ -1,30 +1,22 @@
-"""How a slot model is trained: the clips of a batch together."""
+"""How a slot model is trained: its rates and losses."""
 
-import copy
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unveil.slots.model import Seen, SlotModel, new_model
-from unveil.slots.model_file import save_model
-from unveil.training.features import ClipFeatures
+from unveil.training.features_method import FeatureMethod, batch_of
 from unveil.training.method import bf16
-from unveil.training.sampling import Sample, generator
+from unveil.training.sampling import Sample
 from unveil.training.slots_losses import reconstruction, slot_contrast, temporal_similarity
 from unveil.training.slots_recipe import SlotRecipe
 
-_LOOKED_AT = 64
-"""Clips from whose first windows the mean and the deviation of the keys are taken."""
-
 
 @dataclass(frozen=True)
-class SlotMethod:
+class SlotMethod(FeatureMethod[SlotModel]):
     """SlotContrast, VideoSAUR, SAVi, STEVE or SOLV, as a recipe says.
 
     On several processes, slots are contrasted with those of a process's own clips.
@@ -38,14 +30,9 @@ class SlotMethod:
         """Norm above which the gradient of a step is shortened."""
         return self.recipe.most_gradient
 
-    @torch.no_grad()
-    def new(self, clips: Sequence[ClipFeatures]) -> SlotModel:
-        """A model before its first step, its mean and scale those of the clips' keys."""
-        keys = torch.cat([_keys(c, 0).flatten(0, 2) for c in clips[:_LOOKED_AT]]).float()
-        model = new_model(self.recipe.model, keys.shape[-1], clips[0].grid, self.recipe.seed)
-        model.mean.copy_(keys.mean(0))
-        model.scale.copy_((keys - model.mean).square().mean().sqrt().clamp_min(1e-6))
-        return model
+    def fresh(self, channels: int, grid: tuple[int, int]) -> SlotModel:
+        """A model of the seed's random parameters."""
+        return new_model(self.recipe.model, channels, grid, self.recipe.seed)
 
     def rates(self, step: int) -> tuple[float, float]:
         """A line up to `lr`, times an exponential fall; no weight decay."""
@@ -53,39 +40,11 @@ class SlotMethod:
         rise = min(1.0, (step + 1) / max(1.0, r.warm_up * r.steps))
         return r.lr * rise * r.decay ** (step / r.steps), 0.0
 
-    def backward(
-        self, module: SlotModel, samples: Sequence[Sample], device: torch.device
-    ) -> dict[str, float]:
-        """Add the gradients of clips, all together."""
-        if not samples:
-            return dict.fromkeys(self.recipe.losses.names, 0.0)
-        losses = self._losses(module, samples, device)
-        share = len(samples) / self.recipe.batch
-        total = sum(getattr(self.recipe.losses, name) * x for name, x in losses.items())
-        (share * torch.as_tensor(total)).backward()
-        return {name: float(x.detach()) * share for name, x in losses.items()}
-
-    @torch.no_grad()
-    def held_losses(self, module: SlotModel, held: Sequence[ClipFeatures]) -> dict[str, float]:
-        """Mean losses on the first windows of clips that are not trained on."""
-        still = copy.deepcopy(module).eval()
-        samples = [Sample(c, 0, generator(self.recipe.seed, "held", c.clip.digest)) for c in held]
-        losses = self._losses(still, samples, module.mean.device)
-        return {name: float(x) for name, x in losses.items()}
-
-    def write(
-        self, module: SlotModel, steps: int, clips: int, held: Sequence[ClipFeatures], path: Path
-    ) -> None:
-        """The model as a file that `--model` takes; its recipe travels in it."""
-        r = self.recipe
-        about: dict[str, Any] = {"method": r.method, "backbone": r.backbone, "size": list(r.size)}
-        recipe = dataclasses.asdict(r)
-        save_model(module, path, **about, steps=steps, clips=clips, recipe=recipe)
-
-    def _losses(
+    def losses(
         self, module: SlotModel, samples: Sequence[Sample], device: torch.device
     ) -> dict[str, Tensor]:
-        keys = torch.stack([_keys(s.features, s.window) for s in samples]).to(device).float()
+        """Those that the recipe counts."""
+        keys = batch_of(samples, device)
         # Dropout draws from torch's own numbers: seeded here, and given back as they were.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(samples[0].generator.initial_seed())
@@ -120,8 +79,3 @@ class SlotMethod:
         if losses.contrast:
             found["contrast"] = slot_contrast(seen.slots.float(), losses.contrast_temperature)
         return found
-
-
-def _keys(clip: ClipFeatures, window: int) -> Float[Tensor, "t h w c"]:
-    """The keys of a window's patches."""
-    return clip.window(window)[:, 1:].unflatten(1, clip.grid)

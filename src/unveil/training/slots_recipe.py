@@ -13,8 +13,10 @@ from unveil.training.slots_losses import SlotLossSettings
 
 
 @dataclass(frozen=True)
-class SlotRecipe:
-    """A recipe of a slot method; the defaults are VideoSAUR's on YouTube-VIS where not said."""
+class FeatureRecipe:
+    """What recipes of all models that read frozen features say; the defaults are VideoSAUR's on
+    YouTube-VIS where not said.
+    """
 
     method: str = "videosaur"
     """What the model is called; nothing depends on it."""
@@ -24,7 +26,7 @@ class SlotRecipe:
     """Height and width in px to which every frame is squeezed, here and when the model is used.
     VideoSAUR and SlotContrast crop squares instead; SOLV squeezes to 336x504."""
     frames: int = 4
-    """Consecutive frames a window; 2 around + 1 for a model that reads windows."""
+    """Frames a window; 2 around + 1 for a model that reads windows."""
     windows: int = 16
     """Windows a clip whose features are computed and cached."""
     augment: str = "flip"
@@ -36,13 +38,7 @@ class SlotRecipe:
     steps: int = 100_000
     """Steps of the optimiser."""
     lr: float = 2e-4
-    """Highest learning rate; 1e-4 for each 32 clips of a batch."""
-    warm_up: float = 0.025
-    """Share of the steps in which the learning rate rises to it."""
-    decay: float = 0.5
-    """Factor by which it has fallen after the last step, exponentially."""
-    most_gradient: float = 0.05
-    """Norm to which the gradient of a step is shortened: slot models need it."""
+    """Highest learning rate; VideoSAUR: 1e-4 for each 32 clips of a batch."""
     precision: str = "auto"
     """fp32, bf16, or auto: bf16 where the processor gains from it."""
     checkpoint_every: int = 1000
@@ -53,19 +49,10 @@ class SlotRecipe:
     """Steps between trials of the model on validation clips."""
     validation: int = 4
     """Clips held out for those trials; never trained on."""
-    model: SlotSettings = field(default_factory=SlotSettings)
-    """The shape of the model."""
-    losses: SlotLossSettings = field(default_factory=SlotLossSettings)
-    """What it is trained to say."""
 
     @property
     def min_gap(self) -> int:
-        """Slot methods want consecutive frames."""
-        return 1
-
-    @property
-    def max_gap(self) -> int:
-        """The same."""
+        """Smallest step from a frame of a window to the next."""
         return 1
 
     @property
@@ -75,25 +62,55 @@ class SlotRecipe:
 
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
-        for name in ("windows", "batch", "steps", "checkpoint_every", "try_every", "lr", "decay"):
+        for name in ("windows", "batch", "steps", "checkpoint_every", "try_every", "lr"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
-        if not self.most_gradient > 0:
-            raise TrainingError(f"recipe: most_gradient must be positive: {self.most_gradient}")
         if min(self.size) <= 0:
             raise TrainingError(f"recipe: size is [height, width] in px, got {self.size}")
         if self.augment not in ("flip", "photometric"):
             raise TrainingError(f"recipe: augment is flip or photometric, got {self.augment!r}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise TrainingError(f"recipe: precision is fp32, bf16 or auto, got {self.precision!r}")
+        if self.frames < 2:
+            raise TrainingError(f"recipe: a window needs at least 2 frames, got {self.frames}")
+
+
+@dataclass(frozen=True)
+class SlotRecipe(FeatureRecipe):
+    """A recipe of a slot method."""
+
+    warm_up: float = 0.025
+    """Share of the steps in which the learning rate rises to it."""
+    decay: float = 0.5
+    """Factor by which it has fallen after the last step, exponentially."""
+    most_gradient: float = 0.05
+    """Norm to which the gradient of a step is shortened: slot models need it."""
+    model: SlotSettings = field(default_factory=SlotSettings)
+    """The shape of the model."""
+    losses: SlotLossSettings = field(default_factory=SlotLossSettings)
+    """What it is trained to say."""
+
+    @property
+    def max_gap(self) -> int:
+        """Slot methods want consecutive frames."""
+        return 1
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the losses, by name."""
+        return self.losses.weights
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("decay", "most_gradient"):
+            if not getattr(self, name) > 0:
+                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
         m, losses = self.model, self.losses
         if m.time == "window" and self.frames != 2 * m.around + 1:
             raise TrainingError(
                 f"recipe: a model that reads {m.around} frames on either side is trained on "
                 f"frames = {2 * m.around + 1} a window, got {self.frames}"
             )
-        if self.frames < 2:
-            raise TrainingError(f"recipe: a window needs at least 2 frames, got {self.frames}")
         if bool(losses.similarity) != m.similarity:
             raise TrainingError(
                 "recipe: model.similarity and the weight of losses.similarity go together: set "

@@ -1,23 +1,25 @@
-"""A run of a slot model as it goes on: losses on held-out clips, and a report."""
+"""A run of a model on frozen features as it goes on: losses on held-out clips, and a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from unveil.slots.model import SlotModel
+from torch import nn
+
 from unveil.training.features import ClipFeatures
+from unveil.training.features_method import FeatureMethod
 from unveil.training.monitor import Monitor, Show, read_log
 from unveil.training.report import draw_losses
-from unveil.training.slots_method import SlotMethod
 
 
-class SlotMonitor(Monitor):
+class FeatureMonitor(Monitor):
     """Measures the losses on clips that are not trained on."""
 
-    def __init__(self, out: Path, method: SlotMethod, show: Show | None = None) -> None:
+    def __init__(self, out: Path, method: FeatureMethod[Any], show: Show | None = None) -> None:
         super().__init__(out, method.recipe.steps, show)
         self.method = method
 
-    def trial(self, step: int, module: SlotModel, held: Sequence[ClipFeatures]) -> dict[str, float]:
+    def trial(self, step: int, module: nn.Module, held: Sequence[ClipFeatures]) -> dict[str, float]:
         """Losses on the held-out clips."""
         return self.method.held_losses(module, held)
 
@@ -26,4 +28,4 @@ class SlotMonitor(Monitor):
         records, recipe = read_log(self.out), self.method.recipe
         start = next(r for r in reversed(records) if r["kind"] == "start")
         words = f"{self.out.name}: {recipe.method}, {len(start['train'])} clips trained on"
-        return draw_losses(self.out, records, recipe.losses.names, words, "clips")
+        return draw_losses(self.out, records, tuple(recipe.weights), words, "clips")

@@ -1,0 +1,89 @@
+"""How models that read frozen features are trained: the clips of a batch together."""
+
+import copy
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unveil.slots.model import SlotModel
+from unveil.slots.model_file import save_model
+from unveil.slots.prototypes import PrototypeModel
+from unveil.training.features import ClipFeatures
+from unveil.training.sampling import Sample, generator
+
+_LOOKED_AT = 64
+"""Clips from whose first windows the mean and the deviation of the keys are taken."""
+M = TypeVar("M", SlotModel, PrototypeModel)
+
+
+class FeatureMethod(ABC, Generic[M]):
+    """What is the same of all: a method says which model, at what rates, and its losses."""
+
+    recipe: Any
+    """A `FeatureRecipe`, with the `weights` of its losses."""
+    name: str
+
+    @abstractmethod
+    def fresh(self, channels: int, grid: tuple[int, int]) -> M:
+        """A model of the seed's random parameters; torch's own numbers stay as they are."""
+
+    @abstractmethod
+    def losses(
+        self, module: M, samples: Sequence[Sample], device: torch.device
+    ) -> dict[str, Tensor]:
+        """The losses of clips, all together."""
+
+    @torch.no_grad()
+    def new(self, clips: Sequence[ClipFeatures]) -> M:
+        """A model before its first step, its mean and scale those of the clips' keys."""
+        keys = torch.cat([keys_of(c, 0).flatten(0, 2) for c in clips[:_LOOKED_AT]]).float()
+        model = self.fresh(keys.shape[-1], clips[0].grid)
+        model.mean.copy_(keys.mean(0))
+        model.scale.copy_((keys - model.mean).square().mean().sqrt().clamp_min(1e-6))
+        return model
+
+    def backward(
+        self, module: M, samples: Sequence[Sample], device: torch.device
+    ) -> dict[str, float]:
+        """Add the gradients of clips, all together."""
+        weights = self.recipe.weights
+        if not samples:
+            return dict.fromkeys(weights, 0.0)
+        losses = self.losses(module, samples, device)
+        share = len(samples) / self.recipe.batch
+        total = sum(weights[name] * x for name, x in losses.items())
+        (share * torch.as_tensor(total)).backward()
+        return {name: float(x.detach()) * share for name, x in losses.items()}
+
+    @torch.no_grad()
+    def held_losses(self, module: M, held: Sequence[ClipFeatures]) -> dict[str, float]:
+        """Mean losses on the first windows of clips that are not trained on."""
+        still = copy.deepcopy(module).eval()
+        samples = [Sample(c, 0, generator(self.recipe.seed, "held", c.clip.digest)) for c in held]
+        losses = self.losses(still, samples, module.mean.device)
+        return {name: float(x) for name, x in losses.items()}
+
+    def write(
+        self, module: M, steps: int, clips: int, held: Sequence[ClipFeatures], path: Path
+    ) -> None:
+        """The model as a file that `--model` takes; its recipe travels in it."""
+        r = self.recipe
+        about: dict[str, Any] = {"method": r.method, "backbone": r.backbone, "size": list(r.size)}
+        recipe = dataclasses.asdict(r)
+        save_model(module, path, **about, steps=steps, clips=clips, recipe=recipe)
+
+
+def keys_of(clip: ClipFeatures, window: int) -> Float[Tensor, "t h w c"]:
+    """The keys of a window's patches."""
+    return clip.window(window)[:, 1:].unflatten(1, clip.grid)
+
+
+def batch_of(samples: Sequence[Sample], device: torch.device) -> Float[Tensor, "b t h w c"]:
+    """The keys of samples, in fp32."""
+    return torch.stack([keys_of(s.features, s.window) for s in samples]).to(device).float()
