@@ -34,6 +34,7 @@ LABS = {
     "movi-e": ("movi", ".", ("--dataset", "movi-e"), "videosaur-movi-e.toml"),
     "ytvis2019": ("ytvis2019", "train/JPEGImages", (), "videosaur.toml"),
     "ytvis2021": ("ytvis2019", "train/JPEGImages", (), "slotcontrast.toml"),
+    "davis2017": ("davis2017", "JPEGImages/480p", (), "timet.toml"),
 }
 SMALL = ("--steps", "2", "--batch", "2", "--size", "20", "--windows", "1", "--accelerator", "cpu")
 

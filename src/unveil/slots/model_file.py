@@ -47,7 +47,9 @@ def load_model(path: Path, channels: int | None = None) -> SlotModel | Prototype
     model: SlotModel | PrototypeModel
     h, w = about["grid"]
     shape = about["channels"], (h, w)
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()}
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()
+    }
     try:
         # Files of 0.3.0 do not say their kind: all were of slots.
         if about.get("kind", "slots") == "slots":
