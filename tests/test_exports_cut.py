@@ -93,6 +93,20 @@ def test_webm_is_near_the_png_sequence(dog, tmp_path):
     assert off.mean() < 2 and ((got[..., 3] > 127) == (truth[..., 3] > 127)).mean() > 0.995
 
 
+def test_an_odd_side_of_h264_repeats_its_last_line(tmp_path):
+    frames, labels = scene(2, 61, 83)
+    stripes = np.where(np.indices((61, 83)).sum(0) // 2 % 2, 255, 0).astype(np.uint8)
+    frames[:] = stripes[..., None]  # nothing else would be left of them by a frame that is scaled
+    result = open_result(write_result(tmp_path / "dog", labels, frames))
+    with film.filmed([tmp_path / "a.mp4"], film.MP4, result) as (movie,):
+        for frame in frames:
+            movie.write(frame)
+    got, about = opened(tmp_path / "a.mp4", "rgb24")
+    assert about["size"] == (62, 84)
+    repeated = np.pad(frames, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    assert np.abs(got.astype(int) - repeated).mean() < 12
+
+
 @pytest.mark.parametrize("form", ["prores-each", "webm-each"])
 def test_a_file_an_object(form, dog, tmp_path, monkeypatch):
     monkeypatch.setattr(cut, "_AT_ONCE", 2)
