@@ -7,6 +7,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 
 from oracles import slots_plain as plain
+from unveil.attention.tensor_file import write_module
 from unveil.errors import InputError, WeightsError
 from unveil.slots.attention import InvariantSlotAttention, SlotAttention, places
 from unveil.slots.carry import Carrier
@@ -310,6 +311,11 @@ def test_a_model_comes_back_from_its_file(tmp_path):
     keys = torch.randn(1, 3, 2, 3, 5)
     with torch.inference_mode():
         assert torch.equal(again(keys).masks, model.eval()(keys).masks)
+    old = {name: about[name] for name in about if name != "kind"}  # as files of 0.3.0 are
+    old["model"] = {name: x for name, x in about["model"].items() if name != "mlp_last"}
+    write_module(model, tmp_path / "old.safetensors", torch.float32, old)
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path / "old.safetensors")(keys).masks, again(keys).masks)
     with pytest.raises(WeightsError, match="reads keys of 5 channels, the backbone has 6"):
         load_model(tmp_path / "m.safetensors", 6)
     with pytest.raises(WeightsError, match="no model"):
