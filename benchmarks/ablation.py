@@ -153,7 +153,6 @@ VARIANTS = [
         "motion is looked at once", constants={(describe, "look_again"): lambda groups, *_: groups}
     ),
     Variant("gaps say nothing", constants={(instances, "APART"): 0.0}),
-    Variant("slivers stay objects", constants={(instances, "SMALL"): 0.0}),
     Variant("foreground as one object", find=lambda s: find(s, granularity=0.0)),
     Variant("objects in parts", find=lambda s: find(s, granularity=0.8)),
     Variant("64 prototypes", prototypes=64),

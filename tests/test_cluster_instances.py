@@ -25,12 +25,9 @@ from unveil.fast.describe import describe, find
 from unveil.fast.groups import Groups, join
 from unveil.fast.instances import (
     APART,
-    BESIDE,
     FOREIGN,
-    SMALL,
     TOGETHER,
     _gaps,
-    absorb,
     contract,
     evidence,
     instances,
@@ -288,58 +285,6 @@ def test_two_of_one_prototype_keep_their_own_ids(noise, seed):
     found = find(describe(group(replace(noisy, keys=keys), 8), prototypes=2, seed=seed))
     one, two = (np.bincount(found.ids[labels == k]).argmax() for k in (1, 2))
     assert {one, two} == {1, 2}
-
-
-@pytest.mark.parametrize(
-    ("frames", "away", "wide", "parts"), [(8, 0, 1, 1), (8, 2, 1, 1), (8, 4, 1, 2), (8, 0, 4, 2)]
-)
-def test_what_is_hardly_seen_but_beside_a_much_larger_object_is_a_part_of_it(
-    frames, away, wide, parts
-):
-    ids = np.zeros((24, 6, 12), int)
-    ids[:, 1:5, 1:5] = 1
-    ids[:frames, 2:4, 5 : 5 + wide] = 2
-    ids[:away] = np.where(ids[:away] == 2, 0, ids[:away])
-    ids[:away, 5, 11] = 2
-    assert len(set(absorb(ids, np.array([-1, 0, 1]))) - {-1}) == parts
-
-
-def slow_absorb(ids: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """One object after the other, from the smallest, counted frame by frame."""
-    seen, label = label[ids], label.copy()
-
-    def beside(a: int, b: int, frame: np.ndarray) -> bool:
-        pairs = [(frame[1:], frame[:-1]), (frame[:, 1:], frame[:, :-1])]
-        return any((((x == a) & (y == b)) | ((x == b) & (y == a))).any() for x, y in pairs)
-
-    names = sorted(set(label) - {-1})
-    mass = {a: (seen == a).sum() for a in names}
-    for a in sorted(names, key=lambda a: (mass[a], a)):
-        shown = [frame for frame in seen if (frame == a).any()]
-        times = {b: sum(beside(a, b, frame) for frame in shown) for b in names if b != a}
-        fits = [
-            b
-            for b in times
-            if times[b] >= max(1, BESIDE * len(shown)) and mass[a] <= SMALL * mass[b]
-        ]
-        if fits:
-            label[label == a] = max(fits, key=lambda b: (times[b], -b))
-    return label
-
-
-@pytest.mark.parametrize("seed", (0, 2, 3, 4))
-def test_absorbing_equals_the_slow_one(seed, monkeypatch):
-    monkeypatch.setattr("unveil.fast.instances._STRETCH", 5)
-    rng = np.random.default_rng(seed)
-    label = np.append([-1, 0, 1], rng.integers(2, 10, 12))
-    ids = np.zeros((12, 7, 11), int)
-    ids[:, :, :4], ids[:, :, 8:] = 1, 2
-    for each in range(3, 15):
-        for t in np.flatnonzero(rng.random(12) < 0.4):
-            ids[t, rng.integers(7), rng.choice([4, 7] if each % 3 else [5, 6])] = each
-    got = absorb(ids, label)
-    assert np.array_equal(got, slow_absorb(ids, label))
-    assert 2 < len(set(got)) < len(set(label))
 
 
 def slow_reunite(groups: Groups, label: np.ndarray) -> np.ndarray:

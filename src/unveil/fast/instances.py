@@ -34,9 +34,6 @@ who returns has turned."""
 FOREIGN_AFTER_CUT = 0.6
 """The same for two that no shot shows both. In videos put together of two, what returned kept its
 id over a cut in 82 of 100, and another thing had another in 88 (`benchmarks/shots.py`)."""
-BESIDE, SMALL = 0.7, 0.15
-"""What touches an object in this share of the frames that show it, and has no more than this share
-of its patches, is a part of it."""
 LEAST = 0.01
 """Objects smaller than this share of the foreground in every shot are none."""
 _SQUARE = np.zeros((3, 3, 3))
@@ -53,7 +50,7 @@ def instances(groups: Groups, inside: np.ndarray, contacts: Contacts) -> Integer
     joined = contract(evidence(groups.ids, inside, track, contacts.all))
     label = np.array([joined.get(i, i) for i in track.tolist()])
     label[~inside] = -1
-    label = absorb(groups.ids, reunite(groups, label))
+    label = reunite(groups, label)
     of_shot, shot = np.unique(groups.shot.cpu().numpy()[inside], return_inverse=True)
     at = (label[inside], shot)
     mass = np.zeros((label.max(initial=-1) + 1, len(of_shot)))
@@ -270,48 +267,6 @@ class _Reunion:
         self.alike[better], self.partner[better] = alike[better], b
         for i in np.flatnonzero(asked).tolist():
             self._ask(i)
-
-
-def absorb(
-    ids: Integer[np.ndarray, "t h w"], label: Integer[np.ndarray, " g"]
-) -> Integer[np.ndarray, " g"]:
-    """Labels in which what is hardly seen but beside a much larger object is a part of it.
-
-    Groups at an object's rim, half object and half ground, are like neither, and now and then a gap
-    parts them from it. label: any numbers from 0, -1 outside the foreground. The smallest goes
-    first, to the one that it touches most. Cost: linear in the frames.
-    """
-    k = int(label.max(initial=-1)) + 1
-    if k < 2:
-        return label
-    owner, _, patches = _seen(ids, label)
-    frames, mass = np.bincount(owner, minlength=k), np.bincount(owner, patches, minlength=k)
-    beside = _touching(ids, label, k)
-    into = np.arange(k)
-    for a in np.argsort(mass, kind="stable"):
-        b, times = beside.indices[slice(*beside.indptr[a : a + 2])], beside[[a]].data
-        fits = (times >= BESIDE * frames[a]) & (mass[a] <= SMALL * mass[b])
-        if fits.any():
-            into[into == a] = b[fits][times[fits].argmax()]
-    return np.where(label >= 0, into[label], -1)
-
-
-def _touching(ids: Integer[np.ndarray, "t h w"], label: np.ndarray, k: int) -> sp.csr_array:
-    """In how many frames two labels have patches side by side: [K, K], symmetric."""
-    found = []
-    for start in range(0, len(ids), _STRETCH):
-        names = label[ids[start : start + _STRETCH]]
-        frame = np.broadcast_to(np.arange(len(names))[:, None, None], names.shape)
-        for one, other, at in (
-            (names[:, 1:], names[:, :-1], frame[:, 1:]),
-            (names[..., 1:], names[..., :-1], frame[..., 1:]),
-        ):
-            meet = (one != other) & (one >= 0) & (other >= 0)
-            pair = np.stack((at[meet] + start, *np.sort((one[meet], other[meet]), 0)))
-            found.append(pair)
-    _, a, b = np.unique(np.concatenate(found, 1), axis=1)
-    once = sp.coo_array((np.ones(len(a)), (a, b)), shape=(k, k))
-    return (once + once.T).tocsr()
 
 
 def _seen(
