@@ -51,7 +51,10 @@ def unforeseen(error: BaseException) -> str:
     """What to say of an error that Unveil does not raise on purpose, over a video."""
     if is_out_of_memory(error):
         return NO_MEMORY
-    return f"{type(error).__name__}: {error}; this is a fault of Unveil, please report it"
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):  # of the file or the machine
+        return said
+    return f"{said}; this is a fault of Unveil, please report it"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
