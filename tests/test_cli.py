@@ -282,3 +282,10 @@ def test_a_place_for_no_result_is_said_before_the_model_is_loaded(
     monkeypatch.setattr("unveil.cli.segment._load", lambda _: pytest.fail("loaded"))
     assert main(["segment", "a.png", "--out", out]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_threads_do_not_wait_for_each_other_for_long(monkeypatch, capsys):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert main(["weights", "list"]) == 0 and os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert main(["weights", "list"]) == 0 and os.environ["GOMP_SPINCOUNT"] == "2000"

@@ -52,6 +52,11 @@ _STYLE = (
     tyro.conf.FlagCreatePairsOff,
 )
 
+_SPINS = "2000"
+"""Turns for which one of torch's threads waits for another before it lets go of its core. With
+libgomp's own 300,000, beside another busy process, edges take sixteen times as long
+(docs/speed.md). Read when torch is imported, by a command."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -60,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["--version"]:
         print(f"unveil {unveil.__version__}")
         return 0
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     before = _on_termination(_end)
     try:
         if wrong := mistyped(arguments, _NAMES):
