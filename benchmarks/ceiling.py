@@ -28,8 +28,8 @@ import numpy as np
 import torch
 import tyro
 
-from objects_head import SETS, Place, find_places, shares, truth
-from sizes import Sizes, Way, features, opening
+from objects_head import SETS, Place, shares, truth
+from sizes import Sizes, Way, chosen, features, opening
 from speed import machine
 from unveil.attention.objects_file import load_head
 from unveil.errors import UnveilError
@@ -48,8 +48,6 @@ COLUMNS = {
     "DAVIS-2017 J&F": ("davis2017", "J&F", ("several",)),
     "FG-ARI a frame": ("fg-ari", "FG-ARI per frame", ("several",)),
 }
-
-
 TRUE_IDS = ("objects true", "groups true", "patches true")
 
 
@@ -89,8 +87,7 @@ Labels = tuple[np.ndarray, np.ndarray]  # ids and shares [T, h, w], as `refine.l
 
 def main(bench: Ceiling) -> int:
     torch.set_num_threads(1)
-    chosen = bench.sequences.split(",")
-    places = [p for p in find_places() if p.name in chosen or chosen == ["all"]]
+    places = chosen(bench.sequences)
     if not places:
         print("ceiling.py: no sequences: set UNVEIL_SHARED", file=sys.stderr)
         return 2

@@ -106,8 +106,7 @@ class Kept:
 
 def main(bench: Sizes) -> int:
     torch.set_num_threads(1)
-    chosen = bench.sequences.split(",")
-    places = [p for p in find_places() if p.name in chosen or chosen == ["all"]]
+    places = chosen(bench.sequences)
     if not places:
         print("sizes.py: no sequences: set UNVEIL_SHARED", file=sys.stderr)
         return 2
@@ -189,6 +188,12 @@ def row(bench: Sizes, place: Place, way: Way, loaded: dict[str, Backbone]) -> di
         seen = Measured(labels[known], truths[protocol])
         figures[name] = PROTOCOLS[protocol].score(seen)["values"][value]
     return figures
+
+
+def chosen(names: str) -> list[Place]:
+    """The sequences at hand of these names, comma-separated; or all."""
+    wanted = names.split(",")
+    return [p for p in find_places() if p.name in wanted or wanted == ["all"]]
 
 
 def opening(place: Place, frames: int) -> np.ndarray:

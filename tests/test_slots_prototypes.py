@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from oracles import prototypes_plain as plain
+from training_runs import Stopped, write_clips
 from unveil.cli import main
 from unveil.errors import TrainingError, WeightsError
 from unveil.segmentation.segmenter import Segmenter
@@ -247,34 +248,9 @@ def test_training_tells_a_square_from_its_ground(tmp_path):
     assert ((masks == masks[0, 0, 0]) == alike).float().mean() > 0.98
 
 
-def write_clip(folder: Path, seed: int, frames: int = 7) -> None:
-    """A folder of frames in which a bright square crosses noise."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    scene = rng.integers(0, 120, (24, 36, 3), dtype=np.uint8)
-    for i in range(frames):
-        frame = scene.copy()
-        frame[6:16, 2 + 3 * i : 12 + 3 * i] = rng.integers(180, 256, 3)
-        Image.fromarray(frame).save(folder / f"{i:03d}.png")
-
-
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("videos")
-    for i in range(4):
-        write_clip(folder / f"clip{i}", i)
-    return folder
-
-
-class Stopped(Watcher):
-    """Ends a run after some steps, as a power cut would."""
-
-    def __init__(self, after: int) -> None:
-        self.after = after
-
-    def stepped(self, record) -> None:
-        if record.step == self.after:
-            raise KeyboardInterrupt
+    return write_clips(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from PIL import Image
 
 import unveil
+from training_runs import Stopped, write_clips
 from unveil.cli import main
 from unveil.errors import InputError, TrainingError
 from unveil.segmentation import refine
@@ -122,23 +123,9 @@ def test_reconstruction_is_a_mean_over_all():
     assert float(reconstruction(a, b)) == pytest.approx(float(((a - b) ** 2).mean()))
 
 
-def write_clip(folder: Path, seed: int, frames: int = 7) -> None:
-    """A folder of frames in which a bright square crosses noise."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    scene = rng.integers(0, 120, (24, 36, 3), dtype=np.uint8)
-    for i in range(frames):
-        frame = scene.copy()
-        frame[6:16, 2 + 3 * i : 12 + 3 * i] = rng.integers(180, 256, 3)
-        Image.fromarray(frame).save(folder / f"{i:03d}.png")
-
-
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("videos")
-    for i in range(4):
-        write_clip(folder / f"clip{i}", i)
-    return folder
+    return write_clips(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")
@@ -153,17 +140,6 @@ def recipe_of(name: str, backbone: str) -> SlotRecipe:
     return SlotRecipe(
         name, backbone, (16, 20), frames, validation=1, lr=1e-2, model=model, losses=losses, **run
     )
-
-
-class Stopped(Watcher):
-    """Ends a run after some steps, as a power cut would."""
-
-    def __init__(self, after: int) -> None:
-        self.after = after
-
-    def stepped(self, record) -> None:
-        if record.step == self.after:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.slow
