@@ -60,7 +60,17 @@ def opened(path: Path, pixels: str = "rgba") -> tuple[np.ndarray, av.VideoStream
             "times": [float(p) for p in [f.pts * stream.time_base for f in frames]],
             "size": (frames[0].height, frames[0].width),
         }
-        return np.stack([f.to_ndarray(format=pixels) for f in frames]), about
+        pictures = np.stack([f.to_ndarray(format=pixels) for f in frames])
+        if about["pixels"] == "yuva420p":  # swscale makes up the columns beyond a multiple of 8
+            pictures[..., 3] = [plane(f, 3) for f in frames]
+        return pictures, about
+
+
+def plane(frame: av.VideoFrame, number: int) -> np.ndarray:
+    """A plane of a decoded frame as the decoder left it, uint8 [H, W]."""
+    there = frame.planes[number]
+    lines = np.frombuffer(memoryview(there), np.uint8).reshape(there.height, there.line_size)
+    return lines[:, : there.width]
 
 
 def packets(path: Path) -> list[tuple[float, bytes]]:

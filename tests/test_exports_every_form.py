@@ -53,11 +53,11 @@ def check(found, labels, kinds, exact=True):
         wanted = np.array([0, *(numbers.get(i + 1, 0) for i in range(max(kinds, default=0)))])
         assert np.array_equal(found["classes"], wanted[labels])
     if "seen" in found:
-        assert ((found["seen"] != (labels > 0)).mean() <= (0 if exact else 0.01)).all()
+        assert ((found["seen"] != (labels > 0)).mean() <= (0 if exact else 0.005)).all()
     if "each" in found:
         assert set(found["each"]) == set(kinds)
         for id, mask in found["each"].items():
-            assert (mask != (labels == id)).mean() <= (0 if exact else 0.01)
+            assert (mask != (labels == id)).mean() <= (0 if exact else 0.005)
 
 
 def results():
