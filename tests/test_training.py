@@ -5,11 +5,13 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -312,7 +314,56 @@ def test_a_full_disk_under_the_log_is_said(videos, recipe, cache, tmp_path, monk
 @pytest.mark.slow
 def test_a_run_goes_on_with_the_same_recipe_only(videos, recipe, cache, run, capsys):
     assert main(command(videos, recipe, cache, run, "--lr", "2e-3")) == 2
-    assert "another recipe (lr differ)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "another recipe: lr was 0.001, is 0.002. Set that back to go on, or choose" in said
+
+
+@dataclass(frozen=True)
+class Part:
+    wide: int = 3
+    deep: int = 2
+
+
+@dataclass(frozen=True)
+class Whole:
+    lr: float = 0.1
+    model: Part = Part(deep=5)
+    later: Part = field(default_factory=Part)
+    kept: tuple[int, ...] = (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"lr": 0.1}, Whole(), None),
+        ({"lr": 0.1, "model": {"wide": 3}}, Whole(), None),
+        ({"lr": 0.2, "model": {"wide": 3}}, Whole(), "lr was 0.2, is 0.1"),
+        ({"model": {"wide": 4}}, Whole(), "model.wide was 4, is 3"),
+        ({"model": {"wide": 3}}, Whole(model=Part()), "model.deep is 2, and the run did what is"),
+        ({"lr": 0.1}, Whole(kept=()), r"kept is \(\), and the run did what is now \(1, 2\)"),
+        ({"lr": 0.1, "old": True}, Whole(), "old was True, which this recipe does not have"),
+        ({"lr": 1.0, "model": {"old": 7}}, Whole(), "lr was 1.0, .*; model.old was 7, which"),
+        (dict.fromkeys("abcdefg", 0), Whole(), "e was 0, which .*; and 2 more. Set that back"),
+    ],
+)
+def test_what_a_recipe_says_since_is_no_difference_where_it_says_the_default(before, now, said):
+    """A run that an earlier version began goes on; what really differs is named with values."""
+    state = checkpoints.Checkpoint(1, before, [], {}, {})
+    if said is None:
+        checkpoints.check_fits(state, now, [], Path("run"))
+    else:
+        with pytest.raises(TrainingError, match=said):
+            checkpoints.check_fits(state, now, [], Path("run"))
+
+
+@pytest.mark.slow
+def test_a_run_of_an_earlier_version_goes_on(videos, recipe, cache, run, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    state = torch.load(out / checkpoints.NAME, weights_only=True)
+    del state["recipe"]["class_token"], state["recipe"]["losses"]["motion_margin"]
+    torch.save(state, out / checkpoints.NAME)
+    assert main(command(videos, recipe, cache, out)) == 0
 
 
 def test_a_finished_run_is_left_as_it_is(videos, recipe, cache, run):

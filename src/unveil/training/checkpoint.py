@@ -15,6 +15,8 @@ from unveil.files import written_whole
 
 NAME = "checkpoint.pt"
 _FORMAT = "unveil-checkpoint-2"
+_TOLD = 5
+"""Differences of two recipes that a message names."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,45 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def check_fits(checkpoint: Checkpoint, recipe: Any, clips: list[str], folder: Path) -> None:
-    """Raise TrainingError unless a run can go on with this recipe and these clips."""
-    now = dataclasses.asdict(recipe)
-    changed = sorted(k for k in now if now[k] != checkpoint.recipe.get(k))
-    if changed:
+    """Raise TrainingError unless a run can go on with this recipe, a dataclass, and these clips.
+
+    A run of an earlier version lacks the settings that came after it. It did what their defaults
+    say, so those are no difference.
+    """
+    if changed := _differences(checkpoint.recipe, recipe, type(recipe)):
+        more = f"; and {len(changed) - _TOLD} more" if len(changed) > _TOLD else ""
         raise TrainingError(
-            f"the run in {folder} was started with another recipe ({', '.join(changed)} differ); "
-            "go on with the same one, or choose another --out"
+            f"the run in {folder} was started with another recipe: "
+            f"{'; '.join(changed[:_TOLD])}{more}. Set that back to go on, or choose another --out "
+            "to start anew"
         )
     if clips != checkpoint.clips:
         raise TrainingError(
             f"the run in {folder} was started on {len(checkpoint.clips)} clips, the folder now "
             f"gives {len(clips)}, not the same ones; restore them, or choose another --out"
         )
+
+
+def _differences(before: dict[str, Any], now: Any, default: Any, part: str = "") -> list[str]:
+    """What of a recipe, or a part of one, is not as it was: name, value then, value now.
+
+    default: an instance with the defaults, or the class whose fields have them.
+    """
+    said, known = [], dataclasses.fields(now)
+    for f in known:
+        name, value = part + f.name, getattr(now, f.name)
+        usual = _default(f) if isinstance(default, type) else getattr(default, f.name)
+        if f.name not in before:
+            if value != usual:
+                said.append(f"{name} is {value!r}, and the run did what is now {usual!r}")
+        elif dataclasses.is_dataclass(value):
+            said += _differences(before[f.name], value, usual, f"{name}.")
+        elif value != before[f.name]:
+            said.append(f"{name} was {before[f.name]!r}, is {value!r}")
+    gone = sorted(set(before) - {f.name for f in known})
+    return said + [f"{part}{k} was {before[k]!r}, which this recipe does not have" for k in gone]
+
+
+def _default(f: dataclasses.Field[Any]) -> Any:
+    """What a field of a recipe is where nothing is said."""
+    return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
