@@ -211,8 +211,16 @@ class Table:
         window = f"windows of {recipe['frames']}"
         steps = f"{told['steps']} x {recipe['batch']}"
         trained = f"{told['clips']} {clips} clips, {window}, {steps}, {spent}"
-        name = f"{told['method']}, {model['decoder']} {model['decoder_width']} wide"
-        return Row(name, trained, Settings(model=file), model["start"] == "random")
+        match told.get("kind", "slots"):
+            case "prototypes":
+                size, drawn = f"{model['prototypes']} prototypes", False
+            case "smtc":
+                size = f"{model['semantics']} semantics of {model['instances']} instances"
+                drawn = True
+            case _:
+                size = f"{model['decoder']} {model['decoder_width']} wide"
+                drawn = model["start"] == "random"
+        return Row(f"{told['method']}, {size}", trained, Settings(model=file), drawn)
 
     def dataset(self, name: str) -> Dataset | None:
         """A set by name, its videos cut; None where it is not at hand."""

@@ -19,13 +19,14 @@ from unveil.slots.model_file import load_model, model_metadata, save_model
 from unveil.slots.prototypes import PrototypeModel, PrototypeSettings, new_prototypes
 from unveil.training.clips import TrainingClip
 from unveil.training.features import Cache, ClipFeatures
-from unveil.training.forwarding import ForwardingSettings, forwarded, forwarding, nearby, sinkhorn
+from unveil.training.forwarding import ForwardingSettings, forwarded, forwarding, nearby
 from unveil.training.loop import Watcher, take_step, train
 from unveil.training.monitor import read_log
 from unveil.training.optimiser import make_optimiser
 from unveil.training.prototypes_method import PrototypeMethod
 from unveil.training.prototypes_recipe import PrototypeRecipe, read_prototype_recipe
 from unveil.training.sampling import Sample, generator
+from unveil.training.transport import sinkhorn
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = PrototypeSettings(prototypes=3, hidden=(7, 6), width=4)

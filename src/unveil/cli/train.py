@@ -86,7 +86,7 @@ class Train:
         what = "block" if self.recipe is None else what_is_trained(self.recipe)
         if what == "objects" and self.recipe is not None:
             return self._train_head(self.recipe)
-        if what in ("slots", "prototypes") and self.recipe is not None:
+        if what in ("slots", "prototypes", "smtc") and self.recipe is not None:
             return self._train_model(what, self.recipe)
         return self._train_block()
 
@@ -109,6 +109,8 @@ class Train:
         from unveil.training.prototypes_recipe import read_prototype_recipe
         from unveil.training.slots_method import SlotMethod
         from unveil.training.slots_recipe import read_slot_recipe
+        from unveil.training.smtc_method import SmtcMethod
+        from unveil.training.smtc_recipe import read_smtc_recipe
 
         given = self._given()
         if self.size is not None:
@@ -116,9 +118,11 @@ class Train:
         method: FeatureMethod[Any]
         if what == "slots":
             method = SlotMethod(dataclasses.replace(read_slot_recipe(recipe_file), **given))
-        else:
+        elif what == "prototypes":
             recipe = dataclasses.replace(read_prototype_recipe(recipe_file), **given)
             method = PrototypeMethod(recipe)
+        else:
+            method = SmtcMethod(dataclasses.replace(read_smtc_recipe(recipe_file), **given))
         file = self._train(method, lambda show: FeatureMonitor(self.out, method, show))
         if file is not None:
             print(f"        unveil segment VIDEO --out out --model {file}")

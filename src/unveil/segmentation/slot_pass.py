@@ -12,8 +12,7 @@ from unveil.segmentation.first_pass import Found, by_saliency, rank, saliency_of
 from unveil.settings import CLUSTERS, Settings
 from unveil.slots.carry import Carrier
 from unveil.slots.kmeans import cluster_keys
-from unveil.slots.model import SlotModel
-from unveil.slots.prototypes import PrototypeModel
+from unveil.slots.model_file import Model
 from unveil.types import Clusters, Features
 
 
@@ -46,9 +45,9 @@ class KmeansFinder:
 
 @dataclass
 class SlotFinder:
-    """A slot model, or one of prototypes, see `unveil.slots`; features are let go of at once."""
+    """A model of `unveil.slots`; features are let go of at once."""
 
-    model: SlotModel | PrototypeModel
+    model: Model
     seed: int = 0
     _carrier: Carrier = field(init=False, repr=False)
     _masks: list[Tensor] = field(default_factory=list, repr=False)

@@ -149,12 +149,12 @@ class InvariantSlotAttention(nn.Module):
         return Attended(slots, shares, frame)
 
 
-def compete(logits: Float[Tensor, "b k n"]) -> Float[Tensor, "b k n"]:
+def compete(logits: Float[Tensor, "*b k n"]) -> Float[Tensor, "*b k n"]:
     """How much of each patch is each slot's."""
-    return logits.softmax(1)
+    return logits.softmax(-2)
 
 
-def weights(shares: Float[Tensor, "b k n"]) -> Float[Tensor, "b k n"]:
+def weights(shares: Float[Tensor, "*b k n"]) -> Float[Tensor, "*b k n"]:
     """Weights of the patches in each slot's mean; they sum to 1 a slot."""
     shares = shares + EPSILON
     return shares / shares.sum(-1, keepdim=True)

@@ -7,8 +7,9 @@
 
 How the frames were chunked changes nothing. A recurrent model decides every frame at once, and
 slot k is object k all along; one of prototypes carries nothing, for they last as they are. One that
-reads windows waits for the frames after each; the slots of a
-frame take the ids of the slots before that they are most like (one to one, cosine).
+reads windows waits for the frames after each; the slots of a frame take the ids of the slots before
+that they are most like (one to one, cosine). So do SMTC's instances among those of their semantics,
+begun from the same draw in every frame.
 """
 
 from collections import deque
@@ -21,7 +22,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.slots.model import SlotModel
+from unveil.slots.model_file import Model
 from unveil.slots.prototypes import PrototypeModel
+from unveil.slots.smtc import SmtcModel, matched
 
 Masks = Float[Tensor, "_ k h w"]
 
@@ -30,18 +33,19 @@ Masks = Float[Tensor, "_ k h w"]
 class Carrier:
     """Carries the slots of one video. seed: of random ones before the first frame."""
 
-    model: SlotModel | PrototypeModel
+    model: Model
     seed: int = 0
     _slots: Tensor | None = None
+    _before: Tensor | None = None
     _waiting: deque[Tensor | None] = field(default_factory=deque, repr=False)
     _past: int = 0
 
     @property
     def delay(self) -> int:
         """How many frames wait for their masks."""
-        if isinstance(self.model, PrototypeModel) or self.model.settings.time == "recurrent":
-            return 0
-        return self.model.settings.around
+        if isinstance(self.model, SlotModel) and self.model.settings.time == "window":
+            return self.model.settings.around
+        return 0
 
     @torch.inference_mode()
     def add(self, keys: Float[Tensor, "t h w c"]) -> Masks:
@@ -52,6 +56,8 @@ class Carrier:
             return self._windows([*keys])
         if not len(keys):
             return self._shaped([])
+        if isinstance(self.model, SmtcModel):
+            return self._shaped(self._instances(self.model, keys))
         seen = self.model(keys[None], self._slots, self._generator(), only_masks=True)
         self._slots = seen.after
         return self._shaped([*seen.masks[0]])
@@ -100,6 +106,19 @@ class Carrier:
         named[old] = masks[used][new]
         self._slots = self._slots.index_copy(0, old, slots[used][new])
         return named
+
+    def _instances(self, model: SmtcModel, keys: Tensor) -> list[Tensor]:
+        """Masks whose instances are in the order of those before that they are most like."""
+        before = keys[0] if self._before is None else self._before
+        noise = model.draw(generator=self._generator()).expand(1, len(keys), -1, -1, -1)
+        seen = model(keys[None], before[None], noise)
+        self._before, masks = keys[-1], []
+        for objects, mask in zip(seen.objects[0], seen.masks[0], strict=True):
+            known = objects if self._slots is None else self._slots
+            order = matched(known @ objects.mT)[..., None]
+            self._slots = objects.take_along_dim(order, 1)
+            masks.append(mask.take_along_dim(order, 1).flatten(0, 1))
+        return masks
 
     def _shaped(self, masks: list[Tensor]) -> Masks:
         k, (h, w) = self.model.count, self.model.grid

@@ -1,5 +1,5 @@
-"""A slot model, or one of prototypes, as a file, which says of itself what it is: method, backbone,
-size, settings.
+"""A model of `unveil.slots` as a file, which says of itself what it is: method, backbone, size,
+settings.
 """
 
 import dataclasses
@@ -13,12 +13,19 @@ from unveil.errors import WeightsError
 from unveil.slots.model import SlotModel
 from unveil.slots.prototypes import PrototypeModel, PrototypeSettings
 from unveil.slots.settings import SlotSettings
+from unveil.slots.smtc import SmtcModel, SmtcSettings
 
+Model = SlotModel | PrototypeModel | SmtcModel
 _FORMAT = "unveil-slots-1"
+_KINDS: dict[str, tuple[type[Model], type[Any]]] = {
+    "slots": (SlotModel, SlotSettings),
+    "prototypes": (PrototypeModel, PrototypeSettings),
+    "smtc": (SmtcModel, SmtcSettings),
+}
 
 
 def save_model(
-    model: SlotModel | PrototypeModel,
+    model: Model,
     path: Path,
     dtype: torch.dtype = torch.float32,
     **metadata: Any,
@@ -27,13 +34,13 @@ def save_model(
     width in px) travels in its header.
     """
     shape = {"channels": model.channels, "grid": list(model.grid)}
-    kind = "slots" if isinstance(model, SlotModel) else "prototypes"
+    kind = next(name for name, (made, _) in _KINDS.items() if isinstance(model, made))
     settings = dataclasses.asdict(model.settings)
     about = {**metadata, **shape, "kind": kind, "model": settings, "format": _FORMAT}
     write_module(model, path, dtype, about)
 
 
-def load_model(path: Path, channels: int | None = None) -> SlotModel | PrototypeModel:
+def load_model(path: Path, channels: int | None = None) -> Model:
     """Read a model. channels: of the backbone, which have to be the model's.
 
     Raises WeightsError when there is no such file, when it is none of this version, or when a
@@ -44,18 +51,18 @@ def load_model(path: Path, channels: int | None = None) -> SlotModel | Prototype
         raise WeightsError(
             f"{path} reads keys of {about['channels']} channels, the backbone has {channels}"
         )
-    model: SlotModel | PrototypeModel
     h, w = about["grid"]
     shape = about["channels"], (h, w)
+    # Files of 0.3.0 do not say their kind: all were of slots.
+    kind = about.get("kind", "slots")
+    if kind not in _KINDS:
+        raise WeightsError(f"{path} is of another version of Unveil: a model of kind {kind!r}")
+    made, settings = _KINDS[kind]
     values: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()
     }
     try:
-        # Files of 0.3.0 do not say their kind: all were of slots.
-        if about.get("kind", "slots") == "slots":
-            model = SlotModel(SlotSettings(**values), *shape)
-        else:
-            model = PrototypeModel(PrototypeSettings(**values), *shape)
+        model = made(settings(**values), *shape)
     except TypeError as error:
         raise WeightsError(f"{path} is of another version of Unveil: {error}") from error
     fill_module(model, path, "slot model", f"{about['method']} of {about['model']}")

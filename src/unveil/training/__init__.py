@@ -25,6 +25,11 @@ slots_method       its rates and losses
 prototypes_recipe  what a run of TimeT's head does
 forwarding         its loss: assignments forwarded by features
 prototypes_method  its rates
+transport          Sinkhorn-Knopp, for it and for SMTC
+teacher            a model and its slow copy
+smtc_recipe        what a run of SMTC does
+smtc_losses        what it is trained to say
+smtc_method        its rates, its teacher
 
 And for the objects' head, on composites of what is found in the clips:
 

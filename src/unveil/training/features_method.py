@@ -11,15 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unveil.slots.layers import KeysModel
 from unveil.slots.model import SlotModel
-from unveil.slots.model_file import save_model
+from unveil.slots.model_file import Model, save_model
 from unveil.slots.prototypes import PrototypeModel
 from unveil.training.features import ClipFeatures
 from unveil.training.sampling import Sample, generator
+from unveil.training.teacher import Taught
 
 _LOOKED_AT = 64
 """Clips from whose first windows the mean and the deviation of the keys are taken."""
-M = TypeVar("M", SlotModel, PrototypeModel)
+M = TypeVar("M", SlotModel, PrototypeModel, Taught)
 
 
 class FeatureMethod(ABC, Generic[M]):
@@ -43,10 +45,13 @@ class FeatureMethod(ABC, Generic[M]):
     def new(self, clips: Sequence[ClipFeatures]) -> M:
         """A model before its first step, its mean and scale those of the clips' keys."""
         keys = torch.cat([keys_of(c, 0).flatten(0, 2) for c in clips[:_LOOKED_AT]]).float()
-        model = self.fresh(keys.shape[-1], clips[0].grid)
-        model.mean.copy_(keys.mean(0))
-        model.scale.copy_((keys - model.mean).square().mean().sqrt().clamp_min(1e-6))
-        return model
+        module, mean = self.fresh(keys.shape[-1], clips[0].grid), keys.mean(0)
+        scale = (keys - mean).square().mean().sqrt().clamp_min(1e-6)
+        for model in module.modules():
+            if isinstance(model, KeysModel):
+                model.mean.copy_(mean)
+                model.scale.copy_(scale)
+        return module
 
     def backward(
         self, module: M, samples: Sequence[Sample], device: torch.device
@@ -66,7 +71,7 @@ class FeatureMethod(ABC, Generic[M]):
         """Mean losses on the first windows of clips that are not trained on."""
         still = copy.deepcopy(module).eval()
         samples = [Sample(c, 0, generator(self.recipe.seed, "held", c.clip.digest)) for c in held]
-        losses = self.losses(still, samples, module.mean.device)
+        losses = self.losses(still, samples, model_of(module).mean.device)
         return {name: float(x) for name, x in losses.items()}
 
     def write(
@@ -76,7 +81,12 @@ class FeatureMethod(ABC, Generic[M]):
         r = self.recipe
         about: dict[str, Any] = {"method": r.method, "backbone": r.backbone, "size": list(r.size)}
         recipe = dataclasses.asdict(r)
-        save_model(module, path, **about, steps=steps, clips=clips, recipe=recipe)
+        save_model(model_of(module), path, **about, steps=steps, clips=clips, recipe=recipe)
+
+
+def model_of(module: Model | Taught) -> Model:
+    """What is written of a module, and used."""
+    return module.student if isinstance(module, Taught) else module
 
 
 def keys_of(clip: ClipFeatures, window: int) -> Float[Tensor, "t h w c"]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from unveil.checks import check_fields
 from unveil.errors import TrainingError
+from unveil.training.transport import sinkhorn
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,6 @@ class ForwardingSettings:
                 raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
         if self.radius < 0:
             raise TrainingError(f"recipe: radius must not be negative, got {self.radius}")
-
-
-@torch.no_grad()
-def sinkhorn(scores: Float[Tensor, "n k"], epsilon: float, iterations: int) -> Float[Tensor, "n k"]:
-    """Assignments of n patches to k prototypes that use all prototypes alike (Cuturi, 2013; for
-    prototypes Caron et al., SwAV, arXiv 2006.09882).
-
-    Q = exp(scores / ε); then, `iterations` times, every prototype's column is scaled to n / k, and
-    every patch's row to 1. Computed as logarithms, so that no ε is too small.
-    """
-    log = scores / epsilon
-    for _ in range(iterations):
-        log = log - log.logsumexp(0)
-        log = log - log.logsumexp(1, keepdim=True)
-    return log.exp()
 
 
 def nearby(grid: tuple[int, int], radius: int) -> Bool[Tensor, "n n"]:

@@ -266,7 +266,7 @@ def _share(module: nn.Module, sums: Tensor, fabric: Fabric) -> float:
 
     What is not finite in one process is so in the sum, and thus in all of them.
     """
-    parameters = list(module.parameters())
+    parameters = [p for p in module.parameters() if p.requires_grad]
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     if fabric.world_size > 1:
         flat = torch.cat([g.flatten() for g in gradients])

@@ -118,13 +118,11 @@ def read_recipe(path: Path) -> Recipe:
 
 def what_is_trained(path: Path) -> str:
     """What a recipe's file says that it trains: `block` where it says nothing, objects, slots,
-    prototypes.
+    prototypes, smtc.
     """
     trains = read_table(path).get("trains", "block")
-    if trains not in ("block", "objects", "slots", "prototypes"):
-        raise TrainingError(
-            f"{path}: trains is 'block', 'objects', 'slots' or 'prototypes', got {trains!r}"
-        )
+    if trains not in (known := ("block", "objects", "slots", "prototypes", "smtc")):
+        raise TrainingError(f"{path}: trains is one of {', '.join(known)}, got {trains!r}")
     return trains
 
 
