@@ -19,6 +19,7 @@ T, H, W, C = 16, 24, 42, 96
 class OnDevice(Tensor):
     """Stands for a tensor on a GPU: what is made of it is there too, what leaves it is counted."""
 
+    is_cpu: ClassVar[bool] = False
     left: ClassVar[list[int]] = []
     """Bytes of each copy to the processor; to look at a value is one too."""
     LEAVING: ClassVar[set] = {

@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from oracles.motion_slow import fit
+from unveil.fast import motion
 from unveil.fast.groups import FAINT, Grouper, look_again
 from unveil.fast.motion import grey, own_motion, samples
 from unveil.types import Features
@@ -84,6 +86,19 @@ def test_one_frame_has_no_motion_and_two_have():
     assert own_motion(small[:1], attention(inside[0])) is None
     assert own_motion(small[[0, 0]], attention(inside[0])) is None
     assert own_motion(small, attention(inside[1])).shape == (H, W)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_steps_of_pairs_equal_those_with_the_jacobian_of_every_sample(columns):
+    frames = grey(torch.from_numpy(panning()[0]).permute(0, 3, 1, 2))
+    weight = torch.rand(2, 1, 96, 144, generator=torch.Generator().manual_seed(1))
+    a, b = frames[[3, 4]][:, None], frames[[2, 6]][:, None]
+    start = torch.eye(2, 3).expand(2, 2, 3)
+    got = motion.refine_fit(a, b, weight, start, columns)
+    for i in range(2):
+        want = fit(a[i, 0], b[i, 0], weight[i, 0], columns, motion.STEPS)
+        torch.testing.assert_close(got[i], want, atol=1e-4, rtol=0)
+        assert (want - torch.eye(2, 3)).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("shape", [(20, 20), (1, 1), (3, 200)])

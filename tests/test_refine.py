@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from kornia.filters import guided_blur
+from torch.nn import functional as F
 
 from unveil.segmentation import refine
 
@@ -124,6 +125,30 @@ def test_a_patch_that_an_object_shares_is_parted_where_the_colours_change(monkey
     assert (soft != truth).mean() < (0.005 if colours else (whole != truth).mean())
     assert (whole != truth).mean() < (0.005 if colours else 0.02)
     assert not refine.sharpen(near, 0 * share, frame[None]).any()
+
+
+@pytest.mark.parametrize("at", [[(8, 12)], [(0, 0)], [(19, 27), (17, 20)], [(3, 3), (16, 25)]])
+def test_only_the_surroundings_of_objects_are_filtered_and_the_shares_are_those_of_the_whole(at):
+    rng = np.random.default_rng(5)
+    frame = rng.integers(0, 256, (12, 17, 3), np.uint8).repeat(17, 0).repeat(19, 1)[:201, :313]
+    near, share = np.zeros((20, 28), np.uint8), np.zeros((20, 28), np.float32)
+    for i, (y, x) in enumerate(at):
+        near[y, x], share[y, x] = 3 + 2 * i, 0.9
+        near[y, x - 1], share[y, x - 1] = 3 + 2 * i, 0.3
+    ids, got = refine.shares(near, share, frame)
+    assert ids.tolist() == [3 + 2 * i for i in range(len(at))]
+
+    image = torch.from_numpy(frame).permute(2, 0, 1)[None]
+    size = (20 * refine.FINER, 28 * refine.FINER)
+    guide = F.interpolate(image, size, mode="bilinear", antialias=True).float() / 255
+    coarse = np.where(near == ids[:, None, None], share, 0).astype(np.float32)
+    masks = F.interpolate(torch.from_numpy(coarse)[None], size, mode="bilinear")
+    soft = refine.guided_filter(guide, refine.by_colour(guide, masks), refine.RADIUS, 1e-4)
+    want = F.interpolate(soft, frame.shape[:2], mode="bilinear")[0]
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+    labels = refine.sharpen(near[None], share[None], frame[None])[0]
+    held = np.where(want.sum(0) > refine.MOST, ids[want.numpy().argmax(0)], 0)
+    assert (labels != held).mean() < 1e-4 and labels.any()
 
 
 @pytest.mark.parametrize("ids", [(0, 0), (4, 4)])

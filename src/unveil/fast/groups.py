@@ -299,7 +299,7 @@ def group_block(
     parts = (unit, where.expand(t, h, w, 2), *(() if beside is None else (beside,)))
     points = torch.cat(parts, -1).flatten(0, 2)
     centres = points[_seeds(t, h, w, groups).to(keys.device)]
-    return lloyd(points, centres, points.new_ones(len(points)), precision=precision)[1]
+    return lloyd(points, centres, precision=precision)[1]
 
 
 def grain(h: int, w: int) -> float:

@@ -15,14 +15,14 @@ PIECE = 1 << 14
 def lloyd(
     points: Float[Tensor, "n d"],
     centres: Float[Tensor, "m d"],
-    weights: Float[Tensor, " n"],
+    weights: Float[Tensor, " n"] | None = None,
     rounds: int = ROUNDS,
     precision: torch.dtype = torch.float32,
     of: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
     """K-means from given centres: the centres, and the nearest one of every point.
 
-    precision: of the products that tell what is nearest. of: what makes points of what is given; it
+    weights: None: all are 1. precision: of the products that tell what is nearest. of: what makes points of what is given; it
     is asked anew for a piece each time, so that points are not held. A centre that wins no point
     stays where it is.
     """
@@ -35,7 +35,7 @@ def lloyd(
 
     for _ in range(rounds):
         labels = torch.cat([nearest(part) for part in low.split(PIECE)])
-        mass = weights.new_zeros(len(centres)).index_add_(0, labels, weights)
+        mass = torch.bincount(labels, weights, len(centres)).to(centres.dtype)
         total = weighted_sums(points, labels, weights, len(centres), of)
         centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-12)[:, None], centres)
     return centres, torch.cat([nearest(part) for part in low.split(PIECE)])
@@ -44,17 +44,20 @@ def lloyd(
 def weighted_sums(
     points: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
-    weights: Float[Tensor, " n"],
+    weights: Float[Tensor, " n"] | None,
     count: int,
     of: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "m d"]:
     """The sum of the points of every label 0 … count-1, each times its weight, in fp32.
 
-    of: as `lloyd` takes it.
+    weights, of: as `lloyd` takes them.
     """
-    total = weights.new_zeros(count, points.shape[1])
-    for x, label, weight in zip(*(y.split(PIECE) for y in (points, labels, weights)), strict=True):
-        total.index_add_(0, label, (x if of is None else of(x)) * weight[:, None])
+    total = torch.zeros(count, points.shape[1], device=points.device)
+    for start in range(0, len(points), PIECE):
+        part = slice(start, start + PIECE)
+        x = points[part] if of is None else of(points[part])
+        x = x.to(total) if weights is None else x * weights[part, None]
+        total.index_add_(0, labels[part], x)
     return total
 
 
@@ -68,4 +71,6 @@ def weighted_mean(
 
 def _nearest(points: Tensor, centres: Tensor) -> Tensor:
     offset = centres.square().sum(1) * -0.5
-    return (points @ centres.to(points.dtype).T).float().add_(offset).argmax(1)
+    score = (points @ centres.to(points.dtype).T).float().add_(offset)
+    # NumPy's takes a third of the time of torch's.
+    return torch.from_numpy(score.numpy().argmax(1)) if score.is_cpu else score.argmax(1)
