@@ -35,6 +35,7 @@ from unveil.training.objects_recipe import read_objects_recipe
 from unveil.training.prototypes_recipe import read_prototype_recipe
 from unveil.training.recipe import Recipe, read_recipe, what_is_trained
 from unveil.training.slots_recipe import read_slot_recipe
+from unveil.training.smtc_recipe import read_smtc_recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 UNVEIL = str(Path(sys.executable).with_name("unveil"))
@@ -499,6 +500,7 @@ def test_every_recipe_that_is_shipped_can_be_read(file):
         "objects": read_objects_recipe,
         "slots": read_slot_recipe,
         "prototypes": read_prototype_recipe,
+        "smtc": read_smtc_recipe,
     }
     assert readers[what_is_trained(file)](file).steps > 0
 
