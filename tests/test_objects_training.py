@@ -225,7 +225,10 @@ def test_recipes_are_read_and_wrong_ones_refused(untyped, tmp_path):
     assert shipped == ObjectsRecipe(), "the recipe's defaults are those of the shipped head"
     bad = tmp_path / "bad.toml"
     for text, message in (
-        ('trains = "nothing"', "trains is one of block, objects, slots, prototypes, smtc, got 'nothing'"),
+        (
+            'trains = "nothing"',
+            "trains is one of block, objects, slots, prototypes, smtc, got 'nothing'",
+        ),
         ('trains = "objects"\nheads = 3', "no such entry 'heads'"),
         ('trains = "objects"\n[scenes]\nmoon = 3', r"\[scenes\]: no such entry 'moon'"),
         ('trains = "objects"\nsteps = 0', "steps must be positive"),
