@@ -1,4 +1,4 @@
-"""Robust Gauss-Newton steps on one pair of frames, with the Jacobian of every sample written out."""
+"""Robust Gauss-Newton steps on one pair of frames, the Jacobian of every sample written out."""
 
 import torch
 from torch import Tensor

@@ -22,9 +22,9 @@ def lloyd(
 ) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
     """K-means from given centres: the centres, and the nearest one of every point.
 
-    weights: None: all are 1. precision: of the products that tell what is nearest. of: what makes points of what is given; it
-    is asked anew for a piece each time, so that points are not held. A centre that wins no point
-    stays where it is.
+    weights: None: all are 1. precision: of the products that tell what is nearest. of: what makes
+    points of what is given; it is asked anew for a piece each time, so that points are not held. A
+    centre that wins no point stays where it is.
     """
     if of is not None and len(points) <= PIECE:
         points, of = of(points), None
