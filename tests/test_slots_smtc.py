@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from PIL import Image
+from safetensors.torch import save_file
 
 from oracles import smtc_plain as plain
 from training_runs import Stopped, write_clips
@@ -18,9 +19,11 @@ from unveil.slots.carry import Carrier
 from unveil.slots.model_file import load_model, model_metadata, save_model
 from unveil.slots.smtc import Described, SmtcModel, SmtcSettings, matched, new_smtc
 from unveil.training import smtc_losses as losses
-from unveil.training.features import Cache
-from unveil.training.loop import Watcher, train
+from unveil.training.clips import TrainingClip
+from unveil.training.features import Cache, ClipFeatures
+from unveil.training.loop import Watcher, take_step, train
 from unveil.training.monitor import read_log
+from unveil.training.optimiser import make_optimiser
 from unveil.training.smtc_losses import SmtcLossSettings
 from unveil.training.smtc_method import SmtcMethod
 from unveil.training.smtc_recipe import SmtcRecipe, read_smtc_recipe
@@ -165,6 +168,28 @@ def test_the_teacher_follows_and_is_not_trained():
     pair.follow(0.9)
     for p, old in zip(pair.teacher.parameters(), before, strict=True):
         torch.testing.assert_close(p, old + 0.1)
+
+
+def test_a_step_moves_the_student_alone(tmp_path):
+    keys = torch.cat([torch.zeros(1, 4, 1, 5), rand(1, 4, 6, 5)], 2).float()
+    save_file({"keys": keys}, tmp_path / "0.safetensors")
+    clip = ClipFeatures(
+        TrainingClip(tmp_path / "0", "0"), tmp_path / "0.safetensors", (2, 3), ((0, 1, 2, 3),)
+    )
+    method = SmtcMethod(SmtcRecipe(batch=1, lr=1e-2, precision="fp32", momentum=0.5, model=SMALL))
+    pair = method.new([clip])
+    first = [p.clone() for p in pair.teacher.parameters()]
+    assert torch.equal(pair.teacher.mean, pair.student.mean) and pair.student.mean.abs().min() > 0
+    optimiser, fabric = make_optimiser(pair, *method.rates(0)), Fabric(accelerator="cpu")
+    assert sum(len(g["params"]) for g in optimiser.param_groups) == len(first)
+    take_step(pair, optimiser, method, [clip], 0, fabric)
+    student = [p.detach().clone() for p in pair.student.parameters()]
+    for p, old in zip(pair.teacher.parameters(), first, strict=True):
+        assert torch.equal(p, old)
+    assert any(not torch.equal(p, old) for p, old in zip(student, first, strict=True))
+    take_step(pair, optimiser, method, [clip], 1, fabric)
+    for p, old, new in zip(pair.teacher.parameters(), first, student, strict=True):
+        torch.testing.assert_close(p, (old + new) / 2)
 
 
 def masks_of(model: SmtcModel, keys: torch.Tensor) -> torch.Tensor:
