@@ -369,10 +369,14 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "of STEVE's 15 slots, SMTC's 64 and TimeT's 200 a video shows some, the most salient "
         "20 of them count.",
         "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
-        "- Seen in three videos: up to 600 steps slots are rings around the middle of the frame, "
-        "whatever is there (VideoSAUR), or one holds all (SAVi). SlotContrast's are areas (road, "
-        "bank, water) from 500 on; after 1,000 one holds the swan's body and much around it, and "
-        "none an object alone.",
+        "- Seen in three videos (blackswan, soapbox, crowd-4): SlotContrast's slots are areas "
+        "(road, bank, water) that last; after 3,000 steps one holds the swan's body and as much "
+        "around it, and none an object alone. VideoSAUR's are bands below each other and an arch "
+        "in the middle, whatever is there, SAVi's one that holds all. STEVE's follow outlines: the "
+        "swan and the ramp are one mask each in some frames, speckled in others, and the slot that "
+        "has them changes every few frames; in the crowd one slot has all five objects. SMTC's "
+        "follow them too and mostly last: the swan's body is one mask for 20 frames, neck and head "
+        "others, the ramp three; the crowd is cut in pieces that objects share.",
         f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of {commit()}.",
         "",
     ]

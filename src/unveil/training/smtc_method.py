@@ -23,7 +23,8 @@ class SmtcMethod(FeatureMethod[Taught]):
     """SMTC on frozen features.
 
     Not as published: student and teacher see the same augmentation of a window, for it is of the
-    cached features; there each has its own.
+    cached features; there each has its own. On several processes, instances are counted among a
+    process's own clips.
     """
 
     recipe: SmtcRecipe
