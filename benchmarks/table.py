@@ -365,9 +365,8 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
         "windows, sizes and decoders are not all, for those are meant for GPUs; SMTC's teacher "
         "keeps .99 of itself in a step, not .999.",
-        "- Masks are exclusive. DAVIS-2017 takes 20 proposals and the others as many as there are: "
-        "of STEVE's 15 slots, SMTC's 64 and TimeT's 200 a video shows some, the most salient "
-        "20 of them count.",
+        "- Masks are exclusive. DAVIS-2017 takes the 20 most salient; STEVE may have 15, SMTC 64, "
+        "TimeT 200.",
         "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
         "- Seen in three videos (blackswan, soapbox, crowd-4): SlotContrast's slots are areas "
         "(road, bank, water) that last; after 3,000 steps one holds the swan's body and as much "
@@ -376,7 +375,9 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "swan and the ramp are one mask each in some frames, speckled in others, and the slot that "
         "has them changes every few frames; in the crowd one slot has all five objects. SMTC's "
         "follow them too and mostly last: the swan's body is one mask for 20 frames, neck and head "
-        "others, the ramp three; the crowd is cut in pieces that objects share.",
+        "others, the ramp three; the crowd is cut in pieces that objects share. TimeT's prototypes "
+        "cut all of a frame in pieces, many of a few patches, that last: the ramp is one and a rim "
+        "of small ones, the swan many.",
         f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of {commit()}.",
         "",
     ]
