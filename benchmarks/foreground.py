@@ -50,7 +50,7 @@ RANGES = {
     "MOTION_POWER": (0.2, 1.2),
     "MOST_LOOK": (1.0, 5.0),
     "MOST_MOTION": (1.0, 6.0),
-    "LEVEL": (0.8, 3.0),
+    "LEVEL": (0.8, 6.0),
     "OF_BEST": (0.4, 0.9),
     "FIRMNESS": (0.05, 1.5),
     "SURE": (0.15, 2.0),

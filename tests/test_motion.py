@@ -50,6 +50,15 @@ def test_the_dominant_motion_is_told_from_the_motion_of_what_is_salient():
     assert np.median(found[~inside[3]]) < -1
 
 
+@pytest.mark.parametrize("pan", [8, 14, 20])
+def test_a_camera_may_turn_quickly_after_what_it_follows(pan):
+    """By up to 60 of 144 px in three frames, of a texture that is 4 px wide."""
+    frames, inside = panning(pan=pan, own=0)
+    found = own_motion(shrink(frames, H, W)[[3, 0, 6]], attention(inside[3])).numpy()
+    assert np.median(found[inside[3]]) > 1
+    assert np.median(found[~inside[3]]) < -1
+
+
 def test_what_flickers_moves_with_neither():
     frames, inside = panning()
     rng = np.random.default_rng(1)
