@@ -26,6 +26,7 @@ from unveil.fast.groups import Groups, join
 from unveil.fast.instances import (
     APART,
     FOREIGN,
+    SURELY,
     TOGETHER,
     _gaps,
     contract,
@@ -34,6 +35,7 @@ from unveil.fast.instances import (
     reunite,
     tracks,
 )
+from unveil.fast.state import INSIDE
 
 
 def graph(labels: np.ndarray, kinds: list[int] | None = None, block: int = 1) -> Groups:
@@ -187,17 +189,19 @@ def test_tracks_follow_a_thing_from_block_to_block():
     assert track[inside].tolist() == [1, 1, 1, 1]
 
 
-def slow_gaps(track: np.ndarray, inside: np.ndarray) -> dict[tuple[int, int], float]:
+def slow_gaps(track: np.ndarray, share: np.ndarray) -> dict[tuple[int, int], float]:
     """Frame by frame and pair by pair."""
     said: dict[tuple[int, int], float] = {}
-    for names, there in zip(track, inside, strict=True):
-        part, k = ndimage.label(ndimage.binary_dilation(there, np.ones((3, 3))), np.ones((3, 3)))
+    for names, of in zip(track, share, strict=True):
+        there = of > INSIDE
+        near = ndimage.binary_dilation(there, np.ones((3, 3))) | (of > SURELY)
+        part, k = ndimage.label(near, np.ones((3, 3)))
         size = np.bincount(part[there], minlength=k + 1)
         for a, b in itertools.combinations(np.unique(names[there]).tolist(), 2):
             for i, j in itertools.permutations(range(1, k + 1), 2):
                 shares = [((part == p) & there & (names == n)).sum() for n, p in ((a, i), (b, j))]
-                w = np.prod(shares) / (size[i] * size[j]) * APART * min(size[i], size[j]) ** 0.5
-                if w:
+                if all(shares):
+                    w = np.prod(shares) / (size[i] * size[j]) * APART * min(size[i], size[j]) ** 0.5
                     said[a, b] = said.get((a, b), 0.0) + w
     return said
 
@@ -205,13 +209,15 @@ def slow_gaps(track: np.ndarray, inside: np.ndarray) -> dict[tuple[int, int], fl
 @pytest.mark.parametrize("some", [0.0, 0.1, 0.3, 1.0])
 def test_gaps_of_many_frames_equal_those_looked_at_one_by_one(some):
     rng = np.random.default_rng(5)
-    track, inside = rng.integers(0, 7, (5, 11, 13)), rng.random((5, 11, 13)) < some
-    inside[2] = False  # a frame of background
-    a, b, w = _gaps(track, inside)
+    track, share = rng.integers(0, 7, (5, 11, 13)), rng.random((5, 11, 13)) * SURELY
+    share[rng.random(share.shape) < some] = 0.8
+    share[rng.random(share.shape) < 0.1] = 0.3  # of an object, or not
+    share[2] = 0  # a frame of background
+    a, b, w = _gaps(track, share)
     found: dict[tuple[int, int], float] = {}
     for i, j, x in zip(a.tolist(), b.tolist(), w.tolist(), strict=True):
         found[i, j] = found.get((i, j), 0.0) + x
-    assert found == {pair: pytest.approx(x) for pair, x in slow_gaps(track, inside).items()}
+    assert found == {pair: pytest.approx(x) for pair, x in slow_gaps(track, share).items()}
 
 
 @pytest.mark.parametrize(
@@ -229,8 +235,12 @@ def test_a_gap_speaks_against_and_contact_for():
     labels = np.zeros((2, 3, 9), int)
     labels[:, 1, :2], labels[0, 1, 5:7], labels[1, 1, 2:4] = 1, 2, 2
     groups = graph(labels, [0, 1, 1], block=2)
-    found = evidence(groups.ids, np.array([False, True, True]), np.arange(3), contacts(groups).all)
+    share = np.array([0.0, 1.0, 1.0])
+    found = evidence(groups.ids, share, np.arange(3), contacts(groups).all)
     assert found == {(1, 2): pytest.approx(1 - APART * np.sqrt(2))}
+    share[0] = 2 * SURELY  # nobody knows whether it is of them
+    found = evidence(groups.ids, share, np.arange(3), contacts(groups).all)
+    assert found == {(1, 2): pytest.approx(1)}
 
 
 def two_that_look_alike(t: int = 24) -> np.ndarray:

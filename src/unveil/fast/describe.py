@@ -76,7 +76,7 @@ def describe_moving(
     groups = look_again(groups, judged(groups), since)
     share = judged(groups)
     member = summary.member.cpu().numpy()
-    object_ = instances(groups, share > INSIDE, touching)
+    object_ = instances(groups, share, touching)
     share[(share > INSIDE) & (object_ < 0)] = 0.0  # too small to be an object
     part, of = parts(object_, member, counts)
     rows = attention_rows(summary.keys, **how)

@@ -19,10 +19,14 @@ from scipy import ndimage
 
 from unveil.fast.contacts import Contacts, scaled_keys
 from unveil.fast.groups import Groups, grain
+from unveil.fast.state import INSIDE
 
 APART = 8.0
 """What a frame with a gap between two parts says against joining them, for each patch along the
 side of the smaller, in contacts of patches that look the same."""
+SURELY = 0.05
+"""Probability of being of an object up to which a patch counts as background in a gap: what the
+foreground misses of an object does not part it."""
 GAP = 1
 """Patches that may miss between two parts of one object, at the default size or below; above it, as
 many whole patches as reach as far."""
@@ -41,13 +45,14 @@ _SQUARE[1] = 1  # within a frame
 _STRETCH = 128  # frames counted at once; more would only cost memory
 
 
-def instances(groups: Groups, inside: np.ndarray, contacts: Contacts) -> Integer[np.ndarray, " g"]:
+def instances(groups: Groups, share: np.ndarray, contacts: Contacts) -> Integer[np.ndarray, " g"]:
     """The object of every group, 0 … K-1 from the largest down; -1 outside the foreground.
 
-    inside: bool [G], the groups of the foreground. Deterministic. Cost: linear in the frames.
+    share: [G], the probability of being of an object. Deterministic. Cost: linear in the frames.
     """
+    inside = share > INSIDE
     track = tracks(groups, inside, contacts.time)
-    joined = contract(evidence(groups.ids, inside, track, contacts.all))
+    joined = contract(evidence(groups.ids, share, track, contacts.all))
     label = np.array([joined.get(i, i) for i in track.tolist()])
     label[~inside] = -1
     label = reunite(groups, label)
@@ -84,12 +89,12 @@ def tracks(groups: Groups, inside: np.ndarray, time: sp.csr_array) -> Integer[np
 
 def evidence(
     ids: Integer[np.ndarray, "t h w"],
-    inside: np.ndarray,
+    share: np.ndarray,
     track: Integer[np.ndarray, " g"],
     contacts: sp.csr_array,
 ) -> dict[tuple[int, int], float]:
     """For and against every pair of tracks (a < b) being one object: contacts less gaps."""
-    g = len(track)
+    g, inside = len(track), share > INSIDE
     edges = contacts.tocoo()
     keep = inside[edges.row] & inside[edges.col]
     a, b = track[edges.row[keep]], track[edges.col[keep]]
@@ -97,7 +102,7 @@ def evidence(
     said = [(np.minimum(a, b), np.maximum(a, b), half)]
     for start in range(0, len(ids), _STRETCH):
         stretch = ids[start : start + _STRETCH]
-        a, b, w = _gaps(track[stretch], inside[stretch])
+        a, b, w = _gaps(track[stretch], share[stretch])
         said.append((a, b, -w))
     a, b, w = (np.concatenate(x) for x in zip(*said, strict=True))
     total = sp.coo_array((w, (a, b)), shape=(g, g)).tocsr().tocoo()
@@ -105,23 +110,23 @@ def evidence(
     return {(a, b): w for a, b, w in pairs if a != b and w != 0}
 
 
-def _gaps(track: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _gaps(track: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What frames [t, h, w] say against pairs of tracks a < b: those on two sides of a gap."""
+    inside = share > INSIDE
     reach = math.ceil(GAP * max(1.0, grain(*inside.shape[1:])))
-    near = ndimage.binary_dilation(inside, _SQUARE, reach)
-    part, k = ndimage.label(near, _SQUARE)
-    part = part[inside] - 1
-    size = np.bincount(part, minlength=k)
-    frame = np.nonzero(inside)[0]
+    near = ndimage.binary_dilation(inside, _SQUARE, reach) | (share > SURELY)
+    part = ndimage.label(near, _SQUARE)[0][inside]
+    parts, part, size = np.unique(part, return_inverse=True, return_counts=True)
+    k, frame = len(parts), np.nonzero(inside)[0]
     of_part = np.zeros(k, int)
     of_part[part] = frame
     sights, sight = np.unique(frame * (int(track.max()) + 1) + track[inside], return_inverse=True)
     names = sights % (int(track.max()) + 1)
-    share = sp.coo_array((1 / size[part], (sight, part)), shape=(len(sights), k)).tocsr()
+    of_size = sp.coo_array((1 / size[part], (sight, part)), shape=(len(sights), k)).tocsr()
     left, right = _pairs(of_part)
     against = APART * np.sqrt(np.minimum(size[left], size[right]))
     apart = sp.coo_array((against, (left, right)), shape=(k, k)).tocsr()
-    said = (share @ apart @ share.T).tocoo()
+    said = (of_size @ apart @ of_size.T).tocoo()
     once = names[said.row] < names[said.col]
     return names[said.row[once]], names[said.col[once]], said.data[once]
 
