@@ -33,7 +33,7 @@ from objects_head import ROOT, Place, find_places, mean_error, read_features, sh
 from unveil.attention.objects_file import load_head
 from unveil.attention.objects_head import ObjectsHead
 from unveil.errors import UnveilError
-from unveil.fast import foreground, groups
+from unveil.fast import foreground, groups, motion
 from unveil.fast.contacts import contacts
 from unveil.fast.groups import Grouper, Groups, look_again
 from unveil.fast.prototypes import Prototypes, attend, summarise
@@ -81,12 +81,14 @@ class ForegroundBench:
 
 @dataclass(frozen=True)
 class Case:
-    """Groups of a sequence; of those with the head's embedding beside the keys and without."""
+    """Groups of a sequence; without the head's embedding beside the keys; with a motion whose fit
+    begins where nothing moves."""
 
     set: str
     name: str
     groups: Groups
     without: Groups
+    still: Groups
     front: np.ndarray
 
 
@@ -131,9 +133,11 @@ def read_cases(bench: ForegroundBench) -> Cases:
         grouped = group(place, keys, saliency, head)
         with mock.patch.object(groups, "APART", 0.0):
             without = group(place, keys, saliency, head)
+        with mock.patch.object(motion, "shift", no_shift):
+            still = group(place, keys, saliency, head)
         masks = [truth(place, i) for i in range(len(keys))]
         front = np.stack([shares(mask[0], keys.shape[1:3]) for mask in masks if mask is not None])
-        cases.append(Case(place.set, place.name, grouped, without, front))
+        cases.append(Case(place.set, place.name, grouped, without, still, front))
         print(f"{place.set}/{place.name}", file=sys.stderr, flush=True)
     return cases
 
@@ -145,6 +149,10 @@ def group(place: Place, keys: torch.Tensor, saliency: torch.Tensor, head: Object
         grouper.add(Features(keys[part], 14, saliency[part]), frames)
         done += len(frames)
     return grouper.finish()
+
+
+def no_shift(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.eye(2, 3).expand(len(a), 2, 3)
 
 
 def inside(case: Case, of: Groups | None = None, walk: bool = True, again: bool = True) -> Found:
@@ -205,6 +213,11 @@ def before(case: Case) -> Found:
         return inside(case, replace(case.without, objectness=None), again=False)
 
 
+def still(case: Case) -> Found:
+    with mock.patch.object(motion, "shift", no_shift):
+        return inside(case, case.still)
+
+
 VARIANTS: dict[str, Variant] = {
     "default": inside,
     "no head: saliency and border contact": lambda case: inside(
@@ -213,6 +226,7 @@ VARIANTS: dict[str, Variant] = {
     "no motion": changed(MOTION_POWER=0.0),
     "no look: motion alone": changed(HEAD_POWER=0.0),
     "motion is looked at once": lambda case: inside(case, again=False),
+    "the fit of the dominant motion begins where nothing moves": still,
     "motion counts without bound": changed(MOST_MOTION=1e3),
     "a threshold, no random walker": lambda case: inside(case, walk=False),
     "the constants of before, no head": before,
