@@ -38,9 +38,7 @@ from unveil.checks import check_fields
 from unveil.errors import WeightsError
 from unveil.slots.attention import compete, weights
 from unveil.slots.layers import KeysModel
-
-MOST = 255
-"""Masks: ids are bytes, and 0 is none."""
+from unveil.slots.prototypes import MOST
 
 
 @dataclass(frozen=True)
