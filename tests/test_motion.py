@@ -165,6 +165,9 @@ def test_at_a_second_look_what_goes_with_an_object_is_told_from_what_is_salient_
             assert got == pytest.approx(
                 (want[here == group].mean(), (here == group).sum()), abs=1e-4
             )
+    torch.testing.assert_close(
+        look_again(replace(groups, dominant=None), share).motion, again.motion
+    )  # of a file that an earlier version wrote
     kept = look_again(groups, share, since=1)
     first = groups.block == 0
     assert torch.equal(kept.motion[first], groups.motion[first])

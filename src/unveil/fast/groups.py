@@ -54,7 +54,9 @@ class Groups:
     counts: [G] patches. saliency: [G] mean CLS attention, 1 = the mean of its frame. border: [G]
     share of patches on the frame's left, right or upper edge. motion: [G]
     evidence in nats for moving against the dominant motion, the mean of the `measured`: [G] patches
-    it is known of. block: [G] the block it lies in.
+    it is known of. block: [G] the block it lies in. shot: [G]. objectness: [G] mean log-odds by the
+    objects' head. glimpses: grey samples of a middle frame of each block and two others, by which
+    motion is looked at again; dominant: the dominant motion from the first to those.
     """
 
     ids: Int[np.ndarray, "t h w"]
@@ -68,6 +70,7 @@ class Groups:
     shot: Int[Tensor, " g"]
     objectness: Float[Tensor, " g"] | None = None
     glimpses: UInt8[Tensor, "b 3 H1 W1"] | None = None
+    dominant: Float[Tensor, "b 2 2 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -203,7 +206,8 @@ class Grouper:
             others = max(0, middle - motion.REACH), min(t - 1, middle + motion.REACH)
             glimpses = torch.stack([grey[i] for i in (middle, *others)]).round().byte()[None]
             at = labels.reshape(t, h, w)[middle].cpu()
-            moves = _moves(glimpses[0], saliency[middle].cpu(), at, g) or moves
+            dominant = motion.dominant_motion(glimpses[0].float())[None]
+            moves = _moves(glimpses[0], saliency[middle].cpu(), at, g, dominant[0]) or moves
         edge = keys.new_zeros(t, h, w)
         edge[:, 0] = edge[:, :, 0] = edge[:, :, -1] = 1
         stats = {
@@ -219,7 +223,7 @@ class Grouper:
         if logits is not None:
             stats["objectness"] = mean(logits.flatten())
         if glimpses is not None:
-            stats["glimpses"] = glimpses
+            stats |= {"glimpses": glimpses, "dominant": dominant}
         ids = labels.reshape(t, h, w).cpu().numpy().astype(np.int32)
         self._done.append(Groups(ids, **{name: x.cpu() for name, x in stats.items()}))
         self._blocks += 1
@@ -251,10 +255,11 @@ def look_again(groups: Groups, share: Float[np.ndarray, " g"], since: int = 0) -
     first = np.flatnonzero(np.diff(of_frame, prepend=-1))
     frames = np.diff(first, append=len(of_frame))
     weight = torch.from_numpy(share + FAINT).float()
+    dominant = [None] * len(first) if groups.dominant is None else groups.dominant
     for i in range(since, len(first)):
         ids = torch.from_numpy(groups.ids[first[i] + frames[i] // 2]).long()
         part, at = ids.unique(return_inverse=True)
-        found = _moves(groups.glimpses[i], weight[ids], at, len(part))
+        found = _moves(groups.glimpses[i], weight[ids], at, len(part), dominant[i])
         if found is not None:
             moves[part], measured[part] = found
     return replace(groups, motion=moves, measured=measured)
@@ -265,12 +270,13 @@ def _moves(
     weight: Float[Tensor, "h w"],
     ids: Int[Tensor, "h w"],
     g: int,
+    dominant: Float[Tensor, "2 2 3"] | None,
 ) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]] | None:
     """The mean evidence of motion of g groups, and in how many patches it was measured.
 
     weight: how salient each patch is. None where there is nothing to compare with.
     """
-    found = motion.own_motion(glimpses.float(), weight)
+    found = motion.own_motion(glimpses.float(), weight, dominant)
     if found is None:
         return None
     measured = torch.bincount(ids.flatten(), minlength=g).float()

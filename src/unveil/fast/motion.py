@@ -55,29 +55,55 @@ def samples(frames: UInt8[np.ndarray, "t H W 3"], h: int, w: int) -> UInt8[Tenso
 
 
 @torch.inference_mode()
+def dominant_motion(frames: Float[Tensor, "n H1 W1"]) -> Float[Tensor, "n-1 2 3"]:
+    """The affine maps that take places of the first frame, -1 … 1, to those of the others.
+
+    frames: grey `samples`. The identity where a frame is the same.
+    """
+    others, differs = _others(frames)
+    maps = torch.eye(2, 3).repeat(len(frames) - 1, 1, 1)
+    if len(others):
+        first = frames[0].expand_as(others)
+        alike = torch.ones_like(others)
+        maps[differs] = _fit_affine(first, others, alike, _ALL, shift(first, others))
+    return maps
+
+
+@torch.inference_mode()
 def own_motion(
-    frames: Float[Tensor, "n H1 W1"], saliency: Float[Tensor, "h w"]
+    frames: Float[Tensor, "n H1 W1"],
+    saliency: Float[Tensor, "h w"],
+    dominant: Float[Tensor, "n-1 2 3"] | None = None,
 ) -> Float[Tensor, "h w"] | None:
     """Evidence, in nats, that a patch moves with what is salient and not with the dominant motion.
 
     frames: the one asked about, and those it is compared with, grey `samples`. saliency: of its
-    patches, ≥ 0. Above 0: explained better by the motion of what is salient, below 0: by
-    the dominant one, 0: by both alike. None where no other frame differs from it.
+    patches, ≥ 0. dominant: their `dominant_motion`, where it is known. Above 0: explained better by
+    the motion of what is salient, below 0: by the dominant one, 0: by both alike. None where no
+    other frame differs from it.
     """
-    frame, others = frames[0], [x for x in frames[1:] if not x.equal(frames[0])]
-    if not others:
+    others, differs = _others(frames)
+    if not len(others):
         return None
+    frame = frames[0]
+    dominant = dominant_motion(frames) if dominant is None else dominant
     # Squared: attention spreads over what surrounds an object, and that must not decide.
     weight = F.interpolate(saliency[None, None].float().square(), frame.shape, mode="bilinear")
-    there = torch.stack(others)[:, None]
-    evidence = _evidence(frame.expand_as(there), there, weight.expand_as(there))
+    salient = weight.expand_as(others)
+    evidence = _evidence(frame.expand_as(others), others, salient, dominant[differs])
     h, w = saliency.shape
     return F.adaptive_avg_pool2d(evidence.mean(0), (h, w))[0]
 
 
-def _evidence(a: Tensor, b: Tensor, salient: Tensor) -> Tensor:
-    """Of pairs of frames [n, 1, H1, W1]."""
-    dominant = _error(a, b, _fit_affine(a, b, torch.ones_like(a), _ALL, shift(a, b)))
+def _others(frames: Tensor) -> tuple[Tensor, list[int]]:
+    """The frames [n, 1, H1, W1] after the first that differ from it, and which those are."""
+    differs = [i for i, x in enumerate(frames[1:]) if not x.equal(frames[0])]
+    return frames[1:][differs, None], differs
+
+
+def _evidence(a: Tensor, b: Tensor, salient: Tensor, motion: Tensor) -> Tensor:
+    """Of pairs of frames [n, 1, H1, W1]. motion: [n, 2, 3], the dominant one."""
+    dominant = _error(a, b, motion)
     mean = dominant.mean((2, 3), keepdim=True).clamp_min(1e-6)
     weight = salient * (dominant / mean).clamp_max(STRAY)
     # Six numbers are too many for the few samples that an object has at the coarsest level.

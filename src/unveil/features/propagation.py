@@ -139,7 +139,7 @@ class _Key:
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame that waits: whether it is a key frame, and the way back to the one before it."""
+    """A frame that waits: whether it is a key frame, else the way back to the one before it."""
 
     pixels: np.ndarray
     small: np.ndarray
@@ -205,10 +205,12 @@ class Propagation:
         height, width, _ = pixels.shape
         h, w = self.backbone.grid(height, width, self.size)
         small = _shrink(pixels, h, w)
-        back = None if self._latest is None else self._way(small, self._latest, h, w)
-        is_key = back is None or (self._seen + 1) % self.pace.every == 0
-        if is_key:
+        is_key = self._latest is None or (self._seen + 1) % self.pace.every == 0
+        back = None
+        if self._latest is None or is_key:
             self._latest = small
+        else:
+            back = self._way(small, self._latest, h, w)
         return _Frame(pixels, small, back, is_key)
 
     def _release(self) -> Seen:
