@@ -119,7 +119,6 @@ def test_what_works_in_pieces_equals_what_works_at_once(monkeypatch):
     summary = prototypes.summarise(groups, 20)
     values = torch.rand(len(summary.mass), 3, generator=torch.Generator().manual_seed(0))
     whole = prototypes.rows(groups.keys, summary) @ values
-    monkeypatch.setattr(prototypes, "PIECE", 7)
     monkeypatch.setattr(kmeans, "PIECE", 7)
     assert len(groups) % 7
     torch.testing.assert_close(prototypes.attend(groups.keys, values, summary), whole)

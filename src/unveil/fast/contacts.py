@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 
 from unveil.fast.groups import Groups, join
-from unveil.fast.kmeans import PIECE, weighted_mean
+from unveil.fast.kmeans import PIECE, in_pieces, weighted_mean
 
 SOFTNESS = 0.2
 """Neighbours whose cosine is lower by this much hold together e times less."""
@@ -145,7 +145,7 @@ def scaled_keys(groups: Groups, softness: float = SOFTNESS) -> ScaledKeys:
     video's keys from their mean. For centred keys of equal length it is (1 - cosine) / softness.
     """
     mean = weighted_mean(groups.keys, groups.counts)
-    apart = torch.cat([(part.float() - mean).square().sum(1) for part in groups.keys.split(PIECE)])
+    apart = in_pieces(lambda part: (part.float() - mean).square().sum(1), groups.keys)
     spread = float(groups.counts @ apart / groups.counts.sum())
     return ScaledKeys(groups.keys, mean, 2 * softness * max(spread, 1e-12))
 

@@ -75,5 +75,7 @@ def evidence(groups: Groups, keys: np.ndarray | None = None) -> Evidence:
     # An axis has no sign of its own: let its largest entry be positive.
     main = main * np.sign(main[np.abs(main).argmax(0), np.arange(main.shape[1])])
     main = main.astype(np.float32)
-    looks = np.concatenate([(keys @ main).astype(np.float16) for _, keys in scaled.pieces()])
+    looks = np.empty((len(groups), main.shape[1]), np.float16)
+    for part, some in scaled.pieces():
+        looks[part] = some @ main
     return Evidence(looks, records(groups) if keys is None else keys)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 ROUNDS = 5
 """Of Lloyd's iteration; the groups hardly move after that."""
-PIECE = 1 << 14
+PIECE = 1 << 12
 """Points worked on at once, so that what is computed of them is never held for a whole video."""
 
 
@@ -34,11 +34,26 @@ def lloyd(
         return _nearest(part if of is None else of(part).to(precision), centres)
 
     for _ in range(rounds):
-        labels = torch.cat([nearest(part) for part in low.split(PIECE)])
+        labels = in_pieces(nearest, low)
         mass = torch.bincount(labels, weights, len(centres)).to(centres.dtype)
         total = weighted_sums(points, labels, weights, len(centres), of)
         centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-12)[:, None], centres)
-    return centres, torch.cat([nearest(part) for part in low.split(PIECE)])
+    return centres, in_pieces(nearest, low)
+
+
+def in_pieces(work: Callable[[Tensor], Tensor], points: Float[Tensor, "n d"]) -> Tensor:
+    """What work makes of points [n, d], a row of each, a piece at a time.
+
+    All goes to one array: many small ones, each made between large ones that come and go, would
+    leave gaps in memory that cannot be used.
+    """
+    first = work(points[:PIECE])
+    out = first.new_empty(len(points), *first.shape[1:])
+    out[:PIECE] = first
+    for start in range(PIECE, len(points), PIECE):
+        part = slice(start, start + PIECE)
+        out[part] = work(points[part])
+    return out
 
 
 def weighted_sums(

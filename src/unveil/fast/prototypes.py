@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from unveil.attention.block import Block
 from unveil.attention.rows import TEMPERATURE
 from unveil.fast.groups import Groups
-from unveil.fast.kmeans import PIECE, lloyd, weighted_mean, weighted_sums
+from unveil.fast.kmeans import in_pieces, lloyd, weighted_mean, weighted_sums
 
 PROTOTYPES = 256
 """Prototypes a video, at most."""
@@ -91,5 +91,8 @@ def attend(
     temperature: float = TEMPERATURE,
 ) -> Float[Tensor, "n k"]:
     """Values of the prototypes as the rows of keys see them, `rows` @ values, without all rows."""
-    parts = (part.float() for part in queries.split(PIECE))
-    return torch.cat([rows(part, prototypes, block, temperature) @ values for part in parts])
+
+    def seen(part: Tensor) -> Tensor:
+        return rows(part.float(), prototypes, block, temperature) @ values
+
+    return in_pieces(seen, queries)

@@ -17,6 +17,7 @@ WHOLE = 1.0
 GROUND_SPLIT = 0.4
 """Height at which the background is cut, where nobody says."""
 _FORMAT, _BEFORE_SHOTS = 4, 3
+_STRETCH = 128  # frames counted at once; more would only cost memory
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ class State:
     @cached_property
     def sights(self) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " s"]]:
         """Frame and group of every sight of a group: once for each frame that it is seen in."""
-        t = len(self.groups)
-        flat = self.groups.reshape(t, -1)
-        first = flat.min(1).astype(np.int64)
-        spread = int((flat.max(1) - first).max()) + 1
-        cells = (flat - first[:, None] + np.arange(t)[:, None] * spread).ravel()
-        frame, cell = divmod(np.flatnonzero(np.bincount(cells)), spread)
-        return frame, first[frame] + cell
+        found = []
+        for start in range(0, len(self.groups), _STRETCH):
+            part = self.groups[start : start + _STRETCH]
+            flat = part.reshape(len(part), -1)
+            first = flat.min(1).astype(np.int64)
+            spread = int((flat.max(1) - first).max()) + 1
+            cells = (flat - first[:, None] + np.arange(len(part))[:, None] * spread).ravel()
+            frame, cell = divmod(np.flatnonzero(np.bincount(cells)), spread)
+            found.append((frame + start, first[frame] + cell))
+        frame, group = (np.concatenate(x) for x in zip(*found, strict=True))
+        return frame, group
 
     @cached_property
     def front(self) -> Bool[np.ndarray, " l"]:
