@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from oracles import prototypes_plain as plain
-from training_runs import Stopped, write_clips
+from training_runs import whole_and_stopped, write_clips
 from unveil.cli import main
 from unveil.errors import TrainingError, WeightsError
 from unveil.segmentation.segmenter import Segmenter
@@ -20,7 +20,7 @@ from unveil.slots.prototypes import PrototypeModel, PrototypeSettings, new_proto
 from unveil.training.clips import TrainingClip
 from unveil.training.features import Cache, ClipFeatures
 from unveil.training.forwarding import ForwardingSettings, forwarded, forwarding, nearby
-from unveil.training.loop import Watcher, take_step, train
+from unveil.training.loop import take_step
 from unveil.training.monitor import read_log
 from unveil.training.optimiser import make_optimiser
 from unveil.training.prototypes_method import PrototypeMethod
@@ -260,16 +260,8 @@ def test_a_run_that_was_stopped_ends_at_the_same_bits(videos, tiny_backbone, tmp
     recipe = PrototypeRecipe(
         "tiny", tiny_backbone, (16, 20), validation=1, lr=1e-2, model=SMALL, **run
     )
-    method, fabric = PrototypeMethod(recipe), Fabric(accelerator="cpu", devices=1)
     cache = Cache(tmp_path / "cache", 10**9)
-    whole = train(videos, method, tmp_path / "whole", fabric, cache, Watcher())
-    out = tmp_path / "stopped"
-    for after in (2, 3):
-        with pytest.raises(KeyboardInterrupt):
-            train(videos, method, out, fabric, cache, Stopped(after))
-    again = train(videos, method, out, fabric, cache, Watcher())
-    a, b = load_model(whole).state_dict(), load_model(again).state_dict()
-    assert all(torch.equal(a[key], b[key]) for key in a)
+    a = whole_and_stopped(videos, PrototypeMethod(recipe), cache, tmp_path)
     torch.testing.assert_close(a["prototypes"].norm(dim=1), torch.ones(3))
 
 

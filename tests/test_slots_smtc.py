@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from oracles import smtc_plain as plain
-from training_runs import Stopped, write_clips
+from training_runs import whole_and_stopped, write_clips
 from unveil.cli import main
 from unveil.errors import TrainingError, WeightsError
 from unveil.segmentation.segmenter import Segmenter
@@ -21,7 +21,7 @@ from unveil.slots.smtc import Described, SmtcModel, SmtcSettings, matched, new_s
 from unveil.training import smtc_losses as losses
 from unveil.training.clips import TrainingClip
 from unveil.training.features import Cache, ClipFeatures
-from unveil.training.loop import Watcher, take_step, train
+from unveil.training.loop import take_step
 from unveil.training.monitor import read_log
 from unveil.training.optimiser import make_optimiser
 from unveil.training.smtc_losses import SmtcLossSettings
@@ -300,19 +300,11 @@ def test_a_run_that_was_stopped_ends_at_the_same_bits(videos, tiny_backbone, tmp
     recipe = SmtcRecipe(
         "tiny", tiny_backbone, (16, 20), validation=1, lr=1e-2, momentum=0.5, model=SMALL, **run
     )
-    method, fabric = SmtcMethod(recipe), Fabric(accelerator="cpu", devices=1)
     cache = Cache(tmp_path / "cache", 10**9)
-    whole = train(videos, method, tmp_path / "whole", fabric, cache, Watcher())
-    out = tmp_path / "stopped"
-    for after in (2, 3):
-        with pytest.raises(KeyboardInterrupt):
-            train(videos, method, out, fabric, cache, Stopped(after))
-    again = train(videos, method, out, fabric, cache, Watcher())
-    a, b = load_model(whole).state_dict(), load_model(again).state_dict()
-    assert all(torch.equal(a[key], b[key]) for key in a)
+    whole_and_stopped(videos, SmtcMethod(recipe), cache, tmp_path)
     states = [
         torch.load(folder / "checkpoint.pt", weights_only=True)["module"]
-        for folder in (tmp_path / "whole", out)
+        for folder in (tmp_path / "whole", tmp_path / "stopped")
     ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     student, teacher = (states[0][f"{who}.mean_slots"] for who in ("student", "teacher"))

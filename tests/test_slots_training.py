@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from PIL import Image
 
 import unveil
-from training_runs import Stopped, write_clips
+from training_runs import whole_and_stopped, write_clips
 from unveil.cli import main
 from unveil.errors import InputError, TrainingError
 from unveil.segmentation import refine
@@ -21,7 +20,6 @@ from unveil.slots.model_file import load_model, model_metadata
 from unveil.slots.settings import SlotSettings
 from unveil.training.clips import find_clips
 from unveil.training.features import Cache
-from unveil.training.loop import Watcher, train
 from unveil.training.monitor import read_log
 from unveil.training.slots_losses import (
     SlotLossSettings,
@@ -146,15 +144,7 @@ def recipe_of(name: str, backbone: str) -> SlotRecipe:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_that_was_stopped_ends_at_the_same_bits(name, videos, cache, tiny_backbone, tmp_path):
     method = SlotMethod(recipe_of(name, tiny_backbone))
-    fabric = Fabric(accelerator="cpu", devices=1)
-    whole = train(videos, method, tmp_path / "whole", fabric, cache, Watcher())
-    out = tmp_path / "stopped"
-    for after in (2, 3):
-        with pytest.raises(KeyboardInterrupt):
-            train(videos, method, out, fabric, cache, Stopped(after))
-    again = train(videos, method, out, fabric, cache, Watcher())
-    a, b = load_model(whole).state_dict(), load_model(again).state_dict()
-    assert all(torch.equal(a[key], b[key]) for key in a)
+    a = whole_and_stopped(videos, method, cache, tmp_path)
     start = method.new([c for c in _features(videos, method, cache)]).state_dict()
     assert not torch.equal(a["first"], start["first"].to(a["first"]))
 

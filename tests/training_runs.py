@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
 from PIL import Image
 
-from unveil.training.loop import Watcher
+from unveil.slots.model_file import load_model
+from unveil.training.loop import Watcher, train
 
 
 def write_clips(folder: Path, clips: int = 4, frames: int = 7) -> Path:
@@ -31,3 +35,20 @@ class Stopped(Watcher):
     def stepped(self, record) -> None:
         if record.step == self.after:
             raise KeyboardInterrupt
+
+
+def whole_and_stopped(videos: Path, method, cache, place: Path) -> dict[str, torch.Tensor]:
+    """The state of a model trained in one go, in `place`/whole.
+
+    It is that of the same run stopped after the second and the third step, in `place`/stopped.
+    """
+    fabric = Fabric(accelerator="cpu", devices=1)
+    whole = train(videos, method, place / "whole", fabric, cache, Watcher())
+    out = place / "stopped"
+    for after in (2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train(videos, method, out, fabric, cache, Stopped(after))
+    again = train(videos, method, out, fabric, cache, Watcher())
+    a, b = load_model(whole).state_dict(), load_model(again).state_dict()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    return a

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from unveil.checks import check_fields
 from unveil.errors import TrainingError
+from unveil.training.recipe import check_positive
 from unveil.training.transport import sinkhorn
 
 
@@ -33,9 +34,7 @@ class ForwardingSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
-        for name in ("epsilon", "iterations", "neighbours", "forward_temperature"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        check_positive(self, "epsilon", "iterations", "neighbours", "forward_temperature")
         if self.radius < 0:
             raise TrainingError(f"recipe: radius must not be negative, got {self.radius}")
 

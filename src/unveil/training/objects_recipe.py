@@ -7,7 +7,7 @@ from unveil.checks import check_fields
 from unveil.errors import TrainingError
 from unveil.features import weights
 from unveil.settings import SIZE
-from unveil.training.recipe import change, read_table
+from unveil.training.recipe import change, check_positive, read_table
 from unveil.training.scenes import SceneSettings
 
 
@@ -67,9 +67,7 @@ class ObjectsRecipe:
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
         whole = ("size", "frames", "gap", "composites", "moving", "width", "layers", "embedding")
-        for name in (*whole, "pairs", "batch", "steps", "lr", "checkpoint_every"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        check_positive(self, *whole, "pairs", "batch", "steps", "lr", "checkpoint_every")
         if not self.sizes or min(self.sizes) <= 0:
             raise TrainingError(f"recipe: sizes must be px above 0, got {list(self.sizes)}")
         if not 0 <= self.place <= 1:

@@ -85,9 +85,7 @@ class Recipe:
         if min(sides) <= 0:
             raise TrainingError(f"recipe: size must be positive, got {self.size}")
         whole = ("heads", "min_gap", "max_gap", "windows", "batch", "steps", "checkpoint_every")
-        for name in (*whole, "try_every", "lr", "sharpness"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        check_positive(self, *whole, "try_every", "lr", "sharpness")
         if self.min_gap > self.max_gap:
             raise TrainingError(
                 f"recipe: min_gap must not exceed max_gap, got {self.min_gap} and {self.max_gap}"
@@ -124,6 +122,15 @@ def what_is_trained(path: Path) -> str:
     if trains not in (known := ("block", "objects", "slots", "prototypes", "smtc")):
         raise TrainingError(f"{path}: trains is one of {', '.join(known)}, got {trains!r}")
     return trains
+
+
+def check_positive(recipe: Any, *names: str) -> None:
+    """Raise TrainingError for the first of some fields of a recipe, or of a part of one, that is
+    not above 0.
+    """
+    for name in names:
+        if not getattr(recipe, name) > 0:
+            raise TrainingError(f"recipe: {name} must be positive, got {getattr(recipe, name)}")
 
 
 def read_table(path: Path) -> dict[str, Any]:

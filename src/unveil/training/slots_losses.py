@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.errors import TrainingError
+from unveil.training.recipe import check_positive
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,7 @@ class SlotLossSettings:
     """Of the similarities of slots (SlotContrast: 0.1)."""
 
     def __post_init__(self) -> None:
-        for name in ("similarity_temperature", "contrast_temperature"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        check_positive(self, "similarity_temperature", "contrast_temperature")
         if not self.reconstruction + self.similarity + self.contrast > 0:
             raise TrainingError("recipe: all losses have weight 0, there is nothing to train for")
 

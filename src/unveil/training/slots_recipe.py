@@ -8,7 +8,7 @@ from unveil.checks import check_fields
 from unveil.errors import TrainingError, WeightsError
 from unveil.features import weights
 from unveil.slots.settings import SlotSettings
-from unveil.training.recipe import change, read_table
+from unveil.training.recipe import change, check_positive, read_table
 from unveil.training.slots_losses import SlotLossSettings
 
 
@@ -62,9 +62,7 @@ class FeatureRecipe:
 
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
-        for name in ("windows", "batch", "steps", "checkpoint_every", "try_every", "lr"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        check_positive(self, "windows", "batch", "steps", "checkpoint_every", "try_every", "lr")
         if min(self.size) <= 0:
             raise TrainingError(f"recipe: size is [height, width] in px, got {self.size}")
         if self.augment not in ("flip", "photometric"):
@@ -102,9 +100,7 @@ class SlotRecipe(FeatureRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("decay", "most_gradient"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        check_positive(self, "decay", "most_gradient")
         m, losses = self.model, self.losses
         if m.time == "window" and self.frames != 2 * m.around + 1:
             raise TrainingError(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from unveil.checks import check_fields
 from unveil.errors import TrainingError
 from unveil.slots.smtc import Described, matched
+from unveil.training.recipe import check_positive
 from unveil.training.transport import sinkhorn
 
 _TINY = 1e-8
@@ -47,9 +48,7 @@ class SmtcLossSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
-        for name in ("epsilon", "iterations"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        check_positive(self, "epsilon", "iterations")
         if not self.correspondence + self.separation + self.instances > 0:
             raise TrainingError("recipe: all losses have weight 0, there is nothing to train for")
 
