@@ -12,15 +12,18 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 import tyro
+from lightning_fabric import Fabric
 
 from objects_head import ObjectsHeads
 from objects_head import run as compare
 from unveil.errors import UnveilError
 from unveil.training.features import Cache, default_cache
-from unveil.training.objects_loop import HeadWatcher, train_head
-from unveil.training.objects_recipe import ObjectsRecipe, read_objects_recipe
+from unveil.training.loop import train
+from unveil.training.objects_method import HeadMethod
+from unveil.training.objects_monitor import HeadMonitor
+from unveil.training.objects_recipe import ObjectsRecipe
+from unveil.training.recipe import read_recipe
 
 VARIANTS: dict[str, dict] = {
     "default": {},
@@ -60,20 +63,10 @@ class ObjectsAblation:
     """A Markdown file to write the tables to."""
 
 
-class Steps(HeadWatcher):
-    """Says now and then how far a run is."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def prepared(self, what: str, done: int, total: int, name: str) -> None:
-        """Tell of every tenth."""
-        if done % 10 == 0 or done == total:
-            print(f"{self.name}: {what} {done} of {total}", file=sys.stderr, flush=True)
-
-    def tried(self, step: int, losses: dict[str, float]) -> None:
-        """Tell the losses on what is held out."""
-        print(f"{self.name}: step {step} {losses}", file=sys.stderr, flush=True)
+def show(what: str, done: int, total: int | None, words: str) -> None:
+    """Say now and then how far a run is."""
+    if done % 10 == 0 or done == total:
+        print(f"{what} {done} of {total} {words}", file=sys.stderr, flush=True)
 
 
 def variant(recipe: ObjectsRecipe, changes: dict) -> ObjectsRecipe:
@@ -85,7 +78,7 @@ def variant(recipe: ObjectsRecipe, changes: dict) -> ObjectsRecipe:
 
 def main() -> int:
     args = tyro.cli(ObjectsAblation)
-    recipe = read_objects_recipe(args.recipe)
+    recipe = read_recipe(args.recipe, ObjectsRecipe)
     if args.steps is not None:
         recipe = replace(recipe, steps=args.steps)
     cache = Cache(default_cache(), 10**11)
@@ -97,8 +90,11 @@ def main() -> int:
             out = args.runs / name.replace(" ", "-")
             head = out / "head.safetensors"
             if not head.is_file():
-                changed = variant(recipe, VARIANTS[name])
-                train_head(args.clips, changed, out, torch.device("cpu"), cache, Steps(name))
+                method = HeadMethod(variant(recipe, VARIANTS[name]))
+                monitor = HeadMonitor(out, method, show)
+                print(f"{name}:", file=sys.stderr)
+                train(args.clips, method, out, Fabric(accelerator="cpu", devices=1), cache, monitor)
+                monitor.close()
             heads.append(head)
         return compare(
             ObjectsHeads(tuple(heads), args.stride, features=args.features, out=args.out)

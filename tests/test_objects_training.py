@@ -6,25 +6,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from PIL import Image
+from safetensors.torch import load_file
 
+from training_runs import whole_and_stopped
 from unveil.attention.objects_file import head_metadata, load_head
 from unveil.cli import main
 from unveil.errors import TrainingError, WeightsError
 from unveil.fast.groups import Grouper
 from unveil.features.backbone import Backbone
-from unveil.training import objects_loop, sources
-from unveil.training.clips import find_clips
+from unveil.training import sources, work
+from unveil.training.clips import TrainingClip, find_clips
 from unveil.training.composite_data import composite_features, draw_composite
 from unveil.training.features import Cache, Store
+from unveil.training.loop import train
 from unveil.training.monitor import read_log
-from unveil.training.objects_loop import HeadWatcher, schedule, train_head
-from unveil.training.objects_recipe import ObjectsRecipe, read_objects_recipe
-from unveil.training.recipe import what_is_trained
+from unveil.training.objects_method import HeadMethod
+from unveil.training.objects_recipe import ObjectsRecipe
+from unveil.training.recipe import read_recipe, what_is_trained
 from unveil.training.sources import read_source
+from unveil.training.watcher import Watcher
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-CPU = torch.device("cpu")
 
 
 def write_clip(folder: Path, seed: int, frames: int = 8) -> None:
@@ -97,63 +101,68 @@ def test_the_command_leaves_a_head_a_log_and_a_report(videos, file, recipe, cach
     assert about["recipe"]["scenes"]["most"] == 3
     records = read_log(out)
     assert [r["step"] for r in records if r["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
-    assert [r["step"] for r in records if r["kind"] == "trial"] == [2, 4, 6]
+    assert [r["step"] for r in records if r["kind"] == "trial"] == [0, 2, 4, 6]
     assert records[0]["things"] == 3
     with Image.open(out / "report.png") as report:
         assert report.width > 500
 
 
-class Stopped(HeadWatcher):
-    """Ends a run after some steps, as a power cut would."""
-
-    def __init__(self, after: int) -> None:
-        self.after = after
-
-    def stepped(self, record) -> None:
-        if record.step == self.after:
-            raise KeyboardInterrupt
+def train_head(videos, recipe: ObjectsRecipe, out: Path, cache: Cache, watcher=None) -> Path:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return train(videos, HeadMethod(recipe), out, fabric, cache, watcher or Watcher())
 
 
 @pytest.mark.slow
 def test_a_run_that_was_stopped_ends_at_the_same_bits(videos, recipe, cache, tmp_path):
-    whole = train_head(videos, recipe, tmp_path / "whole", CPU, cache, HeadWatcher())
-    out = tmp_path / "stopped"
-    for after in (1, 3, 5):
-        with pytest.raises(KeyboardInterrupt):
-            train_head(videos, recipe, out, CPU, cache, Stopped(after))
-    again = train_head(videos, recipe, out, CPU, cache, HeadWatcher())
-    a, b = weights(whole, recipe), weights(again, recipe)
+    whole_and_stopped(videos, HeadMethod(recipe), cache, tmp_path, stops=(1, 3, 5))
+
+
+def test_clips_of_a_dataset_are_as_good_as_files(videos, recipe, cache, tmp_path):
+    """They have frames and a digest; where those come from changes nothing."""
+    clips = [
+        TrainingClip(clip.path / "record", clip.digest, lambda c=clip: np.stack(list(c.open())))
+        for clip in find_clips(videos)
+    ]
+    files = train_head(videos, recipe, tmp_path / "files", cache)
+    records = train_head(clips, recipe, tmp_path / "records", Cache(tmp_path / "new", 10**9))
+    a, b = load_file(files), load_file(records)
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_loss_that_is_not_finite_names_the_composites(videos, recipe, cache, tmp_path):
+    wild = dataclasses.replace(recipe, lr=1e30, warm_up=0)
+    with pytest.raises(TrainingError, match=r"nan.* on composite \d, composite \d; the last"):
+        train_head(videos, wild, tmp_path, cache)
 
 
 @pytest.mark.slow
 def test_features_are_computed_once(videos, recipe, cache, tmp_path, monkeypatch):
-    train_head(videos, recipe, tmp_path / "first", CPU, cache, HeadWatcher())
+    train_head(videos, recipe, tmp_path / "first", cache)
 
     class NoBackbone(Backbone):
         def __init__(self, *args) -> None:
             raise AssertionError("nothing had to be computed")
 
-    monkeypatch.setattr(objects_loop, "Backbone", NoBackbone)
-    train_head(videos, recipe, tmp_path / "second", CPU, cache, HeadWatcher())
+    monkeypatch.setattr(work, "Backbone", NoBackbone)
+    train_head(videos, recipe, tmp_path / "second", cache)
 
 
 @pytest.mark.slow
 def test_a_head_finds_the_things_of_another_round(videos, recipe, cache, tmp_path, monkeypatch):
-    first = train_head(videos, recipe, tmp_path / "first", CPU, cache, HeadWatcher())
+    first = train_head(videos, recipe, tmp_path / "first", cache)
     again = dataclasses.replace(recipe, head=str(first))
     used = []
     monkeypatch.setattr(sources, "Grouper", lambda head: used.append(head) or Grouper(head))
-    second = train_head(videos, again, tmp_path / "second", CPU, cache, HeadWatcher())
+    second = train_head(videos, again, tmp_path / "second", cache)
     assert len(used) == 3 and all(torch.equal(h.read.weight, used[0].read.weight) for h in used)
     assert torch.equal(used[0].read.weight, load_head(first, recipe.backbone, 16).read.weight)
     assert head_metadata(second)["recipe"]["head"] == str(first)
-    train_head(videos, again, tmp_path / "third", CPU, cache, HeadWatcher())
+    train_head(videos, again, tmp_path / "third", cache)
     assert len(used) == 3, "what it found is kept"
     for head, error in (("shipped", "no head is shipped"), ("nowhere", "no objects' head nowhere")):
         wrong = dataclasses.replace(recipe, head=head)
         with pytest.raises(WeightsError, match=error):
-            train_head(videos, wrong, tmp_path / head, CPU, cache, HeadWatcher())
+            train_head(videos, wrong, tmp_path / head, cache)
 
 
 def test_names_and_order_of_the_files_change_nothing(videos, recipe, cache, tmp_path):
@@ -162,7 +171,7 @@ def test_names_and_order_of_the_files_change_nothing(videos, recipe, cache, tmp_
     for i, clip in enumerate(sorted(videos.iterdir(), reverse=True)):
         (renamed / f"{i}").symlink_to(clip)
     a, b = (
-        weights(train_head(folder, recipe, tmp_path / out, CPU, cache, HeadWatcher()), recipe)
+        weights(train_head(folder, recipe, tmp_path / out, cache), recipe)
         for folder, out in ((videos, "a"), (renamed, "b"))
     )
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -191,12 +200,12 @@ def test_a_composite_follows_its_number_and_its_keys_are_those_of_its_frames(
 def test_training_learns_what_is_pasted(videos, recipe, cache, tmp_path):
     seen = []
 
-    class Watch(HeadWatcher):
+    class Watch(Watcher):
         def stepped(self, record) -> None:
-            seen.append(record.objectness)
+            seen.append(record.losses["objectness"])
 
     longer = dataclasses.replace(recipe, steps=60, checkpoint_every=60, lr=3e-3, warm_up=5)
-    train_head(videos, longer, tmp_path, CPU, cache, Watch())
+    train_head(videos, longer, tmp_path, cache, Watch())
     assert np.mean(seen[-10:]) < 0.7 * np.mean(seen[:10])
 
 
@@ -207,21 +216,21 @@ def test_clips_without_a_thing_are_an_error_that_says_so(recipe, cache, tmp_path
             tmp_path / "clips" / "grey" / f"{i}.png"
         )
     with pytest.raises(TrainingError, match="nothing that is surely one thing was found"):
-        train_head(tmp_path / "clips", recipe, tmp_path / "out", CPU, cache, HeadWatcher())
+        train_head(tmp_path / "clips", recipe, tmp_path / "out", cache)
 
 
 @pytest.mark.slow
 def test_another_recipe_does_not_go_on_with_a_run(videos, recipe, cache, tmp_path):
-    train_head(videos, recipe, tmp_path, CPU, cache, HeadWatcher())
+    train_head(videos, recipe, tmp_path, cache)
     other = dataclasses.replace(recipe, lr=2e-3)
     with pytest.raises(TrainingError, match="another recipe"):
-        train_head(videos, other, tmp_path, CPU, cache, HeadWatcher())
+        train_head(videos, other, tmp_path, cache)
 
 
 def test_recipes_are_read_and_wrong_ones_refused(untyped, tmp_path):
     assert what_is_trained(CONFIGS / "objects.toml") == "objects"
     assert what_is_trained(CONFIGS / "default.toml") == "block"
-    shipped = read_objects_recipe(CONFIGS / "objects.toml")
+    shipped = read_recipe(CONFIGS / "objects.toml", ObjectsRecipe)
     assert shipped == ObjectsRecipe(), "the recipe's defaults are those of the shipped head"
     bad = tmp_path / "bad.toml"
     for text, message in (
@@ -237,11 +246,11 @@ def test_recipes_are_read_and_wrong_ones_refused(untyped, tmp_path):
     ):
         bad.write_text(text)
         with pytest.raises(TrainingError, match=message):
-            what_is_trained(bad) and read_objects_recipe(bad)
+            what_is_trained(bad) and read_recipe(bad, ObjectsRecipe)
 
 
 def test_the_rate_rises_and_falls():
-    recipe = ObjectsRecipe(steps=100, warm_up=10, lr=1.0)
-    rates = [schedule(recipe, step) for step in range(100)]
+    method = HeadMethod(ObjectsRecipe(steps=100, warm_up=10, lr=1.0))
+    rates = [method.rates(step)[0] for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) > 0.95
     assert rates.index(max(rates)) == 9 and rates[-1] < 0.001

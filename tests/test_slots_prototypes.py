@@ -24,7 +24,8 @@ from unveil.training.loop import take_step
 from unveil.training.monitor import read_log
 from unveil.training.optimiser import make_optimiser
 from unveil.training.prototypes_method import PrototypeMethod
-from unveil.training.prototypes_recipe import PrototypeRecipe, read_prototype_recipe
+from unveil.training.prototypes_recipe import PrototypeRecipe
+from unveil.training.recipe import read_recipe
 from unveil.training.sampling import Sample, generator
 from unveil.training.transport import sinkhorn
 
@@ -201,18 +202,18 @@ def test_recipes_that_make_no_sense(text, said, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(f'trains = "prototypes"\n{text}')
     with pytest.raises(TrainingError, match=said):
-        read_prototype_recipe(file)
+        read_recipe(file, PrototypeRecipe)
 
 
 def test_the_shipped_recipe_has_the_published_constants():
-    recipe = read_prototype_recipe(CONFIGS / "timet.toml")
+    recipe = read_recipe(CONFIGS / "timet.toml", PrototypeRecipe)
     assert recipe.model == PrototypeSettings() and recipe.forwarding == ForwardingSettings()
     assert (recipe.batch, recipe.lr, recipe.final_weight_decay) == (128, 1e-4, 0.4)
     method = PrototypeMethod(recipe)
     assert method.rates(0) == pytest.approx((1e-4, 0.04))
     assert method.rates(recipe.steps) == pytest.approx((0.0, 0.4))
     with pytest.raises(TrainingError, match='says trains = "prototypes"'):
-        read_prototype_recipe(CONFIGS / "solv.toml")
+        read_recipe(CONFIGS / "solv.toml", PrototypeRecipe)
 
 
 def moving(number: int, folder: Path, side: int = 6) -> ClipFeatures:

@@ -24,9 +24,10 @@ from unveil.training.features import Cache, ClipFeatures
 from unveil.training.loop import take_step
 from unveil.training.monitor import read_log
 from unveil.training.optimiser import make_optimiser
+from unveil.training.recipe import read_recipe
 from unveil.training.smtc_losses import SmtcLossSettings
 from unveil.training.smtc_method import SmtcMethod
-from unveil.training.smtc_recipe import SmtcRecipe, read_smtc_recipe
+from unveil.training.smtc_recipe import SmtcRecipe
 from unveil.training.teacher import Taught
 from unveil.training.transport import sinkhorn
 
@@ -275,18 +276,18 @@ def test_recipes_that_make_no_sense(text, said, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(f'trains = "smtc"\n{text}')
     with pytest.raises(TrainingError, match=said):
-        read_smtc_recipe(file)
+        read_recipe(file, SmtcRecipe)
 
 
 def test_the_shipped_recipe_has_the_published_constants():
-    recipe = read_smtc_recipe(CONFIGS / "smtc.toml")
+    recipe = read_recipe(CONFIGS / "smtc.toml", SmtcRecipe)
     assert recipe == SmtcRecipe(), "the recipe's defaults are those of the code"
     assert (recipe.batch, recipe.lr, recipe.min_gap, recipe.max_gap) == (128, 2e-5, 4, 4)
     method = SmtcMethod(recipe)
     assert method.rates(0) == pytest.approx((2e-5, 0.1))
     assert method.rates(recipe.steps) == pytest.approx((2e-6, 0.1))
     with pytest.raises(TrainingError, match='says trains = "smtc"'):
-        read_smtc_recipe(CONFIGS / "solv.toml")
+        read_recipe(CONFIGS / "solv.toml", SmtcRecipe)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from unveil.slots.settings import SlotSettings
 from unveil.training.clips import find_clips
 from unveil.training.features import Cache
 from unveil.training.monitor import read_log
+from unveil.training.recipe import read_recipe
 from unveil.training.slots_losses import (
     SlotLossSettings,
     reconstruction,
@@ -28,7 +29,7 @@ from unveil.training.slots_losses import (
     temporal_similarity,
 )
 from unveil.training.slots_method import SlotMethod
-from unveil.training.slots_recipe import SlotRecipe, read_slot_recipe
+from unveil.training.slots_recipe import SlotRecipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = {"slots": 3, "width": 8, "decoder_width": 16, "decoder_layers": 1}
@@ -273,12 +274,12 @@ def test_recipes_that_make_no_sense(text, said, untyped, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(f'trains = "slots"\n{text}')
     with pytest.raises(TrainingError, match=said):
-        read_slot_recipe(file)
+        read_recipe(file, SlotRecipe)
 
 
 def test_shipped_recipes_have_the_published_constants():
     saur, contrast, solv, steve = (
-        read_slot_recipe(CONFIGS / f"{n}.toml")
+        read_recipe(CONFIGS / f"{n}.toml", SlotRecipe)
         for n in ("videosaur", "slotcontrast", "solv", "steve")
     )
     assert saur.model == SlotSettings() and saur.losses == SlotLossSettings()

@@ -27,15 +27,15 @@ from unveil.attention.block_file import block_metadata, calibrated_tau, load_blo
 from unveil.cli import main
 from unveil.errors import TrainingError, said_of
 from unveil.features.weights import DEFAULT
-from unveil.training import block_method, features, loop
+from unveil.training import block_method, features, loop, preparation
 from unveil.training import checkpoint as checkpoints
 from unveil.training.checkpoint import load_checkpoint
 from unveil.training.monitor import read_log
-from unveil.training.objects_recipe import read_objects_recipe
-from unveil.training.prototypes_recipe import read_prototype_recipe
+from unveil.training.objects_recipe import ObjectsRecipe
+from unveil.training.prototypes_recipe import PrototypeRecipe
 from unveil.training.recipe import Recipe, read_recipe, what_is_trained
-from unveil.training.slots_recipe import read_slot_recipe
-from unveil.training.smtc_recipe import read_smtc_recipe
+from unveil.training.slots_recipe import SlotRecipe
+from unveil.training.smtc_recipe import SmtcRecipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 UNVEIL = str(Path(sys.executable).with_name("unveil"))
@@ -443,7 +443,7 @@ def test_what_is_not_finite_in_another_process_stops_this_one(untyped):
 
 def test_a_clip_that_another_process_cannot_use_is_used_by_none(untyped):
     two = Two([torch.tensor([1.0, 0.0, 1.0])])
-    assert loop._usable_by_all([True, True, False], two) == [True, False, False]
+    assert preparation._usable_by_all([True, True, False], two) == [True, False, False]
 
 
 @pytest.mark.slow
@@ -495,18 +495,12 @@ def test_processes_that_cannot_share_a_batch(processes, videos, recipe, cache, t
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda f: f.stem)
 def test_every_recipe_that_is_shipped_can_be_read(file):
-    readers = {
-        "block": read_recipe,
-        "objects": read_objects_recipe,
-        "slots": read_slot_recipe,
-        "prototypes": read_prototype_recipe,
-        "smtc": read_smtc_recipe,
-    }
-    assert readers[what_is_trained(file)](file).steps > 0
+    kinds = {k.trains: k for k in (Recipe, ObjectsRecipe, SlotRecipe, PrototypeRecipe, SmtcRecipe)}
+    assert read_recipe(file, kinds[what_is_trained(file)]).steps > 0
 
 
 def test_the_paper_s_recipe_has_the_paper_s_constants():
-    paper = read_recipe(CONFIGS / "paper.toml")
+    paper = read_recipe(CONFIGS / "paper.toml", Recipe)
     assert (paper.lr, paper.final_lr, paper.batch, paper.start) == (1e-5, 1e-6, 8, "random")
     assert not paper.centred
     assert (paper.frames, paper.max_gap) == (3, 4)
@@ -516,7 +510,9 @@ def test_the_paper_s_recipe_has_the_paper_s_constants():
 
 
 def test_the_released_recipe_differs_from_the_paper_s_where_the_docs_say_so():
-    paper, released = (read_recipe(CONFIGS / f"{name}.toml") for name in ("paper", "released"))
+    paper, released = (
+        read_recipe(CONFIGS / f"{name}.toml", Recipe) for name in ("paper", "released")
+    )
     differ = {f.name for f in dataclasses.fields(paper)}
     differ = {name for name in differ if getattr(paper, name) != getattr(released, name)}
     others = {"min_gap", "augment", "class_token", "weight_decay", "precision"}
@@ -526,17 +522,17 @@ def test_the_released_recipe_differs_from_the_paper_s_where_the_docs_say_so():
 
 def test_the_default_recipe_is_that_of_the_shipped_block():
     shipped = block_metadata(shipped_block(DEFAULT))["recipe"]
-    default = dataclasses.asdict(read_recipe(CONFIGS / "default.toml"))
+    default = dataclasses.asdict(read_recipe(CONFIGS / "default.toml", Recipe))
     named = {name: json.loads(json.dumps(default))[name] for name in shipped}
     assert shipped == named  # which names all that there was to say then
     new = {"min_gap": 1, "augment": "photometric", "class_token": "key"}
     assert {name: default[name] for name in default.keys() - shipped.keys()} == new
-    assert Recipe() == read_recipe(CONFIGS / "default.toml"), "what runs when none is given"
+    assert Recipe() == read_recipe(CONFIGS / "default.toml", Recipe), "what runs when none is given"
 
 
 def test_a_recipe_changes_only_what_it_names(tmp_path):
-    (tmp_path / "r.toml").write_text("seed = 3\n[losses]\nqueries = 4")
-    got = read_recipe(tmp_path / "r.toml")
+    (tmp_path / "r.toml").write_text('trains = "block"\nseed = 3\n[losses]\nqueries = 4')
+    got = read_recipe(tmp_path / "r.toml", Recipe)
     losses = dataclasses.replace(Recipe().losses, queries=4)
     assert got == dataclasses.replace(Recipe(), seed=3, losses=losses)
 
@@ -561,7 +557,7 @@ def test_a_recipe_changes_only_what_it_names(tmp_path):
 def test_a_recipe_that_is_wrong_is_an_error(untyped, text, message, tmp_path):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(TrainingError, match=message):
-        read_recipe(tmp_path / "r.toml")
+        read_recipe(tmp_path / "r.toml", Recipe)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What runs of training on frozen features are tried on, and how they are stopped."""
+"""What runs of training are tried on, and how they are stopped."""
 
 from pathlib import Path
 
@@ -7,9 +7,10 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from PIL import Image
+from safetensors.torch import load_file
 
-from unveil.slots.model_file import load_model
-from unveil.training.loop import Watcher, train
+from unveil.training.loop import train
+from unveil.training.watcher import Watcher
 
 
 def write_clips(folder: Path, clips: int = 4, frames: int = 7) -> Path:
@@ -37,18 +38,20 @@ class Stopped(Watcher):
             raise KeyboardInterrupt
 
 
-def whole_and_stopped(videos: Path, method, cache, place: Path) -> dict[str, torch.Tensor]:
-    """The state of a model trained in one go, in `place`/whole.
+def whole_and_stopped(
+    videos: Path, method, cache, place: Path, stops: tuple[int, ...] = (2, 3)
+) -> dict[str, torch.Tensor]:
+    """The tensors of what is trained in one go, in `place`/whole.
 
-    It is that of the same run stopped after the second and the third step, in `place`/stopped.
+    They are those of the same run stopped after some steps, in `place`/stopped.
     """
     fabric = Fabric(accelerator="cpu", devices=1)
     whole = train(videos, method, place / "whole", fabric, cache, Watcher())
     out = place / "stopped"
-    for after in (2, 3):
+    for after in stops:
         with pytest.raises(KeyboardInterrupt):
             train(videos, method, out, fabric, cache, Stopped(after))
     again = train(videos, method, out, fabric, cache, Watcher())
-    a, b = load_model(whole).state_dict(), load_model(again).state_dict()
+    a, b = load_file(whole), load_file(again)
     assert all(torch.equal(a[key], b[key]) for key in a)
     return a

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -19,13 +19,10 @@ from unveil.errors import TrainingError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from unveil.cli.progress import Show
     from unveil.training.clips import TrainingClip
     from unveil.training.method import Method
     from unveil.training.monitor import Monitor
-    from unveil.training.objects_monitor import HeadMonitor
-
-    Watching = TypeVar("Watching", bound=Monitor | HeadMonitor)
+    from unveil.training.recipe import R
 
 
 @dataclass(frozen=True)
@@ -84,54 +81,71 @@ class Train:
         from unveil.training.recipe import what_is_trained
 
         what = "block" if self.recipe is None else what_is_trained(self.recipe)
-        if what == "objects" and self.recipe is not None:
-            return self._train_head(self.recipe)
-        if what in ("slots", "prototypes", "smtc") and self.recipe is not None:
-            return self._train_model(what, self.recipe)
-        return self._train_block()
+        if what == "block":
+            return self._train_block()
+        return self._train_head() if what == "objects" else self._train_model(what)
 
     def _train_block(self) -> int:
         from unveil.training.block_method import BlockMethod
         from unveil.training.block_monitor import BlockMonitor
-        from unveil.training.recipe import Recipe, read_recipe
+        from unveil.training.recipe import Recipe
 
-        recipe = Recipe() if self.recipe is None else read_recipe(self.recipe)
-        method = BlockMethod(dataclasses.replace(recipe, **self._given()))
-        file = self._train(method, lambda show: BlockMonitor(self.out, method.recipe, show))
+        file = self._train(BlockMethod(self._recipe(Recipe)), BlockMonitor)
         if file is not None:
             print(f"        unveil segment VIDEO --out out --block {file}")
         return 0
 
-    def _train_model(self, what: str, recipe_file: Path) -> int:
+    def _train_head(self) -> int:
+        from unveil.training.objects_method import HeadMethod
+        from unveil.training.objects_monitor import HeadMonitor
+        from unveil.training.objects_recipe import ObjectsRecipe
+
+        if self.windows is not None:
+            raise TrainingError("--windows is for the block: composites are counted in the recipe")
+        if self.devices * self.nodes != 1:
+            raise TrainingError("the objects' head trains on one device: leave out --devices")
+        self._train(HeadMethod(self._recipe(ObjectsRecipe)), HeadMonitor)
+        return 0
+
+    def _train_model(self, what: str) -> int:
         from unveil.training.features_method import FeatureMethod
         from unveil.training.features_monitor import FeatureMonitor
         from unveil.training.prototypes_method import PrototypeMethod
-        from unveil.training.prototypes_recipe import read_prototype_recipe
+        from unveil.training.prototypes_recipe import PrototypeRecipe
         from unveil.training.slots_method import SlotMethod
-        from unveil.training.slots_recipe import read_slot_recipe
+        from unveil.training.slots_recipe import SlotRecipe
         from unveil.training.smtc_method import SmtcMethod
-        from unveil.training.smtc_recipe import read_smtc_recipe
+        from unveil.training.smtc_recipe import SmtcRecipe
 
-        given = self._given()
-        if self.size is not None:
-            given["size"] = (self.size, self.size)
+        sides = {} if self.size is None else {"size": (self.size, self.size)}
         method: FeatureMethod[Any]
         if what == "slots":
-            method = SlotMethod(dataclasses.replace(read_slot_recipe(recipe_file), **given))
+            method = SlotMethod(self._recipe(SlotRecipe, **sides))
         elif what == "prototypes":
-            recipe = dataclasses.replace(read_prototype_recipe(recipe_file), **given)
-            method = PrototypeMethod(recipe)
+            method = PrototypeMethod(self._recipe(PrototypeRecipe, **sides))
         else:
-            method = SmtcMethod(dataclasses.replace(read_smtc_recipe(recipe_file), **given))
-        file = self._train(method, lambda show: FeatureMonitor(self.out, method, show))
+            method = SmtcMethod(self._recipe(SmtcRecipe, **sides))
+        file = self._train(method, FeatureMonitor)
         if file is not None:
             print(f"        unveil segment VIDEO --out out --model {file}")
         return 0
 
-    def _train(self, method: "Method[Any]", make: "Callable[[Show], Monitor]") -> Path | None:
-        """Run the loop; prints where file and report are, and returns the file, in one process."""
+    def _recipe(self, kind: "type[R]", **instead: Any) -> "R":
+        """The recipe with what was given instead of its values, and with others of those."""
+        from unveil.training.recipe import read_recipe
+
+        recipe: Any = kind() if self.recipe is None else read_recipe(self.recipe, kind)
+        names = ("backbone", "steps", "batch", "lr", "size", "windows", "seed")
+        given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        return dataclasses.replace(recipe, **(given | instead))
+
+    def _train(self, method: "Method[Any]", kind: "Callable[..., Monitor]") -> Path | None:
+        """Run the loop under a kind of monitor; prints where file and report are, and returns the
+        file, in one process.
+        """
         from unveil.training.features import Cache, default_cache
-        from unveil.training.loop import Watcher, train
+        from unveil.training.loop import train
+        from unveil.training.watcher import Watcher
 
         fabric = self._fabric(method.recipe.batch)
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
@@ -139,7 +153,7 @@ class Train:
         if not fabric.is_global_zero:
             train(videos, method, self.out, fabric, cache, Watcher(), self.workers)
             return None
-        with gathered(self.workers), self._watched(make) as monitor:
+        with gathered(self.workers), self._watched(method, kind) as monitor:
             file = train(videos, method, self.out, fabric, cache, monitor, self.workers)
             report = monitor.report()
         print(f"{method.name:7} {file}")
@@ -166,39 +180,15 @@ class Train:
             clips.append(TrainingClip(s.origin / s.name, digest, s.frames))
         return clips
 
-    def _train_head(self, recipe_file: Path) -> int:
-        """Train the objects' head, as its recipe says; prints where it is."""
-        from unveil.training.features import Cache, default_cache
-        from unveil.training.objects_loop import train_head
-        from unveil.training.objects_monitor import HeadMonitor
-        from unveil.training.objects_recipe import read_objects_recipe
-
-        if self.dataset is not None:
-            raise TrainingError("the objects' head trains on a folder: leave out --dataset")
-        if self.windows is not None:
-            raise TrainingError("--windows is for the block: composites are counted in the recipe")
-        if self.devices * self.nodes != 1:
-            raise TrainingError("the objects' head trains on one device: leave out --devices")
-        recipe = dataclasses.replace(read_objects_recipe(recipe_file), **self._given())
-        device = self._fabric(recipe.batch).device
-        cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
-        with (
-            gathered(self.workers),
-            self._watched(lambda show: HeadMonitor(self.out, recipe, show)) as monitor,
-        ):
-            head = train_head(self.folder, recipe, self.out, device, cache, monitor, self.workers)
-            report = monitor.report()
-        print(f"head    {head}")
-        print(f"report  {report}")
-        return 0
-
     @contextmanager
-    def _watched(self, make: "Callable[[Show], Watching]") -> "Iterator[Watching]":
+    def _watched(
+        self, method: "Method[Any]", kind: "Callable[..., Monitor]"
+    ) -> "Iterator[Monitor]":
         """A run under a monitor, closed however it ends; then what it left out is said."""
         from unveil.cli.progress import progress
 
         with progress(self.out.name) as show:
-            monitor = make(show)
+            monitor = kind(self.out, method, show)
             try:
                 yield monitor
             except OSError as error:
@@ -210,11 +200,6 @@ class Train:
                 monitor.close()
         for name, reason in monitor.skipped_clips.items():
             print(f"unveil: skipped {name}: {reason}", file=sys.stderr)
-
-    def _given(self) -> dict[str, Any]:
-        """What was given instead of the recipe's."""
-        names = ("backbone", "steps", "batch", "lr", "size", "windows", "seed")
-        return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
 
     def _fabric(self, batch: int) -> "Fabric":
         from lightning_fabric import Fabric

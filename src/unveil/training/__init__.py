@@ -1,19 +1,24 @@
 """Training on a folder of videos, without labels: of the block, and of the objects' head.
 
-recipe      what a run does, read from a file
-clips       the videos of a folder, and the windows drawn from them
-augment     photometric augmentation of a window
-features    frozen features of the windows, cached on disk
-sampling    which clip, window and random numbers a step uses
-start       the block before its first step
-step        one step's losses, with explicit attention only where they read it
-loop        the run: devices, optimiser, schedule
-checkpoint  all that a run needs to go on
-trial       the block tried on clips that it is not trained on, in numbers
-monitor     losses to the terminal, JSON lines and TensorBoard; trials as the run goes on
-panels      pictures of the attention
-chart       a line chart
-report      a run at a glance, drawn from its log
+recipe          what a run does, read from a file
+clips           the videos of a folder, and the windows drawn from them
+augment         photometric augmentation of a window
+features        frozen features of the windows, cached on disk
+sampling        which clip, window and random numbers a step uses
+start           the block before its first step
+step            one step's losses, with explicit attention only where they read it
+method          what the loop has to know of what it trains
+loop            the run: devices, optimiser, checkpoints
+watcher         what a run tells while it goes on
+preparation     the clips of a run, and what is computed of each before it begins
+windows_method  what is the same of all that read windows of clips
+block_method    the block's rates and losses
+checkpoint      all that a run needs to go on
+trial           the block tried on clips that it is not trained on, in numbers
+monitor         losses to the terminal, JSON lines and TensorBoard; trials as the run goes on
+panels          pictures of the attention
+chart           a line chart
+report          a run at a glance, drawn from its log
 
 And for models on frozen features, whose clips are trained on together:
 
@@ -40,6 +45,6 @@ scenes           what is pasted where, drawn
 composites       the pasting, and the exact truth of it
 composite_data   composites with their frozen features, cached on disk
 objects_loss     what the head is trained to say
-objects_loop     the run
+objects_method   its data, rates and losses
 objects_monitor  the run as it goes on, and its report
 """

@@ -19,10 +19,11 @@ from unveil.training.sampling import Sample, cosine
 from unveil.training.start import new_block
 from unveil.training.step import Losses, clip_losses
 from unveil.training.trial import row_scale
+from unveil.training.windows_method import WindowMethod
 
 
 @dataclass(frozen=True)
-class BlockMethod:
+class BlockMethod(WindowMethod):
     """The published training of the spatio-temporal block (`step`)."""
 
     recipe: Recipe
@@ -48,8 +49,7 @@ class BlockMethod:
             try:
                 losses = self._backward(module, sample, device)
             except Exception as error:
-                where = f"{sample.features.clip.name} (window {sample.window})"
-                raise TrainingError(f"{where}: {said_of(error)}") from error
+                raise TrainingError(f"{sample}: {said_of(error)}") from error
             for name in sums:
                 sums[name] += float(getattr(losses, name).detach()) / self.recipe.batch
         return sums

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from unveil.attention.block import Block
+from unveil.training.block_method import BlockMethod
 from unveil.training.features import ClipFeatures
 from unveil.training.monitor import Monitor, Show, read_log
 from unveil.training.panels import draw_attention
-from unveil.training.recipe import Recipe
 from unveil.training.report import draw_report
 from unveil.training.start import new_block
 from unveil.training.trial import try_block
@@ -19,10 +19,10 @@ from unveil.training.trial import try_block
 class BlockMonitor(Monitor):
     """Tries the block, and draws what it attends to."""
 
-    def __init__(self, out: Path, recipe: Recipe, show: Show | None = None) -> None:
-        super().__init__(out, recipe.steps, show)
+    def __init__(self, out: Path, method: BlockMethod, show: Show | None = None) -> None:
+        super().__init__(out, method.recipe.steps, show)
         # As published: at random, whatever the run starts from.
-        self.random = dataclasses.replace(recipe, start="random")
+        self.random = dataclasses.replace(method.recipe, start="random")
 
     def trial(self, step: int, module: Block, held: Sequence[ClipFeatures]) -> dict[str, Any]:
         """Try the block on the held-out clips, and draw its attention beside untrained."""

@@ -26,6 +26,7 @@ class CompositeFeatures:
     own: how many of the things, the first ones, were in the background already.
     """
 
+    number: int
     keys: Float[Tensor, "t h w c"]
     shares: Float[Tensor, "k t h w"]
     unsure: Float[Tensor, "t h w"]
@@ -52,7 +53,7 @@ def composite_features(
     }
     found = store.get(about, lambda: _encoded(number, sources, recipe, backbone()))
     own = int(found.pop("own"))
-    return CompositeFeatures(**{name: x.float() for name, x in found.items()}, own=own)
+    return CompositeFeatures(number, **{name: x.float() for name, x in found.items()}, own=own)
 
 
 def draw_composite(

@@ -18,13 +18,14 @@ from unveil.slots.prototypes import PrototypeModel
 from unveil.training.features import ClipFeatures
 from unveil.training.sampling import Sample, generator
 from unveil.training.teacher import Taught
+from unveil.training.windows_method import WindowMethod
 
 _LOOKED_AT = 64
 """Clips from whose first windows the mean and the deviation of the keys are taken."""
 M = TypeVar("M", SlotModel, PrototypeModel, Taught)
 
 
-class FeatureMethod(ABC, Generic[M]):
+class FeatureMethod(WindowMethod, ABC, Generic[M]):
     """What is the same of all: a method says which model, at what rates, and its losses."""
 
     recipe: Any

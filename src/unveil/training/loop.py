@@ -6,11 +6,9 @@ order of a sum and nothing else, as long as a method's clips have nothing to do 
 """
 
 import dataclasses
-import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,70 +16,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from unveil.batch.job import Job, Outcome
 from unveil.batch.workers import Workers
 from unveil.errors import TrainingError, said_of
-from unveil.features.backbone import check_size
-from unveil.progress import silent
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
-from unveil.training.clips import TrainingClip, find_clips
-from unveil.training.features import Cache, ClipFeatures
+from unveil.training.clips import TrainingClip
+from unveil.training.features import Cache
 from unveil.training.method import M, Method
 from unveil.training.optimiser import make_optimiser
-from unveil.training.sampling import draw_batch, hold_out
-from unveil.training.work import FeatureWork, fill, job_of
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What happened in a step. losses: by name. seconds: of this step, by the clock on the wall;
-    cpu_seconds: of this process alone, which tells on a shared machine what it cost.
-    """
-
-    step: int
-    losses: Mapping[str, float]
-    lr: float
-    grad_norm: float
-    seconds: float
-    cpu_seconds: float
-
-    def plain(self) -> dict[str, Any]:
-        """One number a name, as a log holds them."""
-        names = ("lr", "grad_norm", "seconds", "cpu_seconds")
-        rest = {name: getattr(self, name) for name in names}
-        return {"step": self.step, **self.losses, **rest}
-
-
-class Watcher:
-    """What a run tells while it goes on; does nothing. `monitor.Monitor` shows and writes it."""
-
-    def features(self, done: int, total: int, name: str) -> None:
-        """The features of a clip are there, or it was skipped."""
-
-    def skipped(self, name: str, reason: str) -> None:
-        """A clip cannot be used."""
-
-    def started(
-        self, step: int, train: Sequence[ClipFeatures], held: Sequence[ClipFeatures]
-    ) -> None:
-        """Training goes on after so many steps."""
-
-    def stepped(self, record: StepRecord) -> None:
-        """A step was taken."""
-
-    def tried(self, step: int, module: nn.Module, held: Sequence[ClipFeatures]) -> None:
-        """It is time to try the module on clips that are not trained on."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The clips of a run with their features."""
-
-    train: list[ClipFeatures]
-    held: list[ClipFeatures]
-    skipped: dict[str, str]
+from unveil.training.watcher import StepRecord, Watcher
 
 
 def train(
@@ -106,13 +48,12 @@ def train(
     except OSError as error:
         raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
     checkpoint, recipe = load_checkpoint(out), method.recipe
-    data = prepare(videos, recipe, fabric, cache, watcher, workers or Workers())
+    data = method.prepare(videos, fabric, cache, watcher, workers or Workers())
     module = method.new(data.train).to(fabric.device)
     optimiser = make_optimiser(module, *method.rates(0))
-    digests = [c.clip.digest for c in data.train]
     first = 0
     if checkpoint is not None:
-        check_fits(checkpoint, recipe, digests, out)
+        check_fits(checkpoint, recipe, data.clips, out)
         module.load_state_dict(checkpoint.module)
         optimiser.load_state_dict(checkpoint.optimiser)
         first = checkpoint.step
@@ -120,14 +61,14 @@ def train(
     def save(step: int) -> None:
         if fabric.is_global_zero:
             state = module.state_dict(), optimiser.state_dict()
-            save_checkpoint(Checkpoint(step, dataclasses.asdict(recipe), digests, *state), out)
+            save_checkpoint(Checkpoint(step, dataclasses.asdict(recipe), data.clips, *state), out)
         fabric.barrier()
 
     def write(step: int, path: Path) -> None:
         if not fabric.is_global_zero:
             return
         try:
-            method.write(module, step, len(data.train), data.held or data.train, path)
+            method.write(module, step, len(data.clips), data.held or data.train, path)
         except OSError as error:
             raise TrainingError(
                 f"cannot write the {method.name} {path}: {error.strerror or error}"
@@ -137,7 +78,7 @@ def train(
         if step in recipe.keep:
             write(step, out / f"{method.name}-{step}.safetensors")
 
-    watcher.started(first, data.train, data.held)
+    watcher.started(first, data.told)
     if first == 0:
         keep(0)
         watcher.tried(0, module, data.held)
@@ -155,75 +96,11 @@ def train(
     return file
 
 
-def prepare(
-    videos: Path | Sequence[TrainingClip],
-    recipe: Any,
-    fabric: Fabric,
-    cache: Cache,
-    watcher: Watcher,
-    workers: Workers,
-) -> Data:
-    """The features of every clip; what cannot be used is skipped, said and counted."""
-    check_size(recipe.backbone, recipe.size)
-    skipped: dict[str, str] = {}
-    failed: set[str] = set()
-
-    def skip(name: str, reason: str) -> None:
-        skipped[name] = reason
-        watcher.skipped(name, reason)
-
-    clips = find_clips(videos, skip) if isinstance(videos, Path) else list(videos)
-    # Each process begins with another clip: they share the work, and wait for no lock for long.
-    turn = fabric.global_rank * len(clips) // fabric.world_size
-    todo = [c for c in clips[turn:] + clips[:turn] if not cache.file(c, recipe).is_file()]
-    done = len(clips) - len(todo)
-
-    def ended(job: Job, outcome: Outcome) -> None:
-        nonlocal done
-        done += 1
-        clip = job.options["clip"]
-        if outcome.error:
-            failed.add(clip.digest)
-            skip(clip.name, outcome.error)
-        watcher.features(done, len(clips), clip.name)
-
-    device = str(fabric.device) if workers.alone else fabric.device.type
-    work = FeatureWork(cache.folder, recipe=recipe, on=device)
-    fill([job_of(clip) for clip in todo], work, workers, ended)
-    found = {
-        clip.digest: cache.get(clip, recipe, lambda: work.backbone(silent))
-        for clip in clips
-        if clip.digest not in failed
-    }
-    usable = _usable_by_all([c.digest in found for c in clips], fabric)
-    features = [found[c.digest] for c, all_can in zip(clips, usable, strict=True) if all_can]
-    for clip, all_can in zip(clips, usable, strict=True):
-        if clip.digest in found and not all_can:
-            skip(clip.name, "another process cannot use it")
-    if not features:
-        place = f" in {videos}" if isinstance(videos, Path) else ""
-        raise TrainingError(
-            f"none of the {len(skipped)} clips{place} can be used; the first: "
-            f"{next(iter(skipped.values()))}"
-        )
-    if fabric.is_global_zero:
-        cache.evict()
-    return Data(*hold_out(features, recipe.validation, recipe.seed), skipped)
-
-
-def _usable_by_all(usable: list[bool], fabric: Fabric) -> list[bool]:
-    """Which clips every process can use; waits for all of them."""
-    counts = torch.tensor(usable, dtype=torch.float32, device=fabric.device)
-    if fabric.world_size > 1:
-        counts = cast(Tensor, fabric.all_reduce(counts, reduce_op="sum"))
-    return (counts == fabric.world_size).tolist()
-
-
 def take_step(
     module: M,
     optimiser: torch.optim.Optimizer,
     method: Method[M],
-    clips: Sequence[ClipFeatures],
+    items: Sequence[Any],
     step: int,
     fabric: Fabric,
 ) -> StepRecord:
@@ -234,7 +111,7 @@ def take_step(
         group["lr"], group["weight_decay"] = rate, wd
     optimiser.zero_grad(set_to_none=False)
     module.train()
-    batch = draw_batch(method.recipe, clips, step)
+    batch = method.draw(items, step)
     share = batch[fabric.global_rank :: fabric.world_size]
     try:
         losses = method.backward(module, share, fabric.device)
@@ -246,11 +123,11 @@ def take_step(
     norm = _share(module, sums, fabric)
     losses = dict(zip(losses, sums.tolist(), strict=True))
     if not math.isfinite(sum(losses.values()) + norm):
-        names = ", ".join(f"{s.features.clip.name} (window {s.window})" for s in batch)
+        names = ", ".join(map(str, batch))
         told = ", ".join(f"{name} loss {value}" for name, value in losses.items())
         raise TrainingError(
             f"step {step + 1}: {told}, gradient norm {norm} on {names}; the last checkpoint is "
-            "kept, lower lr or leave those clips out"
+            "kept, lower lr or leave those out"
         )
     if method.most_gradient is not None:
         torch.nn.utils.clip_grads_with_norm_(

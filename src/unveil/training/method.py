@@ -1,24 +1,28 @@
-"""What the loop has to know of what it trains: a new module, its losses, its file."""
+"""What the loop has to know of what it trains: its data, a new module, its losses, its file."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
+from unveil.batch.workers import Workers
 from unveil.features.backbone import pick_dtype
-from unveil.training.features import ClipFeatures, Windows
-from unveil.training.sampling import Sample
+from unveil.training.clips import TrainingClip
+from unveil.training.features import Cache
+from unveil.training.watcher import Watcher
 
 
 @runtime_checkable
-class Recipe(Windows, Protocol):
+class Recipe(Protocol):
     """What the loop reads of a recipe, a dataclass."""
 
     @property
     def batch(self) -> int:
-        """Clips a step, over all processes together."""
+        """Items a step, over all processes together."""
 
     @property
     def steps(self) -> int:
@@ -34,11 +38,21 @@ class Recipe(Windows, Protocol):
 
     @property
     def try_every(self) -> int:
-        """Steps between trials on clips held out."""
+        """Steps between trials on what is held out."""
 
-    @property
-    def validation(self) -> int:
-        """Clips held out for those trials."""
+
+@dataclass(frozen=True)
+class Data:
+    """What a run is trained on and tried on: items of a method's own kind.
+
+    clips: digests of the clips that the first are of, so that a changed folder is noticed. told:
+    what the log says of them.
+    """
+
+    train: list[Any]
+    held: list[Any]
+    clips: list[str]
+    told: dict[str, Any]
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -60,25 +74,40 @@ class Method(Protocol[M]):
     def most_gradient(self) -> float | None:
         """Norm above which the gradient of a step is shortened; None leaves it."""
 
-    def new(self, clips: Sequence[ClipFeatures]) -> M:
+    def prepare(
+        self,
+        videos: Path | Sequence[TrainingClip],
+        fabric: Fabric,
+        cache: Cache,
+        watcher: Watcher,
+        workers: Workers,
+    ) -> Data:
+        """What is trained on, from the cache or computed; what cannot be used is skipped and said.
+
+        Raises TrainingError where nothing is left.
+        """
+
+    def draw(self, items: Sequence[Any], step: int) -> Sequence[Any]:
+        """The samples of a step, each of which says what it is of as text.
+
+        The same on any number of processes and after any interruption.
+        """
+
+    def new(self, items: Sequence[Any]) -> M:
         """The module before its first step."""
 
     def rates(self, step: int) -> tuple[float, float]:
         """Learning rate and weight decay of a step."""
 
-    def backward(
-        self, module: M, samples: Sequence[Sample], device: torch.device
-    ) -> dict[str, float]:
+    def backward(self, module: M, samples: Sequence[Any], device: torch.device) -> dict[str, float]:
         """Add the gradients of some samples of a batch, and return their losses by name.
 
         Both are of the share that the samples have in the batch, so that sums over processes are
         those of the whole batch.
         """
 
-    def write(
-        self, module: M, steps: int, clips: int, held: Sequence[ClipFeatures], path: Path
-    ) -> None:
-        """The module as a file. held: clips to try it on."""
+    def write(self, module: M, steps: int, clips: int, held: Sequence[Any], path: Path) -> None:
+        """The module as a file. clips: that it was trained on. held: items to try it on."""
 
 
 def bf16(precision: str, device: torch.device) -> bool:

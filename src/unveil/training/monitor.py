@@ -6,7 +6,7 @@ run's log reads like that of one never interrupted.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -14,8 +14,7 @@ from torch import nn
 
 from unveil.errors import TrainingError
 from unveil.files import written_whole
-from unveil.training.features import ClipFeatures
-from unveil.training.loop import StepRecord, Watcher
+from unveil.training.watcher import StepRecord, Watcher
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -50,18 +49,16 @@ class Monitor(Watcher):
             self._begun.board.close()
             self._begun = None
 
-    def features(self, done: int, total: int, name: str) -> None:
-        """Move the bar of the features."""
-        self._show("features", done, total, name)
+    def prepared(self, what: str, done: int, total: int, name: str) -> None:
+        """Move the bar of what is being computed."""
+        self._show(what, done, total, name)
 
     def skipped(self, name: str, reason: str) -> None:
         """Remember a clip that cannot be used."""
         self.skipped_clips[name] = reason
 
-    def started(
-        self, step: int, train: Sequence[ClipFeatures], held: Sequence[ClipFeatures]
-    ) -> None:
-        """Open the log, cut to the checkpoint, and note the clips."""
+    def started(self, step: int, told: Mapping[str, Any]) -> None:
+        """Open the log, cut to the checkpoint, and note what is trained on."""
         # TensorBoard takes a second to import, which only a run that begins should pay.
         from torch.utils.tensorboard import SummaryWriter
 
@@ -74,8 +71,7 @@ class Monitor(Watcher):
             (self.out / LOG).open("a", buffering=1),
             SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1),
         )
-        names = {"train": [c.clip.name for c in train], "held": [c.clip.name for c in held]}
-        self._write("start", {"step": step, **names, "skipped": self.skipped_clips})
+        self._write("start", {"step": step, **told, "skipped": self.skipped_clips})
 
     def stepped(self, record: StepRecord) -> None:
         """Log a step."""
@@ -87,8 +83,8 @@ class Monitor(Watcher):
         words = f"{told}, lr {record.lr:.1e}, {record.seconds:.2f} s"
         self._show("steps", record.step, self.steps, words)
 
-    def tried(self, step: int, module: nn.Module, held: Sequence[ClipFeatures]) -> None:
-        """Try the module on the held-out clips, and log what that says."""
+    def tried(self, step: int, module: nn.Module, held: Sequence[Any]) -> None:
+        """Try the module on what is held out, and log what that says."""
         if not held:
             return
         trial = self.trial(step, module, held)
@@ -96,8 +92,8 @@ class Monitor(Watcher):
         for name in sorted(trial):
             self._open.board.add_scalar(f"trial/{name}", trial[name], step)
 
-    def trial(self, step: int, module: Any, held: Sequence[ClipFeatures]) -> dict[str, Any]:
-        """What a trial on held-out clips says, a number a name."""
+    def trial(self, step: int, module: Any, held: Sequence[Any]) -> dict[str, Any]:
+        """What a trial on what is held out says, a number a name."""
         raise NotImplementedError
 
     def report(self) -> Path:

@@ -1,20 +1,21 @@
 """What training an objects' head does, as one value that a TOML file can hold."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import ClassVar
 
 from unveil.checks import check_fields
 from unveil.errors import TrainingError
 from unveil.features import weights
 from unveil.settings import SIZE
-from unveil.training.recipe import change, check_positive, read_table
+from unveil.training.recipe import AnyRecipe, check_positive
 from unveil.training.scenes import SceneSettings
 
 
 @dataclass(frozen=True)
-class ObjectsRecipe:
+class ObjectsRecipe(AnyRecipe):
     """A recipe for the objects' head; the defaults are those of the shipped one."""
 
+    trains: ClassVar[str] = "objects"
     backbone: str = weights.DEFAULT
     """A name of `unveil weights list`, a hub id or a local folder."""
     size: int = SIZE
@@ -64,6 +65,16 @@ class ObjectsRecipe:
     scenes: SceneSettings = field(default_factory=SceneSettings)
     """How composites are drawn."""
 
+    @property
+    def try_every(self) -> int:
+        """Steps between trials on composites held out."""
+        return self.checkpoint_every
+
+    @property
+    def keep(self) -> tuple[int, ...]:
+        """No step's head is kept as a file of its own."""
+        return ()
+
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
         whole = ("size", "frames", "gap", "composites", "moving", "width", "layers", "embedding")
@@ -77,12 +88,3 @@ class ObjectsRecipe:
                 f"recipe: validation must leave some of {self.composites} composites to train on, "
                 f"got {self.validation}"
             )
-
-
-def read_objects_recipe(path: Path) -> ObjectsRecipe:
-    """Read a recipe from TOML. Raises TrainingError for anything that is not one of a head."""
-    table = read_table(path)
-    if table.pop("trains", None) != "objects":
-        raise TrainingError(f'{path}: a recipe of the objects\' head says trains = "objects"')
-    scenes = change(SceneSettings(), table.pop("scenes", {}), f"{path}, [scenes]")
-    return change(ObjectsRecipe(scenes=scenes), table, str(path))

@@ -1,13 +1,11 @@
 """What training a model of prototypes does, as one value that a TOML file can hold."""
 
-import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import ClassVar
 
-from unveil.errors import TrainingError, WeightsError
+from unveil.errors import TrainingError
 from unveil.slots.prototypes import PrototypeSettings
 from unveil.training.forwarding import ForwardingSettings
-from unveil.training.recipe import change, read_table
 from unveil.training.slots_recipe import FeatureRecipe
 
 
@@ -17,6 +15,7 @@ class PrototypeRecipe(FeatureRecipe):
     said.
     """
 
+    trains: ClassVar[str] = "prototypes"
     method: str = "timet head on features"
     """What the model is called; nothing depends on it."""
     max_gap: int = 30
@@ -44,18 +43,3 @@ class PrototypeRecipe(FeatureRecipe):
         super().__post_init__()
         if self.max_gap < 1:
             raise TrainingError(f"recipe: max_gap must be at least 1, got {self.max_gap}")
-
-
-def read_prototype_recipe(path: Path) -> PrototypeRecipe:
-    """Read a recipe from TOML. Raises TrainingError for anything that is not one of prototypes."""
-    table = read_table(path)
-    if table.pop("trains", None) != "prototypes":
-        raise TrainingError(f'{path}: a recipe of prototypes says trains = "prototypes"')
-    try:
-        model = change(PrototypeSettings(), table.pop("model", {}), f"{path}, [model]")
-        parts = table.pop("forwarding", {})
-        forwarding = change(ForwardingSettings(), parts, f"{path}, [forwarding]")
-        recipe = change(PrototypeRecipe(), table, str(path))
-        return dataclasses.replace(recipe, model=model, forwarding=forwarding)
-    except (TypeError, WeightsError) as error:
-        raise TrainingError(f"{path}: a value that cannot be: {error}") from error

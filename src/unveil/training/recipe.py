@@ -4,11 +4,11 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from unveil.attention.block import HEADS
 from unveil.checks import check, check_fields
-from unveil.errors import TrainingError
+from unveil.errors import TrainingError, WeightsError
 from unveil.features import weights
 from unveil.features.backbone import Size
 from unveil.training.losses import LossSettings
@@ -20,10 +20,21 @@ _LOSSES = LossSettings(
 )
 
 
+class AnyRecipe:
+    """A recipe of any kind: a dataclass that needs no arguments."""
+
+    trains: ClassVar[str]
+    """What a file of its kind says that it trains."""
+
+
+R = TypeVar("R", bound=AnyRecipe)
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(AnyRecipe):
     """A recipe of training; the defaults are those of the shipped block where not the paper's."""
 
+    trains: ClassVar[str] = "block"
     backbone: str = weights.DEFAULT
     """A name of `unveil weights list`, a hub id or a local folder."""
     heads: int = HEADS
@@ -107,18 +118,22 @@ class Recipe:
                 raise TrainingError(f"recipe: {name} must lie in 0 … 1, got {getattr(self, name)}")
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe from TOML. Raises TrainingError for anything that is not a recipe."""
+def read_recipe(path: Path, kind: type[R]) -> R:
+    """Read a recipe of a kind from TOML: its defaults, changed where the file says so.
+
+    Raises TrainingError for anything that is not a recipe of that kind.
+    """
     table = read_table(path)
-    losses = change(_LOSSES, table.pop("losses", {}), f"{path}, [losses]")
-    return change(Recipe(losses=losses), table, str(path))
+    if table.pop("trains", Recipe.trains) != kind.trains:
+        raise TrainingError(f'{path}: what is wanted here says trains = "{kind.trains}"')
+    return change(kind(), table, str(path))
 
 
 def what_is_trained(path: Path) -> str:
     """What a recipe's file says that it trains: `block` where it says nothing, objects, slots,
     prototypes, smtc.
     """
-    trains = read_table(path).get("trains", "block")
+    trains = read_table(path).get("trains", Recipe.trains)
     if trains not in (known := ("block", "objects", "slots", "prototypes", "smtc")):
         raise TrainingError(f"{path}: trains is one of {', '.join(known)}, got {trains!r}")
     return trains
@@ -144,17 +159,24 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def change(start: Any, table: dict[str, Any], where: str) -> Any:
-    """A recipe, or a part of one, with the plain values of a table.
+    """A recipe, or a part of one, with the values of a table, and of the tables of its parts.
 
-    where: said in messages. Raises TrainingError for unknown names and values that do not fit.
+    All at once, for some values go with others only. where: said in messages. Raises TrainingError
+    for unknown names and values that do not fit.
     """
     check(where, table, dict, TrainingError)
-    parts = {f.name for f in dataclasses.fields(start) if dataclasses.is_dataclass(f.type)}
-    known = {f.name for f in dataclasses.fields(start)} - parts
-    if unknown := sorted(set(table) - known):
+    known = {f.name: getattr(start, f.name) for f in dataclasses.fields(start)}
+    if unknown := sorted(set(table) - set(known)):
         raise TrainingError(f"{where}: no such entry {unknown[0]!r}; known: {sorted(known)}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    values = {
+        name: change(known[name], value, f"{where}, [{name}]")
+        if dataclasses.is_dataclass(known[name])
+        else (tuple(value) if isinstance(value, list) else value)
+        for name, value in table.items()
+    }
     try:
         return dataclasses.replace(start, **values)
-    except TrainingError as error:
+    except (TrainingError, WeightsError) as error:
         raise TrainingError(f"{where}: {error}") from None
+    except TypeError as error:
+        raise TrainingError(f"{where}: a value that cannot be: {error}") from error

@@ -23,6 +23,9 @@ class Sample:
     window: int
     generator: torch.Generator
 
+    def __str__(self) -> str:
+        return f"{self.features.clip.name} (window {self.window})"
+
 
 def draw_batch(recipe: Any, clips: Sequence[ClipFeatures], step: int) -> list[Sample]:
     """The samples of a step of a recipe with a `batch` and a `seed`.

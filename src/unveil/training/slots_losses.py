@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from unveil.checks import check_fields
 from unveil.errors import TrainingError
 from unveil.training.recipe import check_positive
 
@@ -27,6 +28,7 @@ class SlotLossSettings:
     """Of the similarities of slots (SlotContrast: 0.1)."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "recipe: ", TrainingError)
         check_positive(self, "similarity_temperature", "contrast_temperature")
         if not self.reconstruction + self.similarity + self.contrast > 0:
             raise TrainingError("recipe: all losses have weight 0, there is nothing to train for")

@@ -1,19 +1,18 @@
 """What training a slot model does, as one value that a TOML file can hold."""
 
-import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import ClassVar
 
 from unveil.checks import check_fields
-from unveil.errors import TrainingError, WeightsError
+from unveil.errors import TrainingError
 from unveil.features import weights
 from unveil.slots.settings import SlotSettings
-from unveil.training.recipe import change, check_positive, read_table
+from unveil.training.recipe import AnyRecipe, check_positive
 from unveil.training.slots_losses import SlotLossSettings
 
 
 @dataclass(frozen=True)
-class FeatureRecipe:
+class FeatureRecipe(AnyRecipe):
     """What recipes of all models that read frozen features say; the defaults are VideoSAUR's on
     YouTube-VIS where not said.
     """
@@ -77,6 +76,7 @@ class FeatureRecipe:
 class SlotRecipe(FeatureRecipe):
     """A recipe of a slot method."""
 
+    trains: ClassVar[str] = "slots"
     warm_up: float = 0.025
     """Share of the steps in which the learning rate rises to it."""
     decay: float = 0.5
@@ -117,19 +117,3 @@ class SlotRecipe(FeatureRecipe):
                 "recipe: a model that reads windows sees one frame: it can be trained for "
                 "reconstruction only"
             )
-
-
-def read_slot_recipe(path: Path) -> SlotRecipe:
-    """Read a recipe from TOML. Raises TrainingError for anything that is not one of slots."""
-    table = read_table(path)
-    if table.pop("trains", None) != "slots":
-        raise TrainingError(f'{path}: a recipe of a slot model says trains = "slots"')
-    try:
-        model = change(SlotSettings(), table.pop("model", {}), f"{path}, [model]")
-        losses = change(SlotLossSettings(), table.pop("losses", {}), f"{path}, [losses]")
-        # Together, for some values go with those of the model.
-        plain = change(SlotRecipe(), {k: v for k, v in table.items() if k != "frames"}, str(path))
-        frames = {"frames": table["frames"]} if "frames" in table else {}
-        return dataclasses.replace(plain, model=model, losses=losses, **frames)
-    except (TypeError, WeightsError) as error:
-        raise TrainingError(f"{path}: a value that cannot be: {error}") from error

@@ -1,12 +1,10 @@
 """What training SMTC does, as one value that a TOML file can hold."""
 
-import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import ClassVar
 
-from unveil.errors import TrainingError, WeightsError
+from unveil.errors import TrainingError
 from unveil.slots.smtc import SmtcSettings
-from unveil.training.recipe import change, read_table
 from unveil.training.slots_recipe import FeatureRecipe
 from unveil.training.smtc_losses import SmtcLossSettings
 
@@ -15,6 +13,7 @@ from unveil.training.smtc_losses import SmtcLossSettings
 class SmtcRecipe(FeatureRecipe):
     """A recipe of SMTC on frozen features; the defaults are those of its code where not said."""
 
+    trains: ClassVar[str] = "smtc"
     method: str = "smtc on features"
     """What the model is called; nothing depends on it."""
     gap: int = 4
@@ -55,18 +54,3 @@ class SmtcRecipe(FeatureRecipe):
             raise TrainingError(f"recipe: gap must be at least 1, got {self.gap}")
         if not 0 <= self.momentum < 1:
             raise TrainingError(f"recipe: momentum must lie in 0 … 1, got {self.momentum}")
-
-
-def read_smtc_recipe(path: Path) -> SmtcRecipe:
-    """Read a recipe from TOML. Raises TrainingError for anything that is not one of SMTC."""
-    table = read_table(path)
-    if table.pop("trains", None) != "smtc":
-        raise TrainingError(f'{path}: a recipe of SMTC says trains = "smtc"')
-    try:
-        model = change(SmtcSettings(), table.pop("model", {}), f"{path}, [model]")
-        losses = change(SmtcLossSettings(), table.pop("losses", {}), f"{path}, [losses]")
-        return dataclasses.replace(
-            change(SmtcRecipe(), table, str(path)), model=model, losses=losses
-        )
-    except (TypeError, WeightsError) as error:
-        raise TrainingError(f"{path}: a value that cannot be: {error}") from error

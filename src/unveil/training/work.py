@@ -41,6 +41,10 @@ class FeatureWork(Work):
         features = self._cache.get(clip, self.recipe, lambda: self.backbone(report))
         return Outcome(frames=features.count * self.recipe.frames)
 
+    def has(self, clip: TrainingClip) -> bool:
+        """Whether all is there for a clip, without a job."""
+        return self._cache.file(clip, self.recipe).is_file()
+
     @cached_property
     def _cache(self) -> Cache:
         return Cache(self.out, 0)  # whose limit the driver holds
@@ -61,6 +65,10 @@ class HeadWork(FeatureWork):
     """
 
     _sources: dict[str, Any] = field(default_factory=dict, repr=False, kw_only=True)
+
+    def has(self, clip: TrainingClip) -> bool:
+        """Only the store can tell, when it is asked for the source."""
+        return False
 
     def do(self, job: Job, report: Progress) -> Outcome:
         """Compute what is not there."""
