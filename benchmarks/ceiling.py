@@ -29,6 +29,7 @@ import torch
 import tyro
 
 from objects_head import SETS, Place, shares, truth
+from replay import read
 from sizes import Sizes, Way, chosen, features, opening
 from speed import machine
 from unveil.attention.objects_file import load_head
@@ -118,7 +119,7 @@ def scores(
     """Step, set, column and value, one after the other."""
     frames = opening(place, bench.frames)
     seen = Sizes(features=bench.features, frames=bench.frames, backbone=bench.backbone)
-    keys, saliency, _ = features(seen, place, Way(size, "exact", "fp32"), frames, loaded)
+    keys, saliency = read(features(seen, place, Way(size, "exact", "fp32"), loaded)[0])
     grouper = Grouper(load_head(None, bench.backbone, keys.shape[-1]))
     for i in range(0, len(frames), CHUNK):
         part = slice(i, i + CHUNK)

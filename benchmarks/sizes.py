@@ -26,6 +26,7 @@ import torch
 import tyro
 
 from objects_head import SETS, Place, find_places, truth
+from replay import Kept, read
 from speed import machine
 from unveil.attention.objects_file import load_head
 from unveil.errors import UnveilError
@@ -35,7 +36,6 @@ from unveil.metrics.overlap import Measured
 from unveil.metrics.protocols import PROTOCOLS
 from unveil.segmentation import refine
 from unveil.segmentation.first_pass import FastFinder
-from unveil.types import Features
 from unveil.video.source import open_video
 
 SEVERAL = "bmx-trees,scooter-black,soapbox,schoolgirls"
@@ -82,26 +82,6 @@ class Way:
 
     def __str__(self) -> str:
         return ", ".join([str(self.size), self.speed, self.precision])
-
-
-class Kept:
-    """Stands in for the backbone: what it said of frames [T, H, W, 3] when it saw them.
-
-    keys: [T, h, w, c]. saliency: [T, h, w].
-    """
-
-    def __init__(self, frames: np.ndarray, keys: torch.Tensor, saliency: torch.Tensor) -> None:
-        self.at = {frame.tobytes(): i for i, frame in enumerate(frames)}
-        self.keys, self.saliency = keys, saliency
-
-    def grid(self, height: int, width: int, size: object) -> tuple[int, ...]:
-        """Patches down and across."""
-        return tuple(self.saliency.shape[1:])
-
-    def encode(self, frames: np.ndarray, size: object, on_frames: object = None) -> Features:
-        """Features of some of the frames."""
-        at = [self.at[frame.tobytes()] for frame in frames]
-        return Features(self.keys[at], 14, self.saliency[at])
 
 
 def main(bench: Sizes) -> int:
@@ -164,7 +144,8 @@ def compared(pairs: np.ndarray, is_first: bool) -> str:
 def row(bench: Sizes, place: Place, way: Way, loaded: dict[str, Backbone]) -> dict[str, float]:
     """The figures of one sequence seen one way, 0 … 1, and CPU seconds a frame."""
     frames = opening(place, bench.frames)
-    keys, saliency, figures = features(bench, place, way, frames, loaded)
+    kept, figures = features(bench, place, way, loaded)
+    keys, saliency = read(kept)
     start = time.process_time()
     finder = FastFinder(head=load_head(None, bench.backbone, keys.shape[-1]))
     seen = Propagation(Kept(frames, keys, saliency), way.size, PACES[way.speed])
@@ -173,7 +154,12 @@ def row(bench: Sizes, place: Place, way: Way, loaded: dict[str, Backbone]) -> di
     found = finder.finish()
     labels = refine.labels(found.ids, found.share, frames)
     figures["rest s"] = (time.process_time() - start) / len(frames)
-    masks = [truth(place, i) for i in range(len(frames))]
+    return figures | scores(place, labels)
+
+
+def scores(place: Place, labels: np.ndarray) -> dict[str, float]:
+    """What labels [T, H, W] of a sequence reach by each protocol that it has a truth for, 0 … 1."""
+    masks = [truth(place, i) for i in range(len(labels))]
     known = [i for i, mask in enumerate(masks) if mask is not None]
     front, parts = (np.stack([masks[i][k] for i in known]).astype(np.uint8) for k in (0, 1))
     several = len(np.unique(parts[parts > 0])) > 1
@@ -182,6 +168,7 @@ def row(bench: Sizes, place: Place, way: Way, loaded: dict[str, Backbone]) -> di
         "davis2017": parts if several else None,
         "foreground": front,
     }
+    figures = {}
     for name, (protocol, value) in COLUMNS.items():
         if truths[protocol] is None:
             continue
@@ -208,29 +195,25 @@ def load(backbone: str, precision: str) -> Backbone:
 
 
 def features(
-    bench: Sizes, place: Place, way: Way, frames: np.ndarray, loaded: dict[str, Backbone]
-) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
-    """Keys and saliency of the frames, and what making them took where they had to be made."""
+    bench: Sizes, place: Place, way: Way, loaded: dict[str, Backbone]
+) -> tuple[Path, dict[str, float]]:
+    """The file of keys and saliency of a sequence, and what making it took where it had to be."""
     name = f"{way.size}-{bench.frames}-{place.set}-{place.name}"
     kept = bench.features / f"{name}{'' if way.precision == 'fp32' else f'-{way.precision}'}.npz"
-    spent = {}
-    if not kept.is_file():
-        backbone = loaded.get(way.precision) or load(bench.backbone, way.precision)
-        loaded[way.precision] = backbone
-        start = time.process_time()
-        parts = [
-            backbone.encode(frames[i : i + CHUNK], way.size) for i in range(0, len(frames), CHUNK)
-        ]
-        spent["backbone s"] = (time.process_time() - start) / len(frames)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            kept,
-            keys=torch.cat([part.keys.half().cpu() for part in parts]).numpy(),
-            saliency=torch.cat([part.saliency.float().cpu() for part in parts]).numpy(),
-        )
-    with np.load(kept) as arrays:
-        keys, saliency = (torch.from_numpy(arrays[k]).float() for k in ("keys", "saliency"))
-    return keys, saliency, spent
+    if kept.is_file():
+        return kept, {}
+    backbone = loaded.get(way.precision) or load(bench.backbone, way.precision)
+    loaded[way.precision], frames = backbone, opening(place, bench.frames)
+    start = time.process_time()
+    parts = [backbone.encode(frames[i : i + CHUNK], way.size) for i in range(0, len(frames), CHUNK)]
+    spent = (time.process_time() - start) / len(frames)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        kept,
+        keys=torch.cat([part.keys.half().cpu() for part in parts]).numpy(),
+        saliency=torch.cat([part.saliency.float().cpu() for part in parts]).numpy(),
+    )
+    return kept, {"backbone s": spent}
 
 
 if __name__ == "__main__":
