@@ -16,10 +16,8 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +25,12 @@ import numpy as np
 import tyro
 
 from objects_head import Place
+from paper_before import ROOT, state_of
 from sizes import Sizes, Way, chosen, compared, features, scores
 from speed import machine
 from unveil.errors import UnveilError
 from unveil.features.backbone import Backbone
 
-ROOT = Path(__file__).parents[1]
 LIVE = 25  # frames a second
 COLUMNS = {
     "DAVIS-2016 J&F, all": ("DAVIS-2016 J&F", ("davis", "davis-train")),
@@ -71,7 +69,7 @@ class State:
     """Code, and how it is to look at a video. of: the features it is given."""
 
     name: str
-    tree: Path
+    source: Path
     settings: dict[str, Any]
     of: Way
 
@@ -84,7 +82,7 @@ def main(bench: Before) -> int:
         return 2
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        states = every_state(bench, extracted(bench.commit, work / "before"))
+        states = every_state(bench, state_of(bench.commit, work))
         kept = {way: kept_features(bench, places, way) for way in {s.of for s in states}}
         spent: dict[str, list[dict[str, float]]] = {state.name: [] for state in states}
         for state in states * bench.rounds:
@@ -99,28 +97,17 @@ def main(bench: Before) -> int:
     return 0
 
 
-def every_state(bench: Before, before: Path) -> list[State]:
+def every_state(bench: Before, source: Path) -> list[State]:
     """The commit, and each speed and precision of the code at hand."""
     precisions = bench.precisions.split(",")
     settings = {"precision": precisions[0]}
     name = f"{bench.commit}, {precisions[0]}"
-    states = [State(name, before, settings, Way(336, "exact", precisions[0]))]
+    states = [State(name, source, settings, Way(336, "exact", precisions[0]))]
     for speed, precision in itertools.product(bench.speeds.split(","), precisions):
         settings = {"speed": speed, "precision": precision}
         way = Way(336, "exact", precision)
-        states.append(State(f"{speed}, {precision}", ROOT, settings, way))
+        states.append(State(f"{speed}, {precision}", ROOT / "src", settings, way))
     return states
-
-
-def extracted(commit: str, folder: Path) -> Path:
-    """The tree of a commit, written to a folder."""
-    git = ["git", "-C", str(ROOT), "archive", "--format=tar", commit, "src"]
-    made = subprocess.run(git, capture_output=True, check=False)
-    if made.returncode:
-        raise UnveilError(f"git has no {commit}: {made.stderr.decode().strip()}")
-    with tarfile.open(fileobj=BytesIO(made.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
 
 
 def kept_features(bench: Before, places: list[Place], way: Way) -> list[Path]:
@@ -146,15 +133,15 @@ def run(
     }
     (work / "job.json").write_text(json.dumps(job))
     command = [sys.executable, str(Path(__file__).with_name("replay.py")), str(work / "job.json")]
-    there = {"PYTHONPATH": str(state.tree / "src"), "OMP_NUM_THREADS": "1"}
+    there = {"PYTHONPATH": str(state.source), "OMP_NUM_THREADS": "1"}
     made = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **there}
     )
     if made.returncode:
         raise UnveilError(f"{state.name}: {made.stderr.strip()}")
     told = json.loads(made.stdout.splitlines()[-1])
-    if not Path(told.pop("code")).is_relative_to(state.tree):
-        raise UnveilError(f"{state.name}: not the code of {state.tree} was run")
+    if not Path(told.pop("code")).is_relative_to(state.source):
+        raise UnveilError(f"{state.name}: not the code of {state.source} was run")
     return told
 
 
