@@ -45,8 +45,11 @@ SOME = {
 }
 """Sequences where not all are asked for: a clip of each scenario, all of several objects, and the
 first by name."""
-SCORED_BY = ("features", "slots", "fast", "paper", "attention", "segmentation", "metrics", "blocks")
-"""The rooms that decide a score."""
+SCORED_BY = ("features", "segmentation", "metrics")
+"""The rooms that decide every score."""
+SLOTS, FAST = ("slots",), ("fast", "attention", "blocks")
+PAPER = ("paper", "attention", "blocks")
+"""And those that decide one of a kind of row besides."""
 Record = dict[str, Any]
 
 
@@ -97,13 +100,15 @@ ONE = (
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. drawn: whether it draws something when it is used. dear: minutes a
-    video, so only of rendered clips where not all sequences are asked for.
+    """One line of the table. rooms: that decide its scores, beside those that decide all. drawn:
+    whether it draws something when it is used. dear: minutes a video, so only of rendered clips
+    where not all sequences are asked for.
     """
 
     name: str
     trained: str
     settings: Settings
+    rooms: tuple[str, ...] = SLOTS
     drawn: bool = False
     dear: bool = False
 
@@ -183,17 +188,23 @@ class Table:
                 f"k-means of keys, {CLUSTERS} clusters",
                 "nothing",
                 Settings(mode="kmeans", size=SQUARE),
+                (*SLOTS, "fast"),
                 drawn=True,
             ),
             "cosine": Row(
                 "cosine rows, published clustering",
                 "nothing",
                 Settings(mode="paper", attention="cosine", size=SQUARE),
+                PAPER,
                 dear=True,
             ),
-            "fast": Row("Unveil, default mode", "the shipped head", Settings()),
+            "fast": Row("Unveil, default mode", "the shipped head", Settings(), FAST),
             "paper": Row(
-                "Unveil, `--mode paper`", "the shipped block", Settings(mode="paper"), dear=True
+                "Unveil, `--mode paper`",
+                "the shipped block",
+                Settings(mode="paper"),
+                PAPER,
+                dear=True,
             ),
         }
         modes = {name: known[name] for name in self.modes}
@@ -209,7 +220,8 @@ class Table:
         cost = cpu_minutes(file.parent / "log.jsonl", told["steps"])
         spent = "CPU time not known" if cost is None else f"{cost:.1f} CPU min"
         window = f"windows of {recipe['frames']}"
-        steps = f"{told['steps']} x {recipe['batch']}"
+        of = "" if told["steps"] == recipe["steps"] else f" of {recipe['steps']}"
+        steps = f"{told['steps']}{of} x {recipe['batch']}"
         trained = f"{told['clips']} {clips} clips, {window}, {steps}, {spent}"
         match told.get("kind", "slots"):
             case "prototypes":
@@ -220,7 +232,7 @@ class Table:
             case _:
                 size = f"{model['decoder']} {model['decoder_width']} wide"
                 drawn = model["start"] == "random"
-        return Row(f"{told['method']}, {size}", trained, Settings(model=file), drawn)
+        return Row(f"{told['method']}, {size}", trained, Settings(model=file), drawn=drawn)
 
     def dataset(self, name: str) -> Dataset | None:
         """A set by name, its videos cut; None where it is not at hand."""
@@ -251,7 +263,7 @@ class Table:
         for seed in range(seeds if row.drawn else 1):
             settings, records, segmenter = replace(row.settings, seed=seed), [], None
             for sequence in dataset.sequences:
-                key = self.key(settings, sequence, names)
+                key = self.key(settings, row.rooms, sequence, names)
                 file = self.work / "scores" / f"{key}.json"
                 record = cache.load(file, key)
                 if record is None:
@@ -263,12 +275,15 @@ class Table:
             found.append(records)
         return found
 
-    def key(self, settings: Settings, sequence: Any, names: list[str]) -> str:
+    def key(
+        self, settings: Settings, rooms: tuple[str, ...], sequence: Any, names: list[str]
+    ) -> str:
         """All that the score of one sequence depends on."""
         model = cache.of_files([settings.model]) if settings.model else None
         files = cache.of_files(sequence.frame_files())
         plain = {**settings.plain(), "model": model}
-        return cache.digest(cache.code_digest(*SCORED_BY), plain, files, str(sequence), names)
+        code = cache.code_digest(*SCORED_BY, *rooms)
+        return cache.digest(code, plain, files, str(sequence), names)
 
     def segmenter(self, settings: Settings) -> Segmenter:
         """Segmenters of this page share what a backbone saw."""
@@ -360,7 +375,8 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "out: by mBO, mIoU and J&F an object may have the best of many pieces.",
         "- FG-ARI looks at pixels of objects only, and is over videos of several objects: an "
         "object alone has 1 where one label covers it whole, else 0.",
-        "- *Trained on*: clips, frames of a window, steps x clips a step, CPU time of the steps "
+        "- *Trained on*: clips, frames of a window, steps (*of* more, where the training was not "
+        "at its end, nor its learning rate) x clips a step, CPU time of the steps "
         "(their number by the mean of those that the log has); features were computed once before. "
         "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
         "windows, sizes and decoders are not all, for those are meant for GPUs; SMTC's teacher "
