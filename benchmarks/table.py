@@ -334,14 +334,16 @@ TITLES = {
 def head(rows: list[Row], frames: int) -> list[str]:
     """What was run, on what, and what it cannot say."""
     models = [row.settings.model for row in rows if row.settings.model]
-    steps = [model_metadata(model)["steps"] for model in models]
-    batches = [model_metadata(model)["recipe"]["batch"] for model in models]
-    most = (
-        f"The longest training here had {max(steps):,} steps, the largest batch {max(batches)} "
-        "clips, on a share of a shared processor"
-        if steps
-        else "Nothing was trained"
-    )
+    told = [model_metadata(model) for model in models]
+    most = "Nothing was trained"
+    if told:
+        steps, planned = max((m["steps"], m["recipe"]["steps"]) for m in told)
+        of = "" if steps == planned else f" of {planned:,}"
+        batch = max(m["recipe"]["batch"] for m in told)
+        most = (
+            f"The longest training here had {steps:,}{of} steps, the largest batch {batch} clips, "
+            "on a share of a shared processor"
+        )
     return [
         "# Methods side by side",
         "",
@@ -384,16 +386,25 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "- Masks are exclusive. DAVIS-2017 takes the 20 most salient; STEVE may have 15, SMTC 64, "
         "TimeT 200.",
         "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
+        "- More steps on these clips are no steady gain. SlotContrast's run of 30,000 steps had "
+        "FG-ARI a video of 29.5, 41.3 and 25.6 on rendered clips after 2,000, 4,000 and 5,000, "
+        "11.2, 2.7 and 7.9 on validation sequences, whose mIoU rose from 10.2 over 11.1 to 13.3. "
+        "From 3,000 to 5,000 the error of its reconstruction fell from .43 to .34 on what it is "
+        "trained on, and went from .60 to .61 on clips held out: 61 clips, four windows of each, "
+        "are soon known by heart.",
         "- Seen in three videos (blackswan, soapbox, crowd-4): SlotContrast's slots are areas "
         "(road, bank, water) that last; after 3,000 steps one holds the swan's body and as much "
-        "around it, and none an object alone. VideoSAUR's are bands below each other and an arch "
-        "in the middle, whatever is there, SAVi's one that holds all. STEVE's follow outlines: the "
-        "swan and the ramp are one mask each in some frames, speckled in others, and the slot that "
-        "has them changes every few frames; in the crowd one slot has all five objects. SMTC's "
-        "follow them too and mostly last: the swan's body is one mask for 20 frames, neck and head "
-        "others, the ramp three; the crowd is cut in pieces that objects share. TimeT's prototypes "
-        "cut all of a frame in pieces, many of a few patches, that last: the ramp is one and a rim "
-        "of small ones, the swan many.",
+        "around it, and none an object alone; after 5,000 it keeps closer to the swan, with some "
+        "of the neck and the water below, the ramp is in parts with road beside them, the cart in "
+        "one with the house behind, and in the crowd a slot that has an object and what surrounds "
+        "it has another object sixteen frames later. VideoSAUR's are bands below each other and "
+        "an arch in the middle, whatever is there, SAVi's one that holds all. STEVE's follow "
+        "outlines: the swan and the ramp are one mask each in some frames, speckled in others, "
+        "and the slot that has them changes every few frames; in the crowd one slot has all five "
+        "objects. SMTC's follow them too and mostly last: the swan's body is one mask for 20 "
+        "frames, neck and head others, the ramp three; the crowd is cut in pieces that objects "
+        "share. TimeT's prototypes cut all of a frame in pieces, many of a few patches, that "
+        "last: the ramp is one and a rim of small ones, the swan many.",
         f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of {commit()}.",
         "",
     ]
