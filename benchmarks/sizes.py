@@ -19,6 +19,7 @@ import itertools
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from objects_head import SETS, Place, find_places, truth
 from replay import Kept, read
 from speed import machine
 from unveil.attention.objects_file import load_head
+from unveil.attention.objects_head import told
 from unveil.errors import UnveilError
 from unveil.features.backbone import Backbone
 from unveil.features.propagation import PACES, Propagation
@@ -147,8 +149,9 @@ def row(bench: Sizes, place: Place, way: Way, loaded: dict[str, Backbone]) -> di
     kept, figures = features(bench, place, way, loaded)
     keys, saliency = read(kept)
     start = time.process_time()
-    finder = FastFinder(head=load_head(None, bench.backbone, keys.shape[-1]))
-    seen = Propagation(Kept(frames, keys, saliency), way.size, PACES[way.speed])
+    head = load_head(None, bench.backbone, keys.shape[-1])
+    finder, objects = FastFinder(head=head), partial(told, head)
+    seen = Propagation(Kept(frames, keys, saliency), way.size, PACES[way.speed], objects)
     for some, known in seen.each(frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)):
         finder.add(known, some)
     found = finder.finish()

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from unveil.attention.objects_head import ObjectsHead, told
 from unveil.errors import InputError
+from unveil.fast.groups import Grouper
 from unveil.features.backbone import Backbone
 from unveil.features.propagation import PACES, Pace, Propagation
 from unveil.segmentation.segmenter import Segmenter
@@ -113,6 +115,38 @@ def test_exact_is_the_backbone_itself(tiny_backbone):
     backbone = Backbone(tiny_backbone, "cpu", torch.float32)
     ((same, got),) = Propagation(backbone, 16, PACES["exact"]).each([frames])
     assert same is frames and torch.equal(got.keys, backbone.encode(frames, 16).keys)
+
+
+@pytest.mark.parametrize("name", ["balanced", "fast"])
+def test_the_head_is_asked_for_key_frames_and_its_answers_are_carried(name):
+    """Answers that are linear in the keys must come out as those of the keys that are carried."""
+    asked = []
+
+    def objects(keys):
+        asked.append(len(keys))
+        return keys[..., :2] * 3 + 1
+
+    encoder = Propagation(Colours(), 48, PACES[name], objects)
+    seen = list(encoder.each([panned(21, 2)]))
+    keys, told = (torch.cat(x) for x in zip(*((f.keys, f.objects) for _, f in seen), strict=True))
+    assert sum(asked) == encoder.backbone.encoded < 21
+    torch.testing.assert_close(told, keys[..., :2] * 3 + 1)
+
+
+def test_the_head_asked_before_says_what_it_says_when_asked_by_the_grouper():
+    g = torch.Generator().manual_seed(0)
+    head, keys = (
+        ObjectsHead(16, width=8, layers=1, heads=2).eval(),
+        torch.randn(8, 5, 6, 16, generator=g),
+    )
+    frames, saliency = np.zeros((8, 35, 42, 3), np.uint8) + 99, torch.rand(8, 5, 6, generator=g)
+    found = []
+    for objects in (None, told(head, keys)):
+        grouper = Grouper(head)
+        grouper.add(Features(keys, 7, saliency, objects), frames)
+        found.append(grouper.finish())
+    assert np.array_equal(found[0].ids, found[1].ids)
+    assert torch.equal(found[0].objectness, found[1].objectness)
 
 
 @pytest.mark.parametrize("speed", ["balanced", "fast"])

@@ -58,12 +58,15 @@ class Features:
 
     keys: [T, h, w, C], the last block's attention keys, heads concatenated, before any
     normalisation. patch: side of a patch in pixels of the resized frame. saliency: [T, h, w],
-    attention of the CLS token to each patch in the last block, head mean, or None.
+    attention of the CLS token to each patch in the last block, head mean, or None. objects:
+    [T, h, w, 1 + e], what an objects' head says of each patch, its log-odds and embedding; None
+    where nobody has asked it yet.
     """
 
     keys: Float[Tensor, "t h w c"]
     patch: int
     saliency: Float[Tensor, "t h w"] | None = None
+    objects: Float[Tensor, "t h w e"] | None = None
 
 
 @dataclass(frozen=True)

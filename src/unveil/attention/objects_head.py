@@ -146,6 +146,12 @@ def look(
     return logits, embedding
 
 
+def told(head: ObjectsHead, keys: Float[Tensor, "t h w c"]) -> Float[Tensor, "t h w e"]:
+    """What `look` returns as one tensor, the log-odds first: `Features.objects`."""
+    logits, embedding = look(head, keys)
+    return torch.cat((logits[..., None], embedding), -1)
+
+
 def _pooled(x: Float[Tensor, "t h w d"], side: int) -> Float[Tensor, "t m d"]:
     """Means over squares of patches; those at the lower and right rim may be smaller."""
     x = F.avg_pool2d(x.permute(0, 3, 1, 2), side, ceil_mode=True, count_include_pad=False)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from unveil.attention.objects_head import ObjectsHead, look
+from unveil.attention.objects_head import ObjectsHead, told
 from unveil.errors import InputError
 from unveil.fast import motion
 from unveil.fast.blank import blank
@@ -87,6 +87,10 @@ class Groups:
         return np.flatnonzero(np.diff(of_frame, prepend=-1))
 
 
+_Frame = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+"""Keys, saliency, what the objects' head says where it was asked, and grey samples."""
+
+
 @dataclass
 class Grouper:
     """Takes the features of a video chunk by chunk, and keeps only their groups.
@@ -104,7 +108,7 @@ class Grouper:
     block: int = BLOCK
     groups: int = GROUPS
     place: float = PLACE
-    _waiting: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list, repr=False)
+    _waiting: list[_Frame] = field(default_factory=list, repr=False)
     _done: list[Groups] = field(default_factory=list, repr=False)
     _blocks: int = 0
     _taken: int = 0
@@ -123,6 +127,9 @@ class Grouper:
         saliency = features.saliency
         if saliency is None:
             saliency = features.keys.new_ones(t, h, w)
+        objects: Iterable[Tensor | None] = [None] * t
+        if features.objects is not None:
+            objects = features.objects
         grey: Iterable[Tensor | None] = [None] * t
         first = [False] * t
         if frames is not None:
@@ -130,7 +137,7 @@ class Grouper:
             grey = motion.grey(small)
             saliency = saliency.masked_fill(blank(small).to(saliency.device)[:, None, None], 0.0)
             first = self._cuts(features.keys, colours(small))
-        for begins, *frame in zip(first, features.keys, saliency, grey, strict=True):
+        for begins, *frame in zip(first, features.keys, saliency, objects, grey, strict=True):
             if begins:
                 self._close()
                 self._shot += 1
@@ -139,9 +146,7 @@ class Grouper:
             if self._taken % self.block == 0:
                 self._close()
         # A frame that waits must not keep the whole chunk it is a view of.
-        self._waiting = [
-            (k.clone(), s.clone(), None if x is None else x.clone()) for k, s, x in self._waiting
-        ]
+        self._waiting = [(k.clone(), s.clone(), _copy(o), _copy(x)) for k, s, o, x in self._waiting]
 
     def pop(self, flush: bool = False) -> list[Groups]:
         """The groups of every block that has become whole since the last call, forgotten here.
@@ -179,16 +184,19 @@ class Grouper:
             self._group(ready)
 
     @torch.inference_mode()
-    def _group(self, frames: list[tuple[Tensor, Tensor, Tensor | None]]) -> None:
-        keys = torch.stack([k for k, _, _ in frames])
+    def _group(self, frames: list[_Frame]) -> None:
+        keys = torch.stack([k for k, *_ in frames])
         precision, keys = keys.dtype, keys.float()
-        saliency = torch.stack([s for _, s, _ in frames]).float()
+        saliency = torch.stack([s for _, s, *_ in frames]).float()
         saliency = saliency / saliency.mean((1, 2), keepdim=True).clamp_min(1e-12)
         t, h, w, _ = keys.shape
         logits, apart = None, None
-        if self.head is not None:
-            logits, embedding = look(self.head, keys)
-            apart = APART * embedding
+        known = [x for *_, x, _ in frames if x is not None]
+        objects = torch.stack(known) if known else None
+        if objects is None and self.head is not None:
+            objects = told(self.head, keys)
+        if objects is not None:
+            logits, apart = objects[..., 0], APART * objects[..., 1:]
         most = round(self.groups * max(1.0, grain(h, w)) ** 2)
         labels = group_block(keys, most, self.place, precision, apart)
         used, labels = labels.unique(return_inverse=True)
@@ -199,7 +207,7 @@ class Grouper:
             total = x.new_zeros(g, *x.shape[1:]).index_add_(0, labels, x)
             return total / counts.view(-1, *[1] * (x.ndim - 1))
 
-        grey = [x for _, _, x in frames if x is not None]
+        grey = [x for *_, x in frames if x is not None]
         middle = t // 2
         glimpses, moves = None, (counts.new_zeros(g), counts.new_zeros(g))
         if len(grey) == t:
@@ -320,3 +328,7 @@ def _seeds(t: int, h: int, w: int, groups: int) -> Tensor:
     ys = (torch.arange(down) * 2 + 1) * h // (2 * down)
     xs = (torch.arange(across) * 2 + 1) * w // (2 * across)
     return ((t // 2 * h + ys[:, None]) * w + xs).flatten()
+
+
+def _copy(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.clone()

@@ -63,8 +63,8 @@ class StretchGrouper:
 
 
 def _part(features: Features, part: slice) -> Features:
-    saliency = None if features.saliency is None else features.saliency[part]
-    return Features(features.keys[part], features.patch, saliency)
+    rest = (None if x is None else x[part] for x in (features.saliency, features.objects))
+    return Features(features.keys[part], features.patch, *rest)
 
 
 def _moved(block: Groups, by: dict[str, int], sign: int = 1) -> Groups:

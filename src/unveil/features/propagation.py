@@ -131,7 +131,9 @@ class _Flow:
 
 @dataclass(frozen=True)
 class _Key:
-    """What a key frame hands on: keys and saliency [c + 1, h, w] in fp32, and its small picture."""
+    """What a key frame hands on: keys, saliency and what else there is [c, h, w] in fp32, and its
+    small picture.
+    """
 
     values: Tensor
     small: np.ndarray
@@ -152,13 +154,15 @@ class Propagation:
     """Takes the frames of a video chunk by chunk, and gives the features of all of them, in order.
 
     Key frames are the first, every `pace.every`-th (3, 7, 11, … at 4) and the last, whatever the
-    chunks: at most `every` - 1 frames wait, and none at the end of a block of eight. Raises
-    InputError where flow is asked for and OpenCV is not there.
+    chunks: at most `every` - 1 frames wait, and none at the end of a block of eight. objects: what
+    makes `Features.objects` of keys [t, h, w, c]; it is asked for key frames, and its answers are
+    carried as their keys are. Raises InputError where flow is asked for and OpenCV is not there.
     """
 
     backbone: Backbone
     size: Size = SIZE
     pace: Pace = field(default_factory=Pace)
+    objects: Callable[[Tensor], Tensor] | None = None
     _seen: int = 0
     _waiting: list[_Frame] = field(default_factory=list, repr=False)
     _latest: np.ndarray | None = field(default=None, repr=False)
@@ -222,22 +226,27 @@ class Propagation:
         some = self.backbone.encode(np.stack([ready[i].pixels for i in at]), self.size)
         if some.saliency is None:
             raise InputError("features without saliency cannot be carried")
+        parts = [some.keys, some.saliency[..., None]]
+        if self.objects is not None:
+            parts.append(self.objects(some.keys))
         values, before, start = [], self._last, 0
-        for i, keys, saliency in zip(at, some.keys, some.saliency, strict=True):
-            both = torch.cat((keys.float(), saliency.float()[..., None]), -1).permute(2, 0, 1)
-            after = _Key(both, ready[i].small)
+        for i, told in zip(at, torch.cat([x.float() for x in parts], -1), strict=True):
+            after = _Key(told.permute(2, 0, 1), ready[i].small)
             between = ready[start:i]
             values += [
                 self._between(before or after, frame, after, (n + 1, len(between) - n))
                 for n, frame in enumerate(between)
             ]
-            values.append(both)
+            values.append(after.values)
             before, start = after, i + 1
         self._last = before
         carried = torch.stack(values).permute(0, 2, 3, 1)
+        keys, saliency, *rest = (
+            x.to(part.dtype)
+            for x, part in zip(carried.split([x.shape[-1] for x in parts], -1), parts, strict=True)
+        )
         pixels = np.stack([frame.pixels for frame in ready])
-        keys = carried[..., :-1].to(some.keys.dtype)
-        return [(pixels, Features(keys, some.patch, carried[..., -1].to(some.saliency.dtype)))]
+        return [(pixels, Features(keys, some.patch, saliency[..., 0], *rest))]
 
     def _between(
         self, before: _Key, frame: _Frame, after: _Key, away: tuple[int, int]

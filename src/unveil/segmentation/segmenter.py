@@ -10,6 +10,7 @@ it, once to paint what was found at full resolution.
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor
 from unveil.address import as_path
 from unveil.attention.block_file import calibrated_tau, load_block, shipped_block
 from unveil.attention.objects_file import load_head, shipped_head
-from unveil.attention.objects_head import ObjectsHead
+from unveil.attention.objects_head import ObjectsHead, told
 from unveil.checks import check
 from unveil.errors import InputError
 from unveil.fast.groups import Groups
@@ -317,7 +318,8 @@ class Segmenter:
 
     def _encoder(self) -> Propagation:
         """What makes the features of one video."""
-        return Propagation(self.backbone, self.settings.size, PACES[self.settings.speed])
+        objects = None if self._head is None else partial(told, self._head)
+        return Propagation(self.backbone, self.settings.size, PACES[self.settings.speed], objects)
 
     def _run(
         self,
