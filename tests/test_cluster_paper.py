@@ -27,7 +27,7 @@ class Given:
         self.frames, self.h, self.w, _ = self.p.shape
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
-        return self.p[start:stop].flatten(0, 2)
+        return self.p[start:stop].flatten(0, 2).clone()
 
 
 def mixture(t: int, h: int, w: int, m: int, sharp: float, seed: int = 0) -> Given:

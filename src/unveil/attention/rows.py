@@ -29,7 +29,7 @@ _BOUNDED = 60.0
 
 @runtime_checkable
 class Rows(Protocol):
-    """Attention rows of a video, made on demand: [frames · h · w, M], each summing to 1."""
+    """Attention rows of a video, made anew at each call: [frames · h · w, M], each summing to 1."""
 
     @property
     def frames(self) -> int:

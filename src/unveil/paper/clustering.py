@@ -18,10 +18,10 @@ Cost: quadratic in frames (rows grow with the key frames), cubic in the patches 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from unveil.attention.divergence import symmetric_kl
+from unveil.attention.divergence import log
 from unveil.attention.rows import Rows
 from unveil.errors import InputError
 from unveil.paper.neighbours import Neighbours
@@ -59,13 +59,21 @@ def merge(
     labels = []
     for i, start in enumerate(starts):
         p = _normalise(rows(start, _stop(start, window, rows)))
-        labels.append(symmetric_kl(centres, p).argmin(0))
+        labels.append(_nearest(p, centres))
         report(len(starts) + i + 1, 2 * len(starts))
     return Clusters(torch.cat(labels).unflatten(0, (rows.frames, rows.h, rows.w)), centres)
 
 
-def _normalise(p: Tensor) -> Tensor:
-    return p / p.sum(-1, keepdim=True)
+def _normalise(p: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+    """Rows that sum to 1, in place: a copy would be as large as the rows."""
+    return p.div_(p.sum(-1, keepdim=True))
+
+
+def _nearest(p: Float[Tensor, "n m"], centres: Float[Tensor, "k m"]) -> Int[Tensor, " n"]:
+    """The nearest centre of each row: what each row has of its own is left out of all distances."""
+    logs = log(centres)
+    distances = torch.linalg.vecdot(centres, logs)[:, None] - logs @ p.T
+    return distances.addmm_(centres, log(p).T, alpha=-1).argmin(0)
 
 
 def _stop(start: int, window: int, rows: Rows) -> int:

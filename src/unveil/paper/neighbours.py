@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unveil.attention.divergence import log, symmetric_kl
+from unveil.attention.divergence import log
 
 BINS = 128
 """Bins that rows are summed up over."""
@@ -25,19 +25,38 @@ SLACK = 1e-3
 
 
 @dataclass(frozen=True)
+class _Compared:
+    """Distributions [n, m], with what their distances are made of: logarithms, and sums of both."""
+
+    rows: Float[Tensor, "n m"]
+    logs: Float[Tensor, "n m"]
+    entropy: Float[Tensor, " n"]
+
+    @classmethod
+    def of(cls, rows: Float[Tensor, "n m"]) -> "_Compared":
+        logs = log(rows)
+        return cls(rows, logs, torch.linalg.vecdot(rows, logs))
+
+    def distances(
+        self, some: Int[Tensor, " a"], others: Int[Tensor, " b"] | slice = slice(None)
+    ) -> Float[Tensor, "a b"]:
+        """Symmetric KL of each of some with each of others, by default with all."""
+        found = self.entropy[some][:, None] + self.entropy[others]
+        found.addmm_(self.rows[some], self.logs[others].T, alpha=-1)
+        return found.addmm_(self.logs[some], self.rows[others].T, alpha=-1)
+
+
+@dataclass(frozen=True)
 class Neighbours:
     """Rows [n, M] that sum to 1, ready to be asked which of them lie within tau of each other.
 
-    logs: of the rows. entropy: [n] the sums of rows times their logarithms. coarse: [n, b] the rows
-    over b bins. anchors: [b] evenly spread rows; a bin holds the keys that its anchor attends to
-    more than any other does. Peak memory: rows and logs.
+    full: the rows. coarse: the rows over b bins. anchors: [b] evenly spread rows; a bin holds the
+    keys that its anchor attends to more than any other does. Peak memory: rows and their logs.
     """
 
-    rows: Float[Tensor, "n m"]
+    full: _Compared
+    coarse: _Compared
     tau: float
-    logs: Float[Tensor, "n m"]
-    entropy: Float[Tensor, " n"]
-    coarse: Float[Tensor, "n b"]
     anchors: Int[Tensor, " b"]
 
     @classmethod
@@ -47,25 +66,20 @@ class Neighbours:
         anchors = torch.linspace(0, n - 1, min(bins, n), device=rows.device).long()
         bin_of_key = rows[anchors].argmax(0)
         coarse = rows.new_zeros(n, len(anchors)).index_add_(1, bin_of_key, rows)
-        logs = log(rows)
-        entropy = torch.linalg.vecdot(rows, logs)
-        return cls(rows, tau, logs, entropy, coarse, anchors)
+        return cls(_Compared.of(rows), _Compared.of(coarse), tau, anchors)
 
     def may_be_near(self, some: Int[Tensor, " a"]) -> Bool[Tensor, "a n"]:
         """False where a row is known to lie further than tau from one of some."""
-        return symmetric_kl(self.coarse[some], self.coarse) <= self.tau + SLACK
+        return self.coarse.distances(some) <= self.tau + SLACK
 
     def near(self, some: Int[Tensor, " a"], others: Int[Tensor, " b"]) -> Bool[Tensor, "a b"]:
         """Whether each of some lies within tau of each of others, in full."""
-        distances = self.entropy[some][:, None] + self.entropy[others]
-        distances.addmm_(self.rows[some], self.logs[others].T, alpha=-1)
-        distances.addmm_(self.logs[some], self.rows[others].T, alpha=-1)
-        return distances <= self.tau
+        return self.full.distances(some, others) <= self.tau
 
     def bunches(self) -> Iterator[Int[Tensor, " a"]]:
         """All rows, those nearest to one of a few anchors together."""
         some = self.anchors[:: max(1, len(self.anchors) // BUNCHES)]
-        nearest = symmetric_kl(self.coarse[some], self.coarse).argmin(0)
+        nearest = self.coarse.distances(some).argmin(0)
         order = nearest.argsort(stable=True)
         sizes = torch.bincount(nearest, minlength=len(some)).tolist()
         return (bunch for bunch in order.split(sizes) if len(bunch))
@@ -76,14 +90,17 @@ class Neighbours:
         Each pair is looked at once. Cost: n² products of b entries, and of M for the pairs of a
         bunch and whatever may be near one of it.
         """
-        total = torch.zeros_like(self.rows)
-        left = torch.ones(len(self.rows), dtype=torch.bool, device=self.rows.device)
+        rows = self.full.rows
+        total = torch.zeros_like(rows)
+        left = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         for bunch in self.bunches():
             left[bunch] = False
             others = (self.may_be_near(bunch).any(0) & left).nonzero().flatten()
-            within = self.near(bunch, bunch).fill_diagonal_(True).to(self.rows.dtype)
-            across = self.near(bunch, others).to(self.rows.dtype)
-            mine, theirs = self.rows[bunch], self.rows[others]
+            within = self.near(bunch, bunch).fill_diagonal_(True).to(rows.dtype)
+            across = self.near(bunch, others)
+            touched = across.any(0)
+            others, across = others[touched], across[:, touched].to(rows.dtype)
+            mine, theirs = rows[bunch], rows[others]
             total[bunch] += within @ mine + across @ theirs
             total.index_add_(0, others, across.T @ mine)
         return total
