@@ -47,7 +47,7 @@ LINES: dict[str, dict[str, Any]] = {
 class Released:
     """Score every line on every sequence and print the table."""
 
-    frames: int = 5
+    frames: int = 30
     """Of each sequence, the first so many."""
     sequences: str = ""
     """Names, comma-separated; all that are there by default."""
