@@ -9,10 +9,8 @@ holds for objects with what the official mask has of each patch, mean over the f
 and last, then over sequences, with standard errors over these. The difference to the default is
 taken sequence by sequence.
 
-The search begins with the constants that hold, draws others at random, then around the best so far;
-what counts is the sum of the means of both sets. What moves is looked at again once, with the
-constants that hold before it. Beside the best is printed what cross-validation leaves of it: every
-sequence scored by the constants that are best on all others.
+The search is that of `constants.py`. What moves is looked at again once, with the constants that
+hold before it.
 
 Features are kept in `--features`, one file a sequence.
 """
@@ -29,6 +27,7 @@ import scipy.sparse as sp
 import torch
 import tyro
 
+import constants
 from objects_head import ROOT, Place, find_places, mean_error, read_features, shares, truth
 from unveil.attention.objects_file import load_head
 from unveil.attention.objects_head import ObjectsHead
@@ -190,9 +189,9 @@ class Judge:
         return foreground.foreground(score, mass, self.touching)
 
 
-def changed(**constants: float) -> Variant:
+def changed(**values: float) -> Variant:
     def variant(case: Case) -> Found:
-        with mock.patch.multiple(foreground, **constants):
+        with mock.patch.multiple(foreground, **values):
             return inside(case)
 
     return variant
@@ -265,50 +264,15 @@ def table(cases: Cases, each: bool) -> str:
 
 
 def search(cases: Cases, trials: int, seed: int) -> str:
-    rng = np.random.default_rng(seed)
-    tried: list[dict[str, float]] = []
-    values = np.zeros((0, len(cases)))
-    kinds = np.array([SETS.index(case.set) for case in cases])
     judges = [Judge(case.groups) for case in cases]
     again = [look_again(judge.of, judge(judge.of)) for judge in judges]
 
-    def scores(constants: dict[str, float]) -> list[float]:
-        with mock.patch.multiple(foreground, **constants):
-            found = [(judge(of) > INSIDE)[of.ids] for judge, of in zip(judges, again, strict=True)]
+    def scores() -> list[float]:
+        found = [(judge(of) > INSIDE)[of.ids] for judge, of in zip(judges, again, strict=True)]
         return [score(*each) for each in zip(cases, found, strict=True)]
 
-    def worth(of: np.ndarray, but: int | None = None) -> np.ndarray:
-        kept = np.arange(len(cases)) != (-1 if but is None else but)
-        return sum(of[:, kept & (kinds == kind)].mean(1) for kind in range(len(SETS)))
-
-    for trial in range(trials):
-        constants = {name: float(rng.uniform(*span)) for name, span in RANGES.items()}
-        if trial == 0:
-            constants = {name: getattr(foreground, name) for name in RANGES}
-        if trial > trials // 3:
-            best = np.argsort(-worth(values))[:12]
-            near = tried[int(rng.choice(best))]
-            moved = rng.choice(list(RANGES), 3, replace=False).tolist()
-            constants = near | {
-                name: float(np.clip(near[name] + rng.normal() * 0.15 * (high - low), low, high))
-                for name, (low, high) in RANGES.items()
-                if name in moved
-            }
-        tried.append(constants)
-        values = np.vstack((values, scores(constants)))
-    best = int(worth(values).argmax())
-    held_out = np.array([values[worth(values, i).argmax(), i] for i in range(len(cases))])
-    lines = [
-        f"{trials} trials. Best: "
-        + ", ".join(f"{name} {value:.2f}" for name, value in tried[best].items()),
-        "",
-        "| | " + " | ".join(SETS) + " |",
-        "|---|---|---|",
-    ]
-    for name, row in (("best of all", values[best]), ("cross-validated", held_out)):
-        cells = (mean_error(row[kinds == kind]) for kind in range(len(SETS)))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    kinds = [case.set for case in cases]
+    return constants.search(foreground, RANGES, kinds, scores, trials, seed)
 
 
 if __name__ == "__main__":

@@ -329,10 +329,10 @@ def matched(objects: dict[int, np.ndarray], mask: np.ndarray, labels: np.ndarray
     return float(table[rows, columns].sum() / len(objects))
 
 
-def mean_error(values: np.ndarray, sign: str = "") -> str:
+def mean_error(values: np.ndarray, sign: str = "", digits: int = 3) -> str:
     """A mean and its standard error over sequences."""
     error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f"{np.mean(values):{sign}.3f} ± {error:.3f}"
+    return f"{np.mean(values):{sign}.{digits}f} ± {error:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import torch
 from kornia.filters import guided_blur
 from torch.nn import functional as F
 
+from unveil.results.guided import fitted, guided_fits
 from unveil.segmentation import refine
 
 
@@ -75,18 +76,45 @@ def test_colours_are_weighed_by_bayes_rule():
         np.testing.assert_allclose(got[:, p[0], p[1]].numpy(), expected, atol=1e-9)
 
 
+def test_neighbours_that_look_alike_ask_to_be_of_one_object():
+    """Two objects and the background, slow and literal, against `by_neighbours`."""
+    g = torch.Generator().manual_seed(1)
+    h, w = 6, 9
+    guide = 0.5 + 0.1 * torch.rand(1, 3, h, w, generator=g, dtype=torch.float64)
+    shares = torch.rand(1, 2, h, w, generator=g, dtype=torch.float64) / 2
+    shares[..., :2] = 0
+    got = refine.by_neighbours(guide, shares)[0]
+    first = np.concatenate((shares[0], 1 - shares[0].sum(0, keepdim=True)))
+    colours, share = guide[0].numpy(), first.copy()
+    for _ in range(refine.ROUNDS):
+        before, share = share, first.copy()
+        for y, x in np.ndindex(h, w):
+            if not shares[0, :, y, x].any():
+                continue
+            said = np.log(np.maximum(first[:, y, x], 1e-4))
+            for v, u in np.ndindex(h, w):
+                if (v, u) != (y, x) and max(abs(v - y), abs(u - x)) <= 2:
+                    change = np.square(colours[:, y, x] - colours[:, v, u]).sum()
+                    alike = np.exp(-change / (2 * refine.ALIKE**2))
+                    said += refine.BOND / 24 * alike * before[:, v, u]
+            share[:, y, x] = np.exp(said) / np.exp(said).sum()
+    np.testing.assert_allclose(got.numpy(), share[:2], atol=1e-9)
+    assert np.abs(share - first).max() > 0.1
+
+
 def test_colours_correct_what_patches_got_wrong(monkeypatch):
     """A limb of the object's colour that its patches doubt; the filter alone cannot reach it."""
     truth = np.zeros((60, 84), bool)
-    truth[12:36, 24:60] = truth[36:48, 32:40] = True
+    truth[12:36, 24:60] = truth[36:60, 32:40] = True
     colours = np.where(truth[..., None], (190, 60, 40), (50, 110, 160))
     frame = (colours + np.random.default_rng(3).integers(-9, 9, (60, 84, 3))).astype(np.uint8)
+    monkeypatch.setattr(refine, "by_neighbours", lambda guide, shares: shares)
     share = np.full((1, 5, 7), 0.05, np.float32)
-    share[0, 1:3, 2:5], share[0, 3, 2:4] = 0.9, 0.2
+    share[0, 1:3, 2:5], share[0, 3:5, 2:4] = 0.9, 0.2
 
     def limb() -> float:
         sharp = refine.sharpen(np.ones((1, 5, 7), np.uint8), share, frame[None])[0] == 1
-        return sharp[36:48, 32:40].mean()
+        return sharp[48:, 32:40].mean()
 
     with_colours = limb()
     monkeypatch.setattr(refine, "by_colour", lambda guide, masks: masks)
@@ -140,11 +168,17 @@ def test_only_the_surroundings_of_objects_are_filtered_and_the_shares_are_those_
 
     image = torch.from_numpy(frame).permute(2, 0, 1)[None]
     size = (20 * refine.FINER, 28 * refine.FINER)
-    guide = F.interpolate(image, size, mode="bilinear", antialias=True).float() / 255
+    finest = (min(20 * refine.FINEST, 201), min(28 * refine.FINEST, 313))
+    guide, colours = (
+        F.interpolate(image, n, mode="bilinear", antialias=True).float() / 255
+        for n in (size, finest)
+    )
     coarse = np.where(near == ids[:, None, None], share, 0).astype(np.float32)
     masks = F.interpolate(torch.from_numpy(coarse)[None], size, mode="bilinear")
-    soft = refine.guided_filter(guide, refine.by_colour(guide, masks), refine.RADIUS, 1e-4)
-    want = F.interpolate(soft, frame.shape[:2], mode="bilinear")[0]
+    masks = refine.by_neighbours(guide, refine.by_colour(guide, masks))
+    fits = guided_fits(guide, masks, refine.RADIUS, refine.EPSILON)
+    soft = fitted(F.interpolate(fits, finest, mode="bilinear"), colours[0])
+    want = F.interpolate(soft[None], frame.shape[:2], mode="bilinear")[0]
     torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
     labels = refine.sharpen(near[None], share[None], frame[None])[0]
     held = np.where(want.sum(0) > refine.MOST, ids[want.numpy().argmax(0)], 0)
@@ -182,14 +216,15 @@ def test_the_filter_equals_that_of_kornia():
     g = torch.Generator().manual_seed(3)
     guide, mask = (torch.rand(1, c, 31, 47, generator=g, dtype=torch.float64) for c in (3, 2))
     want = guided_blur(guide, mask, 9, 1e-4, border_type="replicate")
-    torch.testing.assert_close(refine.guided_filter(guide, mask, 4, 1e-4), want)
+    torch.testing.assert_close(fitted(guided_fits(guide, mask, 4, 1e-4), guide[0])[None], want)
 
 
 def test_the_filter_equals_a_fit_in_every_window():
     g = torch.Generator().manual_seed(2)
     h, w, r, eps = 7, 9, 2, 0.01
     guide, mask = torch.rand(1, 3, h, w, generator=g), torch.rand(1, 2, h, w, generator=g)
-    got = refine.guided_filter(guide.double(), mask.double(), r, eps)
+    guide, mask = guide.double(), mask.double()
+    got = fitted(guided_fits(guide, mask, r, eps), guide[0])[None]
     pad = torch.nn.functional.pad
     big = pad(guide.double(), (r,) * 4, mode="replicate")[0]
     for k in range(2):

@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from unveil.exports.colours import sampled
-from unveil.results.guided import guided_fits
+from unveil.results.guided import fitted, guided_fits
 
 BAND = 6
 """Pixels on either side of a mask's border within which it may be soft, in a frame of 480 lines."""
@@ -153,6 +153,5 @@ def _follow(
     guide = guide.permute(2, 0, 1)[None]
     fits = guided_fits(guide, level[None, None], max(1, round(radius / step)), EPSILON)
     ys, xs = np.nonzero(where)
-    fit = sampled(fits, ys, xs, step)
     colours = torch.from_numpy(frame[ys, xs]).T / 255
-    out[ys, xs] = ((fit[:3] * colours).sum(0) + fit[3]).numpy()
+    out[ys, xs] = fitted(sampled(fits, ys, xs, step)[None], colours)[0].numpy()

@@ -10,24 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def guided_filter(
-    guide: Float[Tensor, "1 3 H W"], masks: Float[Tensor, "1 k H W"], radius: int, epsilon: float
-) -> Float[Tensor, "1 k H W"]:
-    """Every mask as a locally linear function of the guide's colours.
-
-    In each window of side 2·radius + 1 the mask is fitted by a·colour + b with a penalty epsilon
-    on a; a pixel takes the mean of all fits whose windows hold it.
-    """
-    fits = guided_fits(guide, masks, radius, epsilon)
-    return torch.stack([(fit[:3] * guide[0]).sum(0) + fit[3] for fit in fits])[None]
-
-
 def guided_fits(
     guide: Float[Tensor, "1 3 H W"], masks: Float[Tensor, "1 k H W"], radius: int, epsilon: float
 ) -> Float[Tensor, "k 4 H W"]:
-    """What `guided_filter` makes of the colours of a pixel, for every mask: a (3 values) and b.
+    """Every mask as a locally linear function of the guide's colours: a (3 values) and b.
 
-    Smooth, so that those of a small guide serve the large one too (Fast Guided Filter).
+    In each window of side 2·radius + 1 the mask is fitted by a·colour + b with a penalty epsilon
+    on a; a pixel takes the mean of all fits whose windows hold it. Smooth, so that fits of a small
+    guide serve a larger one of the same picture too (Fast Guided Filter, arXiv 1505.00996).
     """
     mean = box_mean(guide, radius)
     pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
@@ -54,6 +44,11 @@ def guided_fits(
         offset = level[0] - (slope * mean[0]).sum(0, keepdim=True)
         out.append(box_mean(torch.cat((slope, offset))[None], radius)[0])
     return torch.stack(out) if out else guide.new_zeros(0, 4, *guide.shape[2:])
+
+
+def fitted(fits: Float[Tensor, "k 4 *s"], colours: Float[Tensor, "3 *s"]) -> Float[Tensor, "k *s"]:
+    """What fits make of the colours at the same places: the filtered masks."""
+    return (fits[:, :3] * colours).sum(1) + fits[:, 3]
 
 
 def box_mean(x: Float[Tensor, "1 c H W"], radius: int) -> Float[Tensor, "1 c H W"]:

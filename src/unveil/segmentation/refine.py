@@ -1,17 +1,16 @@
 """From labels a patch to labels a pixel.
 
 `nearest` is the published way, `upsample` that of the slot methods. `sharpen` lets masks follow the
-image in two steps. First its colours speak (Rother et al., "GrabCut", 2004, one round, with
+image in three steps. First its colours speak (Rother et al., "GrabCut", 2004, one round, with
 histograms): how much of a patch is an object's is the prior, the colours of the object and of what
-surrounds it in this frame are the evidence. Then a guided filter (He et al., "Guided Image
-Filtering", 2010; colour guide, and worked at low resolution as in "Fast Guided Filter", arXiv
-1505.00996) explains the outcome, in windows a little wider than a patch, as a linear function of
-the colours there, so that masks snap to edges and stay smooth where there are none.
+surrounds it in this frame are the evidence. Then neighbours that look alike ask to be of one object
+(a conditional random field, by mean field). Then a guided filter (He et al., "Guided Image
+Filtering", 2010) explains the outcome, in windows a little less than two patches wide, as a linear
+function of the colours there, so that masks snap to edges and stay smooth where there are none. All
+of it is worked out at a few samples a patch; the functions are smooth, and are asked for the
+colours of many more ("Fast Guided Filter", arXiv 1505.00996).
 
-Given perfect shares of patches on a 24x42 grid, ten development sequences, one object each: the
-filter alone J 0.85 F 0.86, with colours 0.86 and 0.88; given groups labelled perfectly, 0.79 and
-0.77, with colours 0.82 and 0.81; as the default finds them (docs/fast.md), 0.76 and 0.70, with
-colours 0.77 and 0.74. Repeating the filter or widening its windows costs thin parts and F.
+docs/fast.md has what each step is worth (`benchmarks/edges.py`).
 """
 
 from functools import lru_cache
@@ -22,23 +21,35 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from unveil.results.guided import box_mean, guided_filter
+from unveil.results.guided import box_mean, fitted, guided_fits
 
-FINER = 5
-"""Filtered at so many samples a patch along each side."""
-RADIUS = 4
-"""Of the windows, in samples: together 9, not quite two patches."""
-EPSILON = 1e-4
+FINER = 4
+"""Colours are asked, and the filter fitted, at so many samples a patch along each side."""
+FINEST = 15
+"""What was fitted is asked for the colours of so many samples a patch, if the frame has as many."""
+RADIUS = 3
+"""Of the filter's windows, in samples: together 7, not quite two patches."""
+EPSILON = 3e-5
 """Variance of colour (0 … 1) below which a window counts as flat."""
-BINS = 20
+BINS = 40
 """Of each colour channel, in the histograms of an object and of what surrounds it."""
-AROUND = 10
-"""Samples around the objects of a frame that count as their surroundings: two patches."""
+AROUND = 12
+"""Samples around the objects of a frame that count as their surroundings: three patches."""
 UNSURE = 0.02
 """What a prior is never nearer to 0 than: colours can overrule every patch."""
-MOST = 0.55
+NEIGHBOURS = tuple((y, x) for y in range(3) for x in range(-2, 3) if (y, x) > (0, 0))
+"""Samples that ask to be of one object: half of 5x5 around one, the other half mirrored."""
+ALIKE = 0.05
+"""Deviation of colour up to which neighbours count as alike."""
+BOND = 8.0
+"""Nats by which neighbours that all look the same, and all are of an object, speak for it."""
+ROUNDS = 3
+"""Of asking the neighbours."""
+MOST = 0.52
 """Share of a pixel from which it is an object's: a little over half, for patches that hold some of
 an object look more like it than it fills them."""
+
+Box = tuple[slice, slice]
 
 
 def nearest(
@@ -131,7 +142,7 @@ def shares(
 @torch.inference_mode()
 def _boxed(
     near: np.ndarray, share: np.ndarray, frame: np.ndarray, epsilon: float
-) -> tuple[np.ndarray, Tensor, tuple[slice, slice]]:
+) -> tuple[np.ndarray, Tensor, Box]:
     """What `shares` returns, within a box of pixels outside of which all shares are 0."""
     full = height, width = frame.shape[:2]
     h, w = near.shape
@@ -139,18 +150,24 @@ def _boxed(
     everywhere = slice(0, height), slice(0, width)
     if len(ids) == 0 or (len(ids) == 1 and (share * (near != 0) >= 1).all()):
         return ids, torch.ones(len(ids), height, width), everywhere
-    size = (min(h * FINER, height), min(w * FINER, width))
+    size, finest = ((min(h * n, height), min(w * n, width)) for n in (FINER, FINEST))
     image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-    guide = F.interpolate(image, size, mode="bilinear", antialias=True).float() / 255
+    guide, colours = _scaled(image, size), _scaled(image, finest)
     coarse = np.where(near == ids[:, None, None], share, 0).astype(np.float32)
     masks = F.interpolate(torch.from_numpy(coarse)[None], size, mode="bilinear")
     # Colours are asked so near to objects, the filter reaches on from there; then all is 0.
     reach = AROUND + 2 * RADIUS + 1
-    part = [_grown(masks[0].sum(0).gt(0.5).any(dim), reach) for dim in (1, 0)]
+    there = masks[0].sum(0) > 0.5
+    part = _grown(there.any(1), reach), _grown(there.any(0), reach)
     guide, masks = (x[:, :, *part] for x in (guide, masks))
-    soft = guided_filter(guide, by_colour(guide, masks), RADIUS, epsilon)[0]
-    (down, ys), (across, xs) = (_finer(*x) for x in zip(part, size, full, strict=True))
-    return ids, down.T @ (soft @ across), (ys, xs)
+    masks = by_neighbours(guide, by_colour(guide, masks))
+    fits, part = _enlarged(guided_fits(guide, masks, RADIUS, epsilon), part, size, finest)
+    return ids, *_enlarged(fitted(fits, colours[0, :, *part]), part, finest, full)
+
+
+def _scaled(image: UInt8[Tensor, "1 3 H W"], size: tuple[int, int]) -> Float[Tensor, "1 3 h w"]:
+    """A smaller image, 0 … 1."""
+    return F.interpolate(image, size, mode="bilinear", antialias=True).float() / 255
 
 
 def _grown(there: Bool[Tensor, " n"], reach: int) -> slice:
@@ -159,8 +176,16 @@ def _grown(there: Bool[Tensor, " n"], reach: int) -> slice:
     return slice(max(at[0] - reach, 0), at[-1] + 1 + reach)
 
 
+def _enlarged(
+    x: Float[Tensor, "*c p q"], part: Box, size: tuple[int, int], larger: tuple[int, int]
+) -> tuple[Float[Tensor, "*c P Q"], Box]:
+    """What a part of `size` samples says of a larger size, linearly in between, and of which."""
+    (down, ys), (across, xs) = (_finer(*each) for each in zip(part, size, larger, strict=True))
+    return down.T @ (x @ across), (ys, xs)
+
+
 def _finer(part: slice, count: int, finer: int) -> tuple[Float[Tensor, "p q"], slice]:
-    """What a part of `count` samples says of `finer` ones, linearly in between, and of which."""
+    """The same along one side: how much of each of its samples is in which of the finer ones."""
     weights = _between(count, finer)[part]
     used = _grown(weights.any(0), 0)
     return weights[:, used], used
@@ -188,8 +213,48 @@ def by_colour(
     colour = (r * BINS + g) * BINS + b
     mass = prior.new_zeros(len(prior), BINS**3)
     mass.index_add_(1, colour, (prior * close).flatten(1))
-    # Neighbouring colours are as good as the same.
-    mass = F.avg_pool3d(mass.unflatten(1, (BINS, BINS, BINS)), 3, 1, 1).flatten(1)
+    mass = mass.unflatten(1, (BINS, BINS, BINS))
+    for dim in (1, 2, 3):  # neighbouring colours are as good as the same
+        mass = _with_next(mass, dim)
+    mass = mass.flatten(1)
     likely = mass / mass.sum(1, keepdim=True).clamp_min(1e-6) + 1e-5
     posterior = prior * likely[:, colour].view_as(prior)
     return (posterior / posterior.sum(0) * close)[None, :-1]
+
+
+def _with_next(x: Tensor, dim: int) -> Tensor:
+    """Every value and the two beside it along one side, added up."""
+    out = x.clone()
+    n = x.shape[dim] - 1
+    out.narrow(dim, 1, n).add_(x.narrow(dim, 0, n))
+    out.narrow(dim, 0, n).add_(x.narrow(dim, 1, n))
+    return out
+
+
+def by_neighbours(
+    guide: Float[Tensor, "1 3 H W"], shares: Float[Tensor, "1 k H W"]
+) -> Float[Tensor, "1 k H W"]:
+    """The shares as neighbours that look alike correct them: a conditional random field.
+
+    guide: colours, 0 … 1. shares: of each object, 0 … 1, their sum too; where all are 0 they stay.
+    Mean field (Krähenbühl & Koltun, "Efficient Inference in Fully Connected CRFs", NIPS 2011, of
+    which this takes the colour-dependent kernel, and only neighbours within half a patch).
+    """
+    height, width = guide.shape[2:]
+    shares = shares[0]
+    share = first = torch.cat((shares, 1 - shares.sum(0, keepdim=True)))
+    alone, there = first.clamp_min(1e-4).log(), shares.sum(0) > 0
+    pairs = []
+    for y, x in NEIGHBOURS:
+        one = slice(0, height - y), slice(max(-x, 0), width - max(x, 0))
+        other = slice(y, height), slice(max(x, 0), width + min(x, 0))
+        change = (guide[0, :, *one] - guide[0, :, *other]).square().sum(0)
+        bond = BOND / (2 * len(NEIGHBOURS)) * torch.exp(-change / (2 * ALIKE**2))
+        pairs.append((one, other, bond))
+    for _ in range(ROUNDS):
+        said = torch.zeros_like(share)
+        for one, other, bond in pairs:
+            said[:, *one] += bond * share[:, *other]
+            said[:, *other] += bond * share[:, *one]
+        share = torch.where(there, (alone + said).softmax(0), first)
+    return share[None, :-1]
