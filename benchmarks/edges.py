@@ -42,7 +42,7 @@ RANGES = {
     "UNSURE": (0.003, 0.1),
     "ALIKE": (0.02, 0.12),
     "BOND": (0.0, 16.0),
-    "MOST": (0.45, 0.6),
+    "LEAST": (0.45, 0.6),
 }
 """Constants of `unveil.segmentation.refine`, and where they are looked for."""
 
@@ -168,7 +168,7 @@ BEFORE = {
     "BINS": 20,
     "AROUND": 10,
     "ROUNDS": 0,
-    "MOST": 0.55,
+    "LEAST": 0.55,
 }
 """What version 0.5.0 did."""
 

@@ -327,7 +327,7 @@ def test_what_a_result_keeps_softens_its_edges(tmp_path):
     hard = opacities(export(result, tmp_path / "hard", "rgba-png", soft=False))[..., 3]
     labels = np.stack(list(result.labels()))
     assert np.array_equal(hard, np.where(labels > 0, 255, 0))
-    assert np.array_equal(alpha > 127, labels > 0) and len(np.unique(alpha)) > 100
+    assert np.array_equal(alpha > 127, labels > 0) and len(np.unique(alpha)) > 10
 
 
 def test_a_brush_stroke_holds_also_where_the_shares_say_otherwise(tmp_path):
@@ -375,7 +375,7 @@ def test_the_shell_cuts_out(tmp_path, capsys):
     call = ["export", str(out), "--out", str(tmp_path / "x"), "--to", "rgba-png"]
     assert main([*call, "--to", "green-screen", "--colour", "#102030"]) == 0
     soft = opacities(tmp_path / "x" / "rgba-png")[..., 3]
-    assert len(np.unique(soft)) > 100
+    assert len(np.unique(soft)) > 10
     assert main([*call, "--hard-edges", "--again"]) == 0
     assert set(np.unique(opacities(tmp_path / "x" / "rgba-png")[..., 3])) == {0, 255}
     assert json.loads((tmp_path / "x" / "rgba-png" / "unveil.json").read_text())

@@ -181,7 +181,7 @@ def test_only_the_surroundings_of_objects_are_filtered_and_the_shares_are_those_
     want = F.interpolate(soft[None], frame.shape[:2], mode="bilinear")[0]
     torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
     labels = refine.sharpen(near[None], share[None], frame[None])[0]
-    held = np.where(want.sum(0) > refine.MOST, ids[want.numpy().argmax(0)], 0)
+    held = np.where(want.sum(0) > refine.LEAST, ids[want.numpy().argmax(0)], 0)
     assert (labels != held).mean() < 1e-4 and labels.any()
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from unveil.exports.colours import sampled
-from unveil.results.guided import fitted, guided_fits
+from unveil.results.guided import LEAST, fitted, guided_fits
 
 BAND = 6
 """Pixels on either side of a mask's border within which it may be soft, in a frame of 480 lines."""
@@ -25,8 +25,6 @@ RADIUS = 3
 """Of the guided filter that softens hard masks, in pixels of a frame of 480 lines."""
 EPSILON = 1e-4
 """Variance of colour (0 … 1) below which the guided filter takes a window for flat."""
-LEAST = 0.55
-"""Sum of the objects' shares from which a pixel is an object's, as the masks themselves have it."""
 HALF = 0.503
 """Opacity that no pixel of the mask is under, and what is left over where one is not of it."""
 LINES = 480

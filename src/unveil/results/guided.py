@@ -9,6 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+LEAST = 0.52
+"""Sum of the objects' shares from which a pixel is an object's: a little over half, for patches
+that hold some of an object look more like it than it fills them."""
+
 
 def guided_fits(
     guide: Float[Tensor, "1 3 H W"], masks: Float[Tensor, "1 k H W"], radius: int, epsilon: float

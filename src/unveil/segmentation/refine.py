@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from unveil.results.guided import box_mean, fitted, guided_fits
+from unveil.results.guided import LEAST, box_mean, fitted, guided_fits
 
 FINER = 4
 """Colours are asked, and the filter fitted, at so many samples a patch along each side."""
@@ -45,9 +45,6 @@ BOND = 8.0
 """Nats by which neighbours that all look the same, and all are of an object, speak for it."""
 ROUNDS = 3
 """Of asking the neighbours."""
-MOST = 0.52
-"""Share of a pixel from which it is an object's: a little over half, for patches that hold some of
-an object look more like it than it fills them."""
 
 Box = tuple[slice, slice]
 
@@ -117,7 +114,7 @@ def _sharpen(near: np.ndarray, share: np.ndarray, frame: np.ndarray, epsilon: fl
     labels = np.zeros(frame.shape[:2], near.dtype)
     if len(ids):
         # The filter is linear and keeps constants: what the objects leave of 1 is the background's.
-        held = (soft.sum(0) > MOST).numpy()
+        held = (soft.sum(0) > LEAST).numpy()
         labels[box] = np.where(held, ids[soft.numpy().argmax(0)], 0)
     return labels
 
@@ -131,7 +128,7 @@ def shares(
     """The ids in a frame, ascending, and how much of every pixel is each one's, about 0 … 1.
 
     Arguments as `sharpen` takes them, which gives a pixel to the largest share where their sum is
-    over MOST.
+    over LEAST.
     """
     ids, soft, box = _boxed(near, share, frame, epsilon)
     whole = soft.new_zeros(len(ids), *frame.shape[:2])
