@@ -102,8 +102,8 @@ def sharpen(
 
     near: the id of the object that a patch is of or next to, 0 where none is. share: 0 … 1, how
     much of the patch is that object's. epsilon: > 0, smaller follows weaker edges. Each frame for
-    itself, so the answer does not depend on how many come at once. Cost: 10 ms a frame of 854x480
-    with an object of a third of it, on one core. Peak memory: two fp32 masks as large as a box
+    itself, so the answer does not depend on how many come at once. Cost: 20 ms a frame of 854x480
+    with an object of a third of it, on one core. Peak memory: six fp32 masks as large as a box
     around all objects, for each of them.
     """
     return np.stack([_sharpen(*each, epsilon) for each in zip(near, share, frames, strict=True)])
