@@ -177,21 +177,26 @@ def _enlarged(
     x: Float[Tensor, "*c p q"], part: Box, size: tuple[int, int], larger: tuple[int, int]
 ) -> tuple[Float[Tensor, "*c P Q"], Box]:
     """What a part of `size` samples says of a larger size, linearly in between, and of which."""
-    (down, ys), (across, xs) = (_finer(*each) for each in zip(part, size, larger, strict=True))
-    return down.T @ (x @ across), (ys, xs)
+    down, across = part
+    x, xs = _finer(x, -1, across, _between(size[1], larger[1]))
+    x, ys = _finer(x, -2, down, _between(size[0], larger[0]))
+    return x, (ys, xs)
 
 
-def _finer(part: slice, count: int, finer: int) -> tuple[Float[Tensor, "p q"], slice]:
-    """The same along one side: how much of each of its samples is in which of the finer ones."""
-    weights = _between(count, finer)[part]
-    used = _grown(weights.any(0), 0)
-    return weights[:, used], used
+def _finer(x: Tensor, dim: int, part: slice, at: Float[Tensor, " n"]) -> tuple[Tensor, slice]:
+    """The same along one side. at: where the finer samples lie among all, not the part's alone."""
+    at, last = at - part.start, x.shape[dim] - 1
+    used = _grown((at >= 0) & (at <= last), 0)
+    low = at[used].long()
+    weight = (at[used] - low).view(-1, *[1] * (-1 - dim))
+    high = (low + 1).clamp_max(last)
+    return torch.lerp(x.index_select(dim, low), x.index_select(dim, high), weight), used
 
 
 @lru_cache(8)
-def _between(count: int, finer: int) -> Float[Tensor, "p q"]:
-    """How much of each of `count` samples is in each of `finer` ones, linearly in between."""
-    return F.interpolate(torch.eye(count)[None], finer, mode="linear")[0]
+def _between(count: int, finer: int) -> Float[Tensor, " n"]:
+    """Where each of `finer` samples lies among `count` as long together."""
+    return F.interpolate(torch.arange(float(count))[None, None], finer, mode="linear")[0, 0]
 
 
 def by_colour(
