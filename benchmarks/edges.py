@@ -23,16 +23,15 @@ import tyro
 
 import constants
 from objects_head import ROOT, SETS, find_places, mean_error, truth
-from sizes import CHUNK, Sizes, Way, features, opening, read
+from replay import read
+from sizes import Sizes, Way, features, find, opening
 from speed import machine
-from unveil.attention.objects_file import load_head
 from unveil.errors import UnveilError
+from unveil.fast.state import INSIDE
 from unveil.features.backbone import Backbone
 from unveil.metrics.overlap import Measured
 from unveil.segmentation import refine
-from unveil.segmentation.first_pass import FastFinder
 from unveil.settings import SIZE
-from unveil.types import Features
 
 RANGES = {
     "RADIUS": (2, 5),
@@ -121,13 +120,9 @@ def read_cases(bench: Edges) -> list[Case]:
             continue
         frames = opening(place, bench.frames)
         seen = Sizes(features=bench.features, frames=bench.frames, backbone=bench.backbone)
-        kept, _ = features(seen, place, Way(bench.size, "exact", "fp32"), loaded)
-        keys, saliency = read(kept)
-        finder = FastFinder(head=load_head(None, bench.backbone, keys.shape[-1]))
-        for i in range(0, len(frames), CHUNK):
-            part = slice(i, i + CHUNK)
-            finder.add(Features(keys[part], 14, saliency[part]), frames[part])
-        found = finder.finish()
+        way = Way(bench.size, "exact", "fp32")
+        kept, _ = features(seen, place, way, loaded)
+        found = find(seen, way, frames, *read(kept))
         masks = {i: truth(place, i) for i in range(bench.stride // 2, len(frames), bench.stride)}
         known = [i for i, mask in masks.items() if mask is not None]
         front = np.stack([masks[i][0] for i in known])
@@ -150,7 +145,7 @@ def changed(**values: object) -> Variant:
 
 
 def published(case: Case) -> np.ndarray:
-    inside = np.where(case.share > 0.5, case.near, 0)
+    inside = np.where(case.share > INSIDE, case.near, 0)
     return refine.nearest(inside, *case.frames.shape[1:3])
 
 

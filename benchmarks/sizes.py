@@ -37,7 +37,7 @@ from unveil.features.propagation import PACES, Propagation
 from unveil.metrics.overlap import Measured
 from unveil.metrics.protocols import PROTOCOLS
 from unveil.segmentation import refine
-from unveil.segmentation.first_pass import FastFinder
+from unveil.segmentation.first_pass import FastFinder, Found
 from unveil.video.source import open_video
 
 SEVERAL = "bmx-trees,scooter-black,soapbox,schoolgirls"
@@ -149,15 +149,22 @@ def row(bench: Sizes, place: Place, way: Way, loaded: dict[str, Backbone]) -> di
     kept, figures = features(bench, place, way, loaded)
     keys, saliency = read(kept)
     start = time.process_time()
+    found = find(bench, way, frames, keys, saliency)
+    labels = refine.labels(found.ids, found.share, frames)
+    figures["rest s"] = (time.process_time() - start) / len(frames)
+    return figures | scores(place, labels)
+
+
+def find(
+    bench: Sizes, way: Way, frames: np.ndarray, keys: torch.Tensor, saliency: torch.Tensor
+) -> Found:
+    """What the default mode finds in frames [T, H, W, 3] seen one way, of their features."""
     head = load_head(None, bench.backbone, keys.shape[-1])
     finder, objects = FastFinder(head=head), partial(told, head)
     seen = Propagation(Kept(frames, keys, saliency), way.size, PACES[way.speed], objects)
     for some, known in seen.each(frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)):
         finder.add(known, some)
-    found = finder.finish()
-    labels = refine.labels(found.ids, found.share, frames)
-    figures["rest s"] = (time.process_time() - start) / len(frames)
-    return figures | scores(place, labels)
+    return finder.finish()
 
 
 def scores(place: Place, labels: np.ndarray) -> dict[str, float]:

@@ -45,8 +45,8 @@ SOME = {
 }
 """Sequences where not all are asked for: a clip of each scenario, all of several objects, and the
 first by name."""
-SCORED_BY = ("features", "segmentation", "metrics")
-"""The rooms that decide every score."""
+SCORED_BY = ("features", "segmentation", "results", "metrics")
+"""The rooms that decide every score; of `results` it is the filter that edges are made with."""
 SLOTS, FAST = ("slots",), ("fast", "attention", "blocks")
 PAPER = ("paper", "attention", "blocks")
 """And those that decide one of a kind of row besides."""
