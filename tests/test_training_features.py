@@ -25,6 +25,7 @@ from unveil.training.features import Cache, ClipFeatures
 from unveil.training.lease import Lease, leased
 from unveil.training.recipe import Recipe
 from unveil.training.sampling import cosine, draw_batch, hold_out
+from unveil.training.slots_recipe import SlotRecipe
 
 
 def frames(folder: Path, count: int = 7, seed: int = 0, size: tuple[int, int] = (18, 26)) -> Path:
@@ -202,6 +203,42 @@ def test_features_are_computed_once_and_equal_those_of_the_frames(tmp_path, clip
     assert torch.equal(found.window(1)[:, 1:].unflatten(1, (4, 5)), plain)
     again = cache.get(clip, recipe, no_backbone)
     assert torch.equal(again.window(2), found.window(2))
+
+
+def test_many_windows_see_each_picture_once_and_begin_with_the_few(tmp_path, clip, recipe):
+    shown, backbone = [], Backbone(recipe.backbone, "cpu", torch.float32)
+    encode = backbone.encode_with_cls
+
+    def counted(pixels: torch.Tensor, token: str) -> torch.Tensor:
+        shown.extend(pixels)
+        return encode(pixels, token)
+
+    backbone.encode_with_cls = counted
+    flipped = SlotRecipe(backbone=recipe.backbone, size=(16, 20), frames=3)
+    few, many = (replace(flipped, windows=n) for n in (3, 40))
+    cache = Cache(tmp_path / "cache", 10**9)
+    some, all_of_it = (cache.get(clip, r, lambda: backbone) for r in (few, many))
+    assert all_of_it.frames[:3] == some.frames
+    starts = {window[0] for window in all_of_it.frames}
+    assert starts == set(range(5)), "a clip of seven frames has five windows of three"
+    windows = draw_windows(clip, 7, 3, 1, 40, many.seed, "flip")
+    pictures = [{(i, w.augmentation) for w in windows[:n] for i in w.frames} for n in (3, 40)]
+    assert len(shown) == sum(map(len, pictures)) and len(pictures[1]) <= 14
+    for index, window in enumerate(windows):
+        read = read_frames(clip, window.frames, lambda frame: features.resize(frame, 16, 20))
+        small = window.augmentation(torch.stack([read[i] for i in window.frames]))
+        want = encode(backbone.prepare(small.permute(0, 2, 3, 1).numpy(), 4, 5))
+        torch.testing.assert_close(all_of_it.window(index), want, atol=1e-5, rtol=1e-5)
+    for index in range(3):
+        torch.testing.assert_close(some.window(index), all_of_it.window(index), atol=1e-5, rtol=0)
+
+
+def test_frames_are_kept_at_the_backbone_s_size_only(clip, recipe, monkeypatch):
+    kept, read = [], features.read_frames
+    monkeypatch.setattr(features, "read_frames", lambda *a: kept.append(read(*a)) or kept[0])
+    windows = draw_windows(clip, 7, 3, 1, 5, 0, "flip")
+    features.encode_windows(clip, windows, 16, Backbone(recipe.backbone, "cpu", torch.float32))
+    assert {tuple(frame.shape) for frame in kept[0].values()} == {(3, 16, 20)}
 
 
 @pytest.mark.parametrize("damage", [b"", b"not safetensors", None])

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,12 +122,19 @@ def draw_windows(
     return windows
 
 
-def read_frames(clip: TrainingClip, indices: Sequence[int]) -> dict[int, np.ndarray]:
-    """Some frames of a clip, uint8 [H, W, 3], by index; in one pass that ends at the last."""
+def read_frames(
+    clip: TrainingClip,
+    indices: Sequence[int],
+    change: Callable[[np.ndarray], Any] = lambda frame: frame,
+) -> dict[int, Any]:
+    """Some frames of a clip, uint8 [H, W, 3], by index; in one pass that ends at the last.
+
+    change: what is kept of each, such as the frame at a smaller size.
+    """
     wanted, found = set(indices), {}
     for i, frame in enumerate(clip.open()):
         if i in wanted:
-            found[i] = frame
+            found[i] = change(frame)
         if len(found) == len(wanted):
             return found
     raise InputError(f"{clip.name} changed while it was being read: frame {max(wanted)} is gone")

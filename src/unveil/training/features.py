@@ -33,6 +33,7 @@ from unveil.errors import TrainingError
 from unveil.features import weights
 from unveil.features.backbone import Backbone, Size
 from unveil.files import written_whole
+from unveil.training.augment import Augmentation
 from unveil.training.clips import TrainingClip, Window, count_frames, draw_windows, read_frames
 from unveil.training.lease import Lease, leased
 
@@ -301,19 +302,31 @@ def encode_windows(
     backbone: Backbone,
     class_token: str = "key",
 ) -> tuple[Float[Tensor, "k t n c"], tuple[int, int]]:
-    """Features of windows, each augmented in its own way, and the grid of patches."""
-    frames = read_frames(clip, [i for window in windows for i in window.frames])
-    height, width, _ = next(iter(frames.values())).shape
-    h, w = backbone.grid(height, width, size)
-    small = {
-        i: resize(frame, h * backbone.patch, w * backbone.patch) for i, frame in frames.items()
-    }
-    keys = []
+    """Features of windows, each augmented in its own way, and the grid of patches.
+
+    A frame that several windows show augmented alike goes through the backbone once: many windows
+    of a short clip cost little more than few. Frames are held at the backbone's size only.
+    """
+
+    def small(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H1 W1"]:
+        height, width, _ = frame.shape
+        h, w = backbone.grid(height, width, size)
+        return resize(frame, h * backbone.patch, w * backbone.patch)
+
+    frames = read_frames(clip, [i for window in windows for i in window.frames], small)
+    h, w = (side // backbone.patch for side in next(iter(frames.values())).shape[1:])
+    seen: dict[tuple[int, Augmentation], Float[Tensor, "n c"]] = {}
     for window in windows:
-        pixels = window.augmentation(torch.stack([small[i] for i in window.frames]))
-        pixels = backbone.prepare(pixels.permute(0, 2, 3, 1).contiguous().numpy(), h, w)
-        keys.append(backbone.encode_with_cls(pixels, class_token).cpu())
-    return torch.stack(keys), (h, w)
+        change = window.augmentation
+        new = [i for i in window.frames if (i, change) not in seen]
+        if not new:
+            continue
+        pixels = change(torch.stack([frames[i] for i in new])).permute(0, 2, 3, 1)
+        pixels = backbone.prepare(pixels.contiguous().numpy(), h, w)
+        keys = backbone.encode_with_cls(pixels, class_token).cpu()
+        seen.update(((i, change), key) for i, key in zip(new, keys, strict=True))
+    rows = [seen[i, window.augmentation] for window in windows for i in window.frames]
+    return torch.stack(rows).unflatten(0, (len(windows), -1)), (h, w)
 
 
 def resize(frame: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[Tensor, "3 H1 W1"]:
