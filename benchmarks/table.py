@@ -5,18 +5,22 @@
 Every row on the synthetic benchmark, and on the DAVIS sequences at hand (UNVEIL_SHARED, or
 ../shared beside the repository): the first frames of each, as many as a MOVi video has. What the
 backbone sees of a video is kept for all rows of one size, scores by all that they depend on, so it
-goes on where it stopped. What others published stands apart.
+goes on where it stopped. Where new code would cost hours, `--accept COMMIT` takes what the code of
+an earlier commit scored, and those rows say so. What others published stands apart.
 """
 
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,6 +32,7 @@ from unveil.datasets import Dataset, open_dataset
 from unveil.evaluate import cache, protocols
 from unveil.evaluate.published import published
 from unveil.features.backbone import Backbone, Size
+from unveil.files import scratch
 from unveil.metrics import PROTOCOLS, Measured
 from unveil.settings import CLUSTERS, SIZE, Settings
 from unveil.slots.model_file import model_metadata
@@ -160,12 +165,15 @@ class Table:
     """What is written."""
     work: Path = ROOT / "out" / "table"
     """Where scores and features are kept between runs."""
+    accept: tuple[str, ...] = ()
+    """Commits whose scores are taken, the first that has all of a row, where the present code has
+    not; the row then says by the code of which."""
     _loaded: dict[str, Backbone] = field(default_factory=dict, init=False, repr=False)
 
     def run(self) -> int:
         """Score, write, and say where."""
         rows = list(self.rows())
-        lines = head(rows, self.frames)
+        lines = head(rows, self.frames, mixed=bool(self.accept))
         for name in self.sets:
             dataset = self.dataset(name)
             lines += [f"## {TITLES[name]}", ""]
@@ -175,7 +183,12 @@ class Table:
             columns = ONE if dataset.name == "davis2016" else MANY
             seeds = self.seeds if name == "synthetic" else 1
             some = [r for r in rows if name == "synthetic" or self.all_sequences or not r.dear]
-            scores = [self.scores(row, dataset, columns, seeds) for row in some]
+            scores = []
+            for i, row in enumerate(some):
+                found, commit = self.scores(row, dataset, columns, seeds)
+                scores.append(found)
+                if commit:
+                    some[i] = replace(row, name=f"{row.name}; code of {commit}")
             lines += [about(name, dataset, scores[0][0]), "", *section(some, scores, columns)]
         cache.write(self.page, "\n".join([*lines, *others()]).rstrip() + "\n")
         print(self.page)
@@ -256,33 +269,59 @@ class Table:
 
     def scores(
         self, row: Row, dataset: Dataset, columns: tuple[Column, ...], seeds: int
-    ) -> list[list[Record]]:
-        """The records of a row by protocol: of every seed, of every sequence."""
+    ) -> tuple[list[list[Record]], str | None]:
+        """The records of a row by protocol, of every seed, of every sequence; and the commit whose
+        code scored them, None for the present code.
+        """
         names = list(dict.fromkeys(["miou", *(c.protocol for c in columns)]))
-        found = []
-        for seed in range(seeds if row.drawn else 1):
-            settings, records, segmenter = replace(row.settings, seed=seed), [], None
-            for sequence in dataset.sequences:
-                key = self.key(settings, row.rooms, sequence, names)
-                file = self.work / "scores" / f"{key}.json"
-                record = cache.load(file, key)
-                if record is None:
-                    segmenter = segmenter or self.segmenter(settings)
-                    record = score(segmenter, sequence, names)
-                    cache.store(file, key, record)
-                    print(dataset.root.name, sequence.name, row.name, seed, file=sys.stderr)
-                records.append(record)
-            found.append(records)
-        return found
+        drawn = [replace(row.settings, seed=s) for s in range(seeds if row.drawn else 1)]
+        for commit in (None, *self.accept):
+            found = [
+                [self.load(self.key(x, row.rooms, s, names, commit)) for s in dataset.sequences]
+                for x in drawn
+            ]
+            if all(record is not None for records in found for record in records):
+                return cast(list[list[Record]], found), commit
+        return [self.score(row, x, dataset, names) for x in drawn], None
+
+    def score(
+        self, row: Row, settings: Settings, dataset: Dataset, names: list[str]
+    ) -> list[Record]:
+        """The records of a row with these settings by the present code, kept or made."""
+        records, segmenter = [], None
+        for sequence in dataset.sequences:
+            key = self.key(settings, row.rooms, sequence, names)
+            record = self.load(key)
+            if record is None:
+                segmenter = segmenter or self.segmenter(settings)
+                record = score(segmenter, sequence, names)
+                cache.store(self.file(key), key, record)
+                print(dataset.root.name, sequence.name, row.name, settings.seed, file=sys.stderr)
+            records.append(record)
+        return records
+
+    def file(self, key: str) -> Path:
+        """Where a score is kept."""
+        return self.work / "scores" / f"{key}.json"
+
+    def load(self, key: str) -> Record | None:
+        """A score that was kept."""
+        return cache.load(self.file(key), key)
 
     def key(
-        self, settings: Settings, rooms: tuple[str, ...], sequence: Any, names: list[str]
+        self,
+        settings: Settings,
+        rooms: tuple[str, ...],
+        sequence: Any,
+        names: list[str],
+        commit: str | None = None,
     ) -> str:
-        """All that the score of one sequence depends on."""
-        model = cache.of_files([settings.model]) if settings.model else None
-        files = cache.of_files(sequence.frame_files())
+        """All that the score of one sequence depends on; commit: by whose code, if not this."""
+        model = contents(settings.model) if settings.model else None
+        files = contents(*sequence.frame_files(), *sorted(sequence.masks.iterdir()))
         plain = {**settings.plain(), "model": model}
-        code = cache.code_digest(*SCORED_BY, *rooms)
+        source = None if commit is None else source_of(commit, self.work)
+        code = cache.code_digest(*SCORED_BY, *rooms, source=source)
         return cache.digest(code, plain, files, str(sequence), names)
 
     def segmenter(self, settings: Settings) -> Segmenter:
@@ -315,6 +354,33 @@ def cut(sequence: Any, frames: int, folder: Path) -> Any:
     return replace(sequence, **places)
 
 
+@lru_cache
+def contents(*files: Path) -> str:
+    """A digest of names and bytes; times do not count, for a copy or a mount has others."""
+    hashed = hashlib.sha256()
+    for file in files:
+        hashed.update(file.name.encode() + b"\0" + file.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+@lru_cache
+def source_of(commit: str, work: Path) -> Path:
+    """The package at a commit, written below a folder once."""
+    whole = said_by_git("rev-parse", "--verify", f"{commit}^{{commit}}")
+    if whole is None:
+        raise SystemExit(f"--accept {commit}: git knows no such commit in {ROOT}")
+    folder = work / "code" / whole
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(folder) as part:
+            line = ["git", "-C", str(ROOT), "archive", whole, "src/unveil"]
+            packed = subprocess.run(line, capture_output=True, check=True).stdout
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                archive.extractall(part, filter="data")
+            part.rename(folder)
+    return folder / "src" / "unveil"
+
+
 def cpu_minutes(log: Path, steps: int) -> float | None:
     """Of so many steps, by the mean of those whose CPU time the log of a run has."""
     if not log.is_file():
@@ -331,8 +397,10 @@ TITLES = {
 }
 
 
-def head(rows: list[Row], frames: int) -> list[str]:
-    """What was run, on what, and what it cannot say."""
+def head(rows: list[Row], frames: int, mixed: bool) -> list[str]:
+    """What was run, on what, and what it cannot say; mixed: scores of earlier code may be among
+    them.
+    """
     models = [row.settings.model for row in rows if row.settings.model]
     told = [model_metadata(model) for model in models]
     most = "Nothing was trained"
@@ -405,16 +473,17 @@ def head(rows: list[Row], frames: int) -> list[str]:
         "frames, neck and head others, the ramp three; the crowd is cut in pieces that objects "
         "share. TimeT's prototypes cut all of a frame in pieces, many of a few patches, that "
         "last: the ramp is one and a rim of small ones, the swan many.",
-        f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of {commit()}.",
+        f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of "
+        f"{said_by_git('rev-parse', '--short', 'HEAD') or 'a tree without git'}"
+        + (", but for rows that name another." if mixed else "."),
         "",
     ]
 
 
-def commit() -> str:
-    """The commit that this tree stands at, as far as git knows."""
-    line = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    said = subprocess.run(line, capture_output=True, text=True)
-    return said.stdout.strip() or "a tree without git"
+def said_by_git(*line: str) -> str | None:
+    """What git says of this tree; None where it knows nothing."""
+    said = subprocess.run(["git", "-C", str(ROOT), *line], capture_output=True, text=True)
+    return said.stdout.strip() or None
 
 
 def about(name: str, dataset: Dataset, records: list[dict[str, Record]]) -> str:

@@ -1,0 +1,96 @@
+"""The benchmark of methods side by side: what its kept scores depend on, and what it says."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import unveil
+from unveil.datasets import open_dataset
+from unveil.synthetic.layouts import Annotated, write_layout
+from unveil.synthetic.render import render
+
+
+@pytest.fixture(scope="module")
+def table():
+    folder = str(Path(__file__).parent.parent / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        import table
+    finally:
+        sys.path.remove(folder)
+    return table
+
+
+@pytest.fixture
+def page(table, tmp_path, monkeypatch):
+    """Writes the page of k-means on two clips; gives its text, and the clips scored for it."""
+    clips = [Annotated(f"c{i}", *render(i, 4, 32, 40, scenario="crowd")) for i in range(2)]
+    write_layout("davis2017", tmp_path / "data", clips)
+    scored = []
+
+    def found(clip):
+        scored.append(clip.name)
+        labels = np.zeros((4, 32, 40), np.uint8)
+        labels[:, 8:24, 10:30] = 1
+        return SimpleNamespace(labels=labels, scores={1: 1.0})
+
+    monkeypatch.setattr(
+        table.Table, "dataset", lambda *a: open_dataset("davis2017", tmp_path / "data")
+    )
+    monkeypatch.setattr(table.Table, "segmenter", lambda *a: found)
+    monkeypatch.setattr(table, "source_of", lambda commit, work: tmp_path / commit)
+
+    def write(*accept):
+        scored.clear()
+        table.contents.cache_clear()
+        where = {"page": tmp_path / "table.md", "work": tmp_path / "work"}
+        command = table.Table(
+            modes=("kmeans",), sets=("synthetic",), seeds=2, accept=accept, **where
+        )
+        assert command.run() == 0
+        return where["page"].read_text(), list(scored)
+
+    write.data = tmp_path / "data"
+    write.code = tmp_path / "older"
+    return write
+
+
+def test_scores_are_kept_whatever_the_time_of_files_and_not_their_bytes(page):
+    first, scored = page()
+    assert scored == ["c0", "c1"] * 2, "k-means draws: two seeds"
+    for file in page.data.rglob("*.png"):
+        os.utime(file, (1, 1))
+    assert page() == (first, [])
+    mask = sorted((page.data / "Annotations_unsupervised" / "480p" / "c1").iterdir())[0]
+    shutil.copyfile(mask.with_name("00003.png"), mask)
+    assert page()[1] == ["c1"] * 2
+
+
+def test_scores_of_earlier_code_are_taken_where_asked_and_named(table, page, monkeypatch):
+    package = Path(unveil.__file__).parent
+    shutil.copytree(package, page.code)
+    (page.code / "slots" / "kmeans.py").write_text("other code")
+    digest = table.cache.code_digest
+    with monkeypatch.context() as past:  # the time when that was the present code
+        past.setattr(
+            table.cache,
+            "code_digest",
+            lambda *rooms, source=None: digest(*rooms, source=source or page.code),
+        )
+        then, _ = page()
+    assert "code of older |" not in then
+    now, scored = page("older")
+    assert not scored and "| k-means of keys, 7 clusters; code of older | nothing |" in now
+    assert "but for rows that name another." in now
+    row = "| nothing |"
+    assert [x.split(row)[1] for x in now.splitlines() if row in x] == [
+        x.split(row)[1] for x in then.splitlines() if row in x
+    ]
+    _, scored = page()
+    assert scored == ["c0", "c1"] * 2, "without being asked the present code scores"
+    assert "code of older" not in page("older")[0], "and what it scored comes first"
