@@ -153,7 +153,7 @@ def rewrite(root, change):
     file.write_text(json.dumps(content))
 
 
-def test_the_300_videos_are_entries_600_to_900(copy):
+def test_the_300_videos_are_those_that_the_field_scores(copy):
     root = copy("ytvis2019")
 
     def grow(content):
@@ -163,10 +163,28 @@ def test_the_300_videos_are_entries_600_to_900(copy):
         ]
 
     rewrite(root, grow)
-    dataset = open_dataset("ytvis2019", root)
-    names = [s.name for s in dataset.sequences]
-    assert len(names) == 300 and (names[0], names[-1]) == ("v0600", "v0899")
-    assert len(open_dataset("ytvis2019", root, split="train").sequences) == 905
+
+    def names(year, split=None):
+        return [s.name for s in open_dataset(f"ytvis{year}", root, split=split).sequences]
+
+    entries = [f"v{n:04d}" for n in range(600, 900)]
+    last = [f"v{n:04d}" for n in range(605, 905)]
+    assert names(2019) == names(2019, "300") == names(2021, "300") == entries
+    assert names(2021) == names(2021, "last300") == names(2019, "last300") == last
+    every = names(2019, "train")
+    assert len(every) == 905
+    for year, scored in ((2019, entries), (2021, last)):
+        assert names(year, "rest") == [name for name in every if name not in scored]
+    assert "the last 300 entries" in open_dataset("ytvis2021", root).split
+    assert "all but the 300" in open_dataset("ytvis2019", root, split="rest").split
+
+
+@pytest.mark.parametrize("split", ["300", "last300", "rest"])
+def test_a_file_of_few_videos_has_no_split_of_300(copy, split):
+    root = copy("ytvis2019")
+    assert "all 3 videos" in open_dataset("ytvis2021", root).split
+    with pytest.raises(DataError, match=f"has 3 videos, the split {split} needs 900"):
+        open_dataset("ytvis2021", root, split=split)
 
 
 def test_absent_objects_and_uncompressed_run_lengths_are_read(copy):

@@ -33,7 +33,7 @@ def made(layout: str, root: Path, clips: list[Annotated]) -> Path:
 LABS = {
     "videosaur-movi-e": ("movi-e", "movi", ".", ("--dataset", "movi-e")),
     "videosaur": ("ytvis2019", "ytvis2019", "train/JPEGImages", ()),
-    "slotcontrast": ("ytvis2021", "ytvis2019", "train/JPEGImages", ()),
+    "slotcontrast": ("ytvis2021", "ytvis2019", ".", ("--dataset", "ytvis2021")),
     "timet": ("davis2017", "davis2017", "JPEGImages/480p", ()),
     "smtc": ("davis2017", "davis2017", "JPEGImages/480p", ()),
 }

@@ -3,8 +3,9 @@
     train.json (or train/instances.json)   videos; annotations with run lengths, null where absent
     train/JPEGImages/<video>/00000.jpg
 
-The masks of the official validation videos are not public. The field scores the 300 videos at
-entries 600 … 899 of the train file instead; so does this reader, unless told otherwise.
+The masks of the official validation videos are not public. The field scores 300 videos of the
+train file instead, of 2019 entries 600 … 899 (SOLV), of 2021 the last 300 (VideoSAUR, whose code
+takes ids in the file's order); so does this reader, unless told otherwise.
 
 Source: https://youtube-vos.org/dataset/vis
 """
@@ -25,7 +26,10 @@ from unveil.metrics.overlap import VOID
 from unveil.text import read_json
 
 WHERE = "https://youtube-vos.org/dataset/vis (train split: train.json and train/JPEGImages)"
-ENTRIES = slice(600, 900)  # of the train file: the 300-video split
+ENTRIES = {"300": slice(600, 900), "last300": slice(-300, None), "train": slice(None)}
+"""Of the train file, by split."""
+USUAL = {2019: "300", 2021: "last300"}
+FEWEST = 900  # videos of a file that has splits
 _FILES = ("train.json", "train/instances.json", "instances_train.json", "annotations/train.json")
 _FRAMES = ("train/JPEGImages", "JPEGImages", "train_all_frames/JPEGImages")
 
@@ -96,28 +100,37 @@ class YtvisSequence:
 def open_ytvis(root: Path, year: int, split: str | None = None) -> Dataset[YtvisSequence]:
     """The videos of YouTube-VIS, 2019 or 2021.
 
-    split: `300` for entries 600 … 899 of the train file, `train` for all. By default 300 where
-    the file has that many, all where it has fewer.
+    split: `300` for entries 600 … 899 of the train file, `last300` for its last 300, `train` for
+    all. By default 300 of 2019 and last300 of 2021 where the file has 900 videos, all where it has
+    fewer; `rest` is what the default leaves, to train on.
     """
-    if split not in (None, "300", "train"):
-        raise DataError(f"no split {split!r} of YouTube-VIS; there are 300 and train")
+    if split not in (None, "rest", *ENTRIES):
+        raise DataError(f"no split {split!r} of YouTube-VIS; there are {', '.join(ENTRIES)}, rest")
     file = _file(root)
     source = Source(file, f"put it right, or get the file again from {WHERE}")
     content = read_json(file)
     videos = read_videos(source, content)
-    whole = split == "train" or (split is None and len(videos) < ENTRIES.stop)
-    if not whole and len(videos) < ENTRIES.stop:
-        raise DataError(f"{file} has {len(videos)} videos, the 300-video split needs 900")
+    if split is None:
+        split = "train" if len(videos) < FEWEST else USUAL[year]
+    if split != "train" and len(videos) < FEWEST:
+        raise DataError(f"{file} has {len(videos)} videos, the split {split} needs {FEWEST}")
+    if split == "rest":
+        scored = {v.id for v in videos[ENTRIES[USUAL[year]]]}
+        chosen = [v for v in videos if v.id not in scored]
+    else:
+        chosen = videos[ENTRIES[split]]
     for nameless in (v for v in videos if not v.name):
         raise nameless.record.fault("file_names", "FOLDER/FRAME.jpg", nameless.file_names[0])
     of_video = _by_video(videos, _tracks(source, content))
     images = next((root / f for f in _FRAMES if (root / f).is_dir()), root / _FRAMES[0])
-    sequences = [
-        YtvisSequence(v.name, file, images, v, tuple(of_video[v.id]))
-        for v in (videos if whole else videos[ENTRIES])
-    ]
-    about = f"all {len(videos)} videos" if whole else "entries 600 to 900"
-    return Dataset(f"ytvis{year}", root, f"{file.name}, {about}", tuple(sequences))
+    sequences = [YtvisSequence(v.name, file, images, v, tuple(of_video[v.id])) for v in chosen]
+    about = {
+        "300": "entries 600 to 900",
+        "last300": "the last 300 entries",
+        "train": f"all {len(videos)} videos",
+        "rest": f"all but the {USUAL[year]}",
+    }
+    return Dataset(f"ytvis{year}", root, f"{file.name}, {about[split]}", tuple(sequences))
 
 
 def check_ytvis(root: Path, year: int, split: str | None = None) -> list[Finding]:
