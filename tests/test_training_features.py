@@ -1,6 +1,7 @@
 """Clips, their windows, the augmentation and the cache of features."""
 
 import colorsys
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from transformers import AutoModel
 
@@ -231,6 +234,35 @@ def test_many_windows_see_each_picture_once_and_begin_with_the_few(tmp_path, cli
         torch.testing.assert_close(all_of_it.window(index), want, atol=1e-5, rtol=1e-5)
     for index in range(3):
         torch.testing.assert_close(some.window(index), all_of_it.window(index), atol=1e-5, rtol=0)
+    with safe_open(all_of_it.file, "pt") as file:
+        assert len(file.get_slice("keys")[:]) == len(pictures[1]), "and it is kept once"
+
+
+def test_files_that_hold_window_after_window_are_read(tmp_path, clip, recipe):
+    """As 0.6.0 and before wrote them."""
+    cache = Cache(tmp_path / "cache", 10**9)
+    found = cache.get(clip, recipe, lambda: Backbone(recipe.backbone, "cpu", torch.float32))
+    windows = torch.stack([found.window(i) for i in range(found.count)])
+    about = {"grid": found.grid, "frames": found.frames, "clip": clip.name, "version": 1}
+    save_file({"keys": windows}, found.file, metadata={"unveil": json.dumps(about)})
+    again = cache.get(clip, recipe, no_backbone)
+    assert (again.frames, again.rows) == (found.frames, ())
+    assert all(torch.equal(again.window(i), windows[i]) for i in range(3))
+
+
+@pytest.mark.parametrize("rows", [[[0, 1, 2], [3, 4, 5]], [[0, 1, 2], [3, 4, 5], [6, 7, 9]]])
+def test_a_file_whose_rows_do_not_fit_is_damaged(rows, tmp_path, clip, recipe, caplog):
+    cache = Cache(tmp_path / "cache", 10**9)
+
+    def backbone() -> Backbone:
+        return Backbone(recipe.backbone, "cpu", torch.float32)
+
+    found = cache.get(clip, recipe, backbone)
+    want, about = found.window(2), {"grid": found.grid, "frames": found.frames, "rows": rows}
+    keys = torch.zeros(9, *want.shape[1:])
+    save_file({"keys": keys}, found.file, metadata={"unveil": json.dumps(about)})
+    assert torch.equal(cache.get(clip, recipe, backbone).window(2), want)
+    assert "is damaged" in caplog.text
 
 
 def test_frames_are_kept_at_the_backbone_s_size_only(clip, recipe, monkeypatch):

@@ -5,10 +5,11 @@ augmentation, both drawn from the seed and the clip's content. What is drawn ane
 the clip, which of its windows, the query positions and all dropout. The paper draws frames and
 augmentation anew each time as well; more windows come closer to that.
 
-A file holds one clip. It appears whole (written beside, then renamed) under a lock of its own,
-so that interrupted and concurrent runs neither break nor repeat work. Its name is a digest of
-everything that its content depends on; a cache of another version is thus never read. What goes
-when there is too much is never what a living run reads (`lease`).
+A file holds one clip, and of what its windows show each picture once: consecutive frames, mirrored
+or not, are soon all there, and more windows cost no more. It appears whole (written beside, then
+renamed) under a lock of its own, so that interrupted and concurrent runs neither break nor repeat
+work. Its name is a digest of everything that its content depends on; a cache of another version is
+thus never read. What goes when there is too much is never what a living run reads (`lease`).
 """
 
 import hashlib
@@ -87,13 +88,15 @@ class Windows(Protocol):
 class ClipFeatures:
     """The features of one clip's windows in a file, read where they are needed.
 
-    grid: patches down and across. frames: indices of the frames of each window.
+    grid: patches down and across. frames: indices of the frames of each window. rows: their places
+    in the file; none in files of before 0.7.0, which hold window after window.
     """
 
     clip: TrainingClip
     file: Path
     grid: tuple[int, int]
     frames: tuple[tuple[int, ...], ...]
+    rows: tuple[tuple[int, ...], ...] = ()
 
     @property
     def count(self) -> int:
@@ -103,7 +106,10 @@ class ClipFeatures:
     def window(self, index: int) -> Float[Tensor, "t n c"]:
         """Features [T, 1 + h·w, C] of one window, CLS first; the file is mapped, not read."""
         with safe_open(self.file, "pt") as file:
-            return file.get_slice("keys")[index : index + 1][0]
+            keys = file.get_slice("keys")
+            if not self.rows:
+                return keys[index : index + 1][0]
+            return torch.cat([keys[row : row + 1] for row in self.rows[index]])
 
 
 @dataclass(frozen=True)
@@ -271,11 +277,17 @@ def _open(clip: TrainingClip, file: Path) -> ClipFeatures | None:
     try:
         with safe_open(file, "pt") as opened:
             about = json.loads(opened.metadata()["unveil"])
-            count, frames, tokens, _ = opened.get_slice("keys").get_shape()
-        windows, (h, w) = tuple(map(tuple, about["frames"])), about["grid"]
-        if len(windows) != count or len(windows[0]) != frames or tokens != 1 + h * w:
-            raise ValueError(f"{count} windows, {tokens} tokens a frame")
-        return ClipFeatures(clip, file, (h, w), windows)
+            *shape, tokens, _ = opened.get_slice("keys").get_shape()
+        windows, rows = (tuple(map(tuple, about.get(name, ()))) for name in ("frames", "rows"))
+        h, w = about["grid"]
+        held = len(windows), len(windows[0])
+        if rows:
+            fits = (len(rows), len(rows[0])) == held and shape == [1 + max(map(max, rows))]
+        else:
+            fits = shape == [*held]
+        if not fits or tokens != 1 + h * w:
+            raise ValueError(f"{shape} pictures of {tokens} tokens for {held[0]} windows")
+        return ClipFeatures(clip, file, (h, w), windows, rows)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         log.warning("%s is damaged (%s); its features are computed again", file, error)
         return None
@@ -285,9 +297,9 @@ def _write(clip: TrainingClip, recipe: Windows, backbone: Backbone, file: Path) 
     length = count_frames(clip)
     drawn = recipe.frames, recipe.max_gap, recipe.windows, recipe.seed, recipe.augment
     windows = draw_windows(clip, length, *drawn, min_gap=recipe.min_gap)
-    keys, grid = encode_windows(clip, windows, recipe.size, backbone, recipe.class_token)
-    indices = [window.frames for window in windows]
-    about = {"grid": grid, "frames": indices, "clip": clip.name, "version": VERSION}
+    keys, rows, grid = encode_windows(clip, windows, recipe.size, backbone, recipe.class_token)
+    frames = [window.frames for window in windows]
+    about = {"grid": grid, "frames": frames, "rows": rows, "clip": clip.name, "version": VERSION}
     try:
         with written_whole(file) as partial:
             save_file({"keys": keys}, partial, metadata={"unveil": json.dumps(about)})
@@ -301,8 +313,9 @@ def encode_windows(
     size: Size,
     backbone: Backbone,
     class_token: str = "key",
-) -> tuple[Float[Tensor, "k t n c"], tuple[int, int]]:
-    """Features of windows, each augmented in its own way, and the grid of patches.
+) -> tuple[Float[Tensor, "m n c"], list[list[int]], tuple[int, int]]:
+    """Features of what windows show, each augmented in its own way; the rows of each window in
+    them, and the grid of patches.
 
     A frame that several windows show augmented alike goes through the backbone once: many windows
     of a short clip cost little more than few. Frames are held at the backbone's size only.
@@ -315,7 +328,8 @@ def encode_windows(
 
     frames = read_frames(clip, [i for window in windows for i in window.frames], small)
     h, w = (side // backbone.patch for side in next(iter(frames.values())).shape[1:])
-    seen: dict[tuple[int, Augmentation], Float[Tensor, "n c"]] = {}
+    keys: list[Float[Tensor, "t n c"]] = []
+    seen: dict[tuple[int, Augmentation], int] = {}
     for window in windows:
         change = window.augmentation
         new = [i for i in window.frames if (i, change) not in seen]
@@ -323,10 +337,10 @@ def encode_windows(
             continue
         pixels = change(torch.stack([frames[i] for i in new])).permute(0, 2, 3, 1)
         pixels = backbone.prepare(pixels.contiguous().numpy(), h, w)
-        keys = backbone.encode_with_cls(pixels, class_token).cpu()
-        seen.update(((i, change), key) for i, key in zip(new, keys, strict=True))
-    rows = [seen[i, window.augmentation] for window in windows for i in window.frames]
-    return torch.stack(rows).unflatten(0, (len(windows), -1)), (h, w)
+        keys.append(backbone.encode_with_cls(pixels, class_token).cpu())
+        seen.update(((i, change), row) for row, i in enumerate(new, len(seen)))
+    rows = [[seen[i, window.augmentation] for i in window.frames] for window in windows]
+    return torch.cat(keys), rows, (h, w)
 
 
 def resize(frame: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[Tensor, "3 H1 W1"]:
