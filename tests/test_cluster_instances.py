@@ -194,14 +194,14 @@ def slow_gaps(track: np.ndarray, share: np.ndarray) -> dict[tuple[int, int], flo
     said: dict[tuple[int, int], float] = {}
     for names, of in zip(track, share, strict=True):
         there = of > INSIDE
-        near = ndimage.binary_dilation(there, np.ones((3, 3))) | (of > SURELY)
-        part, k = ndimage.label(near, np.ones((3, 3)))
+        part, k = ndimage.label(of > SURELY, np.ones((3, 3)))
         size = np.bincount(part[there], minlength=k + 1)
         for a, b in itertools.combinations(np.unique(names[there]).tolist(), 2):
             for i, j in itertools.permutations(range(1, k + 1), 2):
                 shares = [((part == p) & there & (names == n)).sum() for n, p in ((a, i), (b, j))]
                 if all(shares):
-                    w = np.prod(shares) / (size[i] * size[j]) * APART * min(size[i], size[j]) ** 0.5
+                    w = np.prod(shares) / (size[i] * size[j]) * APART * min(size[i], size[j])
+                    w /= min(of.shape) / 24  # patches of the default size along a side
                     said[a, b] = said.get((a, b), 0.0) + w
     return said
 
@@ -220,15 +220,17 @@ def test_gaps_of_many_frames_equal_those_looked_at_one_by_one(some):
     assert found == {pair: pytest.approx(x) for pair, x in slow_gaps(track, share).items()}
 
 
-@pytest.mark.parametrize(
-    ("height", "gap", "apart"), [(24, 2, 0), (24, 3, 1), (32, 4, 0), (32, 5, 1)]
-)
-def test_a_finer_grid_finds_no_finer_gaps(height, gap, apart):
-    track = np.zeros((1, height, 30), int)
-    track[..., 10:] = 1
-    inside = np.ones(track.shape, bool)
-    inside[..., 10 : 10 + gap] = False
-    assert len(_gaps(track, inside)[0]) == apart
+def test_a_gap_says_as_much_against_as_contacts_for_on_a_finer_grid():
+    def said(finer):
+        track = np.zeros((1, 24, 30), int)
+        track[..., 10:] = 1
+        share = np.ones(track.shape)
+        share[..., 10] = 0
+        track, share = (x.repeat(finer, 1).repeat(finer, 2) for x in (track, share))
+        return _gaps(track, share)[2].item()
+
+    assert said(1) == pytest.approx(APART * 24 * 10)
+    assert said(2) == pytest.approx(2 * said(1))  # and twice as many patches touch along a side
 
 
 def test_a_gap_speaks_against_and_contact_for():
@@ -237,7 +239,7 @@ def test_a_gap_speaks_against_and_contact_for():
     groups = graph(labels, [0, 1, 1], block=2)
     share = np.array([0.0, 1.0, 1.0])
     found = evidence(groups.ids, share, np.arange(3), contacts(groups).all)
-    assert found == {(1, 2): pytest.approx(1 - APART * np.sqrt(2))}
+    assert found == {(1, 2): pytest.approx(1 - APART * 2 / (3 / 24))}
     share[0] = 2 * SURELY  # nobody knows whether it is of them
     found = evidence(groups.ids, share, np.arange(3), contacts(groups).all)
     assert found == {(1, 2): pytest.approx(1)}

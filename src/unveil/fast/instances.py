@@ -9,7 +9,6 @@ looks alike is one object that left and returned.
 """
 
 import heapq
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,15 +20,13 @@ from unveil.fast.contacts import Contacts, scaled_keys
 from unveil.fast.groups import Groups, grain
 from unveil.fast.state import INSIDE
 
-APART = 8.0
-"""What a frame with a gap between two parts says against joining them, for each patch along the
-side of the smaller, in contacts of patches that look the same."""
+APART = 1.0
+"""What a frame with a gap between two parts says against joining them, for each patch of the
+smaller (at the default size), in contacts of patches that look the same. By area, so that a gap
+before something small, often a limb that the foreground misses a piece of, says little."""
 SURELY = 0.05
 """Probability of being of an object up to which a patch counts as background in a gap: what the
 foreground misses of an object does not part it."""
-GAP = 1
-"""Patches that may miss between two parts of one object, at the default size or below; above it, as
-many whole patches as reach as far."""
 TOGETHER = 0.35
 """Share of its patches that an object may show while the one it is taken for is seen too."""
 FOREIGN = 0.03
@@ -113,9 +110,7 @@ def evidence(
 def _gaps(track: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What frames [t, h, w] say against pairs of tracks a < b: those on two sides of a gap."""
     inside = share > INSIDE
-    reach = math.ceil(GAP * max(1.0, grain(*inside.shape[1:])))
-    near = ndimage.binary_dilation(inside, _SQUARE, reach) | (share > SURELY)
-    part = ndimage.label(near, _SQUARE)[0][inside]
+    part = ndimage.label(share > SURELY, _SQUARE)[0][inside]
     parts, part, size = np.unique(part, return_inverse=True, return_counts=True)
     k, frame = len(parts), np.nonzero(inside)[0]
     of_part = np.zeros(k, int)
@@ -124,7 +119,7 @@ def _gaps(track: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     names = sights % (int(track.max()) + 1)
     of_size = sp.coo_array((1 / size[part], (sight, part)), shape=(len(sights), k)).tocsr()
     left, right = _pairs(of_part)
-    against = APART * np.sqrt(np.minimum(size[left], size[right]))
+    against = APART * np.minimum(size[left], size[right]) / grain(*inside.shape[1:])
     apart = sp.coo_array((against, (left, right)), shape=(k, k)).tocsr()
     said = (of_size @ apart @ of_size.T).tocoo()
     once = names[said.row] < names[said.col]
