@@ -11,7 +11,7 @@ from unveil.attention.objects_head import ObjectsHead, told
 from unveil.errors import InputError
 from unveil.fast.groups import Grouper
 from unveil.features.backbone import Backbone
-from unveil.features.propagation import PACES, Pace, Propagation
+from unveil.features.propagation import NOISE, PACES, Pace, Propagation, _Way
 from unveil.segmentation.segmenter import Segmenter
 from unveil.settings import Settings
 from unveil.types import Features
@@ -100,6 +100,30 @@ def test_keys_follow_what_moves():
     inner = (slice(None), slice(1, -1), slice(3, -3))
     wrong = (carried - exact)[inner].abs().mean()
     assert wrong < 0.6 * (straight - exact)[inner].abs().mean()
+
+
+@pytest.mark.parametrize(("h", "w"), [(1, 1), (1, 5), (7, 3)])
+def test_what_flow_takes_is_what_a_sampler_takes(h, w):
+    """Torch's bilinear sampler with repeated borders, and places beyond them."""
+    g = torch.Generator().manual_seed(h)
+    values, flow = torch.randn(h, w, 4, generator=g), 3 * torch.randn(2, h, w, generator=g)
+    places, weights = _Way(flow, torch.rand(h, w, generator=g)).taken(away=2)
+    share = weights / weights.sum(1, keepdim=True)
+    got = (values.flatten(0, 1)[places] * share[..., None]).sum(1).unflatten(0, (h, w))
+    at = F.affine_grid(torch.eye(2, 3)[None], [1, 1, h, w], align_corners=False)
+    at = at + flow.permute(1, 2, 0) * torch.tensor((2 / w, 2 / h))
+    want = F.grid_sample(
+        values.permute(2, 0, 1)[None], at, padding_mode="border", align_corners=False
+    )
+    torch.testing.assert_close(got, want[0].permute(1, 2, 0), atol=1e-5, rtol=1e-4)
+
+
+def test_less_is_taken_of_what_is_further_away_and_explains_worse():
+    error = torch.tensor([[0.0, 30.0]])
+    for flow in (None, torch.zeros(2, 1, 2)):
+        near, far = (_Way(flow, error).taken(away)[1].sum(1) for away in (1, 3))
+        torch.testing.assert_close(near, 3 * far)
+        torch.testing.assert_close(near[0] / near[1], torch.tensor((30 + NOISE) / NOISE))
 
 
 def test_a_block_of_the_stream_waits_for_no_later_frame():

@@ -127,6 +127,25 @@ def test_movie_shows_what_paint_paints(tmp_path, fps, size):
     assert difference[0, 34, 30].max() < 16  # inside object 2
 
 
+@pytest.mark.parametrize(
+    "box", [None, (0, 1, 0, 1), (36, 37, 52, 53), (9, 10, 0, 53), (0, 37, 5, 8)]
+)
+def test_overlay_movie_paints_objects_wherever_they_are(tmp_path, box):
+    """None at all, in corners, along an odd line, from edge to edge."""
+    grey, labels = np.full((37, 53, 3), 90, np.uint8), np.zeros((37, 53), np.uint8)
+    if box is not None:
+        top, bottom, left, right = box
+        labels[top:bottom, left:right] = 1
+    movie = Movie(tmp_path / "a.mp4", Fraction(25), *labels.shape)
+    movie.write(grey, labels)
+    movie.close()
+    shown = read_clip(tmp_path / "a.mp4").frames[0, :37, :53].astype(int)
+    # Brightness alone: colours are halved in size, so that of one line bleeds.
+    wrong = np.abs(shown.mean(-1) - paint(grey, labels).mean(-1))
+    assert wrong.max() < 12  # lines are white
+    assert wrong[labels > 0].sum() <= 6 * (labels > 0).sum()
+
+
 @pytest.mark.parametrize("t", [1, 2, 8, 64, 65, 700])
 def test_contact_sheet_of_any_length(t):
     (frame, *_), (labels, *_) = scene(1)

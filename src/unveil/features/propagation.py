@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -72,18 +72,24 @@ class _Way:
     flow: Float[Tensor, "2 h w"] | None
     error: Float[Tensor, "h w"]
 
-    def carry(self, values: Float[Tensor, "c h w"]) -> tuple[Tensor, Tensor]:
-        """The values of the other frame, brought here, and the error, on their device."""
-        error = self.error.to(values.device)
+    def taken(self, away: int) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
+        """The patches of a frame so many frames away that each patch takes, and how much of each.
+
+        By flow the four around a place, linearly in between; what lies outside is the border's.
+        """
+        h, w = self.error.shape
+        near = 1 / (away * (self.error.reshape(-1, 1) + NOISE))
         if self.flow is None:
-            return values, error
-        _, h, w = self.flow.shape
-        place = F.affine_grid(torch.eye(2, 3)[None], [1, 1, h, w], align_corners=False)
-        place = place + self.flow.permute(1, 2, 0) * torch.tensor((2 / w, 2 / h))
-        carried = F.grid_sample(
-            values[None], place.to(values.device), padding_mode="border", align_corners=False
-        )
-        return carried[0], error
+            return torch.arange(h * w)[:, None], near
+        x = (torch.arange(w) + self.flow[0]).clamp(0, w - 1)
+        y = (torch.arange(h)[:, None] + self.flow[1]).clamp(0, h - 1)
+        left, above = x.long(), y.long()
+        right, below = (left + 1).clamp_max(w - 1), (above + 1).clamp_max(h - 1)
+        x, y = x - left, y - above
+        at = above * w + left, above * w + right, below * w + left, below * w + right
+        shares = (1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x
+        places, weights = (torch.stack(part, -1).flatten(0, 1) for part in (at, shares))
+        return places, weights * near
 
 
 def _shrink(pixels: UInt8[np.ndarray, "H W 3"], h: int, w: int) -> UInt8[np.ndarray, "H1 W1"]:
@@ -131,7 +137,7 @@ class _Flow:
 
 @dataclass(frozen=True)
 class _Key:
-    """What a key frame hands on: keys, saliency and what else there is [c, h, w] in fp32, and its
+    """What a key frame hands on: keys, saliency and what else there is [h, w, c] in fp32, and its
     small picture.
     """
 
@@ -141,12 +147,11 @@ class _Key:
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame that waits: whether it is a key frame, else the way back to the one before it."""
+    """A frame that waits. back: the way to the key frame before it; None for key frames."""
 
     pixels: np.ndarray
     small: np.ndarray
     back: _Way | None
-    is_key: bool
 
 
 @dataclass
@@ -195,7 +200,7 @@ class Propagation:
     def finish(self) -> Seen:
         """The frames that still wait, once there are no more: the last becomes a key frame."""
         if self._waiting:
-            self._waiting[-1] = replace(self._waiting[-1], is_key=True)
+            self._waiting[-1] = replace(self._waiting[-1], back=None)
         return self._release()
 
     def each(self, chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Features]]:
@@ -209,17 +214,14 @@ class Propagation:
         height, width, _ = pixels.shape
         h, w = self.backbone.grid(height, width, self.size)
         small = _shrink(pixels, h, w)
-        is_key = self._latest is None or (self._seen + 1) % self.pace.every == 0
-        back = None
-        if self._latest is None or is_key:
+        if self._latest is None or (self._seen + 1) % self.pace.every == 0:
             self._latest = small
-        else:
-            back = self._way(small, self._latest, h, w)
-        return _Frame(pixels, small, back, is_key)
+            return _Frame(pixels, small, None)
+        return _Frame(pixels, small, self._way(small, self._latest, h, w))
 
     def _release(self) -> Seen:
         """Encode the key frames that wait, and fill in the frames before them."""
-        at = [i for i, frame in enumerate(self._waiting) if frame.is_key]
+        at = [i for i, frame in enumerate(self._waiting) if frame.back is None]
         if not at:
             return []
         ready, self._waiting = self._waiting[: at[-1] + 1], self._waiting[at[-1] + 1 :]
@@ -231,16 +233,13 @@ class Propagation:
             parts.append(self.objects(some.keys))
         values, before, start = [], self._last, 0
         for i, told in zip(at, torch.cat([x.float() for x in parts], -1), strict=True):
-            after = _Key(told.permute(2, 0, 1), ready[i].small)
-            between = ready[start:i]
-            values += [
-                self._between(before or after, frame, after, (n + 1, len(between) - n))
-                for n, frame in enumerate(between)
-            ]
+            after = _Key(told, ready[i].small)
+            if before is not None:
+                values += self._between(before, ready[start:i], after)
             values.append(after.values)
             before, start = after, i + 1
         self._last = before
-        carried = torch.stack(values).permute(0, 2, 3, 1)
+        carried = torch.stack(values)
         keys, saliency, *rest = (
             x.to(part.dtype)
             for x, part in zip(carried.split([x.shape[-1] for x in parts], -1), parts, strict=True)
@@ -248,16 +247,18 @@ class Propagation:
         pixels = np.stack([frame.pixels for frame in ready])
         return [(pixels, Features(keys, some.patch, saliency[..., 0], *rest))]
 
-    def _between(
-        self, before: _Key, frame: _Frame, after: _Key, away: tuple[int, int]
-    ) -> Float[Tensor, "c h w"]:
-        """Values of a frame from the key frames around it, so many frames away."""
-        _, h, w = after.values.shape
-        ways = (frame.back, self._way(frame.small, after.small, h, w))
-        total, weights = torch.zeros_like(after.values), torch.zeros_like(after.values[0])
-        for key, way, distance in zip((before, after), ways, away, strict=True):
-            if way is not None:
-                carried, error = way.carry(key.values)
-                weight = 1 / (distance * (error + NOISE))
-                total, weights = total + weight * carried, weights + weight
-        return total / weights
+    def _between(self, before: _Key, frames: list[_Frame], after: _Key) -> list[Tensor]:
+        """The values [h, w, c] of frames between two key frames."""
+        h, w, _ = after.values.shape
+        both = torch.cat((before.values, after.values)).flatten(0, 1)
+        values = []
+        for n, frame in enumerate(frames, 1):
+            assert frame.back is not None
+            on = self._way(frame.small, after.small, h, w)
+            ways = frame.back.taken(n), on.taken(len(frames) + 1 - n)
+            (first, weights), (second, others) = ways
+            places = torch.cat((first, second + h * w), 1).to(both.device)
+            weights = F.normalize(torch.cat((weights, others), 1), p=1, dim=1).to(both.device)
+            carried = F.embedding_bag(places, both, mode="sum", per_sample_weights=weights)
+            values.append(carried.unflatten(0, (h, w)))
+        return values

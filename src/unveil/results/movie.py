@@ -58,12 +58,17 @@ class Movie:
             frame = np.pad(frame, (*sides, (0, 0)), mode="edge")
             index = np.pad(index, sides, mode="edge")
         picture = self._yuv(np.ascontiguousarray(frame))
+        painted = index != 0
+        down, across = (_even_span(np.flatnonzero(painted.any(axis))) for axis in (1, 0))
+        index = index[down, across]
         half = np.ascontiguousarray(index[::2, ::2])
         for plane, ids, paint in zip(picture.planes, (index, half, half), self._paint, strict=True):
             pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(
                 plane.height, plane.line_size
             )
-            pixels = pixels[:, : plane.width]
+            step = 1 if ids is index else 2
+            pixels = pixels[down.start // step :, across.start // step :]
+            pixels = pixels[: ids.shape[0], : ids.shape[1]]
             mixed = np.take(self._kept, ids, mode="clip")  # any id is in range; clip is faster
             mixed *= pixels
             mixed += np.take(paint, ids, mode="clip")
@@ -86,6 +91,11 @@ class Movie:
     def _yuv(self, frame: np.ndarray) -> av.VideoFrame:
         rgb = av.VideoFrame.from_ndarray(frame, "rgb24")
         return self._convert.reformat(rgb, format="yuv420p", dst_colorspace=Colorspace.ITU601)
+
+
+def _even_span(at: np.ndarray) -> slice:
+    """From the first to the last of some places, in steps of two."""
+    return slice(at[0] // 2 * 2, at[-1] // 2 * 2 + 2) if len(at) else slice(0, 0)
 
 
 @cache

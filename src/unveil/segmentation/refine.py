@@ -114,8 +114,11 @@ def _sharpen(near: np.ndarray, share: np.ndarray, frame: np.ndarray, epsilon: fl
     labels = np.zeros(frame.shape[:2], near.dtype)
     if len(ids):
         # The filter is linear and keeps constants: what the objects leave of 1 is the background's.
-        held = (soft.sum(0) > LEAST).numpy()
-        labels[box] = np.where(held, ids[soft.numpy().argmax(0)], 0)
+        held, most = (soft.sum(0) > LEAST).numpy(), soft[0].numpy()
+        labels[box] = np.where(held, ids[0], 0)
+        for id, mine in zip(ids[1:], soft[1:].numpy(), strict=True):
+            labels[box][held & (mine > most)] = id
+            most = np.maximum(most, mine)
     return labels
 
 
@@ -149,22 +152,21 @@ def _boxed(
         return ids, torch.ones(len(ids), height, width), everywhere
     size, finest = ((min(h * n, height), min(w * n, width)) for n in (FINER, FINEST))
     image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-    guide, colours = _scaled(image, size), _scaled(image, finest)
+    guide, colours = (_scaled(image, n) for n in (size, finest))
     coarse = np.where(near == ids[:, None, None], share, 0).astype(np.float32)
     masks = F.interpolate(torch.from_numpy(coarse)[None], size, mode="bilinear")
     # Colours are asked so near to objects, the filter reaches on from there; then all is 0.
     reach = AROUND + 2 * RADIUS + 1
     there = masks[0].sum(0) > 0.5
     part = _grown(there.any(1), reach), _grown(there.any(0), reach)
-    guide, masks = (x[:, :, *part] for x in (guide, masks))
+    guide, masks = guide[:, :, *part].float() / 255, masks[:, :, *part]
     masks = by_neighbours(guide, by_colour(guide, masks))
     fits, part = _enlarged(guided_fits(guide, masks, RADIUS, epsilon), part, size, finest)
-    return ids, *_enlarged(fitted(fits, colours[0, :, *part]), part, finest, full)
+    return ids, *_enlarged(fitted(fits, colours[0, :, *part].float() / 255), part, finest, full)
 
 
-def _scaled(image: UInt8[Tensor, "1 3 H W"], size: tuple[int, int]) -> Float[Tensor, "1 3 h w"]:
-    """A smaller image, 0 … 1."""
-    return F.interpolate(image, size, mode="bilinear", antialias=True).float() / 255
+def _scaled(image: UInt8[Tensor, "1 3 H W"], size: tuple[int, int]) -> UInt8[Tensor, "1 3 h w"]:
+    return F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
 def _grown(there: Bool[Tensor, " n"], reach: int) -> slice:
@@ -243,20 +245,24 @@ def by_neighbours(
     which this takes the colour-dependent kernel, and only neighbours within half a patch).
     """
     height, width = guide.shape[2:]
-    shares = shares[0]
-    share = first = torch.cat((shares, 1 - shares.sum(0, keepdim=True)))
-    alone, there = first.clamp_min(1e-4).log(), shares.sum(0) > 0
-    pairs = []
+    share = first = shares[0]
+    total = first.sum(0)
+    alone = torch.cat((first, 1 - total[None])).clamp_min(1e-4).log()
+    pairs, together = [], torch.zeros_like(total)
     for y, x in NEIGHBOURS:
         one = slice(0, height - y), slice(max(-x, 0), width - max(x, 0))
         other = slice(y, height), slice(max(x, 0), width + min(x, 0))
         change = (guide[0, :, *one] - guide[0, :, *other]).square().sum(0)
         bond = BOND / (2 * len(NEIGHBOURS)) * torch.exp(-change / (2 * ALIKE**2))
         pairs.append((one, other, bond))
+        together[one] += bond
+        together[other] += bond
     for _ in range(ROUNDS):
-        said = torch.zeros_like(share)
+        said = alone.clone()
         for one, other, bond in pairs:
-            said[:, *one] += bond * share[:, *other]
-            said[:, *other] += bond * share[:, *one]
-        share = torch.where(there, (alone + said).softmax(0), first)
-    return share[None, :-1]
+            said[:-1, *one].addcmul_(bond, share[:, *other])
+            said[:-1, *other].addcmul_(bond, share[:, *one])
+        # Neighbours' shares add up to 1: what they do not say for objects they say against all.
+        said[-1] += together - (said - alone)[:-1].sum(0)
+        share = torch.where(total > 0, said.softmax(0)[:-1], first)
+    return share[None]

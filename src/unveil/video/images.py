@@ -121,7 +121,7 @@ def read_pictures(path: Path, depth: int = 16) -> Iterator[np.ndarray]:
     """All pictures of one file, as `read_image` reads one."""
     with _opened(path) as image:
         for page in ImageSequence.Iterator(image):
-            yield _rgb(ImageOps.exif_transpose(page), path, depth)
+            yield _rgb(_upright(page), path, depth)
 
 
 def read_image(path: Path, depth: int = 16, page: int = 0) -> np.ndarray:
@@ -132,14 +132,13 @@ def read_image(path: Path, depth: int = 16, page: int = 0) -> np.ndarray:
     """
     with _opened(path) as image:
         image.seek(page)
-        return _rgb(ImageOps.exif_transpose(image), path, depth)
+        return _rgb(_upright(image), path, depth)
 
 
 def is_plain_jpeg(path: Path) -> bool:
     """Whether a file is a JPEG whose pixels are the frame as they lie: colours, and upright."""
     with _opened(path) as image:
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
-        return image.format == "JPEG" and image.mode == "RGB" and not turned
+        return image.format == "JPEG" and image.mode == "RGB" and not _is_turned(image)
 
 
 def _count(image: Image.Image) -> int:
@@ -182,6 +181,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise InputError(f"{path} cannot be read as an image ({e}): replace or remove it") from e
 
 
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(_ORIENTATION, 1) != 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As its EXIF tag says; Pillow copies also what lies as it should."""
+    return ImageOps.exif_transpose(image) if _is_turned(image) else image
+
+
 def _rgb(image: Image.Image, path: Path, depth: int) -> np.ndarray:
     if image.mode.startswith("I"):  # more than 8 bits a pixel, however the file calls it
         deep = np.asarray(image).astype(np.int64)
@@ -191,7 +199,7 @@ def _rgb(image: Image.Image, path: Path, depth: int) -> np.ndarray:
         raise InputError(f"{path} holds floating point pixels: convert it to 8 bits a channel")
     if image.mode == "P":  # a palette may hold transparent colours
         image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _size(path: Path) -> tuple[int, int]:
