@@ -58,7 +58,7 @@ def test_contacts_equal_a_count_by_hand():
     keys = torch.randn(7, 11, generator=torch.Generator().manual_seed(1))
     counts = torch.from_numpy(np.bincount(ids.ravel())).float()
     groups = Groups(ids, keys, counts, *torch.ones(4, 7), *torch.zeros(2, 7).long())
-    got = contacts(groups, softness=0.7)
+    got = contacts(groups, softness=0.25)
     mean = (keys * counts[:, None]).sum(0) / counts.sum()
     spread = ((keys - mean).square().sum(1) * counts).sum() / counts.sum()
     space, time = np.zeros((7, 7)), np.zeros((7, 7))
@@ -66,7 +66,7 @@ def test_contacts_equal_a_count_by_hand():
         a = ids[t, y, x]
         for expected, (u, v, w) in ((space, (0, 1, 0)), (space, (0, 0, 1)), (time, (1, 0, 0))):
             if t + u < 131 and y + v < 3 and x + w < 5 and (b := ids[t + u, y + v, x + w]) != a:
-                likeness = np.exp(-(keys[a] - keys[b]).square().sum() / (2 * 0.7 * spread))
+                likeness = np.exp(-(keys[a] - keys[b]).square().sum() / (2 * 0.25 * spread))
                 if likeness >= STRANGE:
                     expected[[a, b], [b, a]] += float(likeness)
     assert (space > 0).any() and (space == 0).sum() > 7

@@ -19,8 +19,8 @@ from unveil.fast.kmeans import PIECE, in_pieces, weighted_mean
 
 SOFTNESS = 0.2
 """Neighbours whose cosine is lower by this much hold together e times less."""
-STRANGE = 0.05
-"""Neighbours less alike than this (at a cosine of 0.4) do not hold together at all."""
+STRANGE = 0.007
+"""Neighbours less alike than this (at a cosine of 0) do not hold together at all."""
 _STRETCH = 128  # frames counted at once; more would only cost memory
 _EDGES = 1 << 11  # compared at once, for the same reason
 
