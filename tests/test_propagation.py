@@ -59,7 +59,7 @@ def run(frames, pace, chunk=16):
     return *together(encoder.each(chunks)), backbone.encoded
 
 
-@pytest.mark.parametrize("pace", [Pace(2), Pace(4, flow=True), Pace(3)])
+@pytest.mark.parametrize("pace", [Pace(2), Pace(4, flow=True), Pace(3), PACES["fast"]])
 @pytest.mark.parametrize("t", [1, 2, 3, 9])
 def test_every_frame_comes_back_once_and_chunks_do_not_matter(pace, t):
     frames = panned(t, 2)
@@ -100,6 +100,15 @@ def test_keys_follow_what_moves():
     inner = (slice(None), slice(1, -1), slice(3, -3))
     wrong = (carried - exact)[inner].abs().mean()
     assert wrong < 0.6 * (straight - exact)[inner].abs().mean()
+
+
+def test_what_moves_too_far_for_one_search_is_followed_frame_by_frame():
+    """By a third of the frame's width from one key frame to the next."""
+    frames = panned(8, 4)
+    exact = run(frames, Pace())[1]
+    carried = run(frames, Pace(8, flow=True))[1]
+    inner = (slice(None), slice(1, -1), slice(3, -3))
+    assert (carried - exact)[inner].abs().mean() < 3
 
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (1, 5), (7, 3)])

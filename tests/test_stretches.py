@@ -177,6 +177,20 @@ def test_a_result_from_stretches_is_that_of_one_piece(tmp_path, tiny_backbone, s
     assert run.keys() == again.keys() and run["video"] == again["video"]
 
 
+@pytest.mark.slow
+def test_what_is_carried_along_flow_is_that_of_one_piece_up_to_rounding(tmp_path, tiny_backbone):
+    """Key frames are as far apart as a block is long, and each stretch sees the one before it."""
+    pytest.importorskip("cv2")
+    source = film(tmp_path / "clip.mp4", walk(43), uneven=True)
+    segmenter = Segmenter(backbone=tiny_backbone, size=16, precision="fp32", speed="fast")
+    stretches = cut(source, 3, multiple=8, lead=LEAD)
+    parts = counted_through(segmenter.groups_of(source, lead=s.lead, **s.span) for s in stretches)
+    for one, other in zip(segmenter.groups_of(source), parts, strict=True):
+        assert np.array_equal(one.ids, other.ids)
+        torch.testing.assert_close(one.keys.float(), other.keys.float(), atol=1e-2, rtol=1e-3)
+        torch.testing.assert_close(one.saliency, other.saliency, atol=1e-4, rtol=1e-4)
+
+
 class DiesOnce(Look):
     """The real work, whose process is killed the first time that it is at the second stretch."""
 

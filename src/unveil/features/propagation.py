@@ -5,8 +5,9 @@
 
 The backbone sees key frames only. A frame between two of them takes the keys of both: from the same
 places, or along dense inverse search flow (Kroeger et al., arXiv 1603.03590), as in "Deep Feature
-Flow" (Zhu et al., arXiv 1611.07715); whichever of the two is nearer and explains a patch better
-counts more there. Everything after the features sees every frame.
+Flow" (Zhu et al., arXiv 1611.07715), searched from each frame to the one beside it, and so on to
+the key frame; whichever of the two is nearer and explains a patch better counts more there.
+Everything after the features sees every frame.
 
 Key frames chosen by the size of the flow, or by what it leaves unexplained, carried no better than
 as many evenly spaced ones (nine sequences of both development sets, 21 frames of each).
@@ -50,7 +51,7 @@ class Pace:
 
 
 PACES: Mapping[str, Pace] = MappingProxyType(
-    {"exact": Pace(), "balanced": Pace(2), "fast": Pace(4, flow=True)}
+    {"exact": Pace(), "balanced": Pace(2), "fast": Pace(8, flow=True)}
 )
 """Of each `--speed`; docs/speed.md has what each costs."""
 
@@ -66,11 +67,13 @@ class _Way:
     """Where the patches of a frame lie in another one.
 
     flow: [2, h, w], right and down, in patches; None where they are taken to stand still. error:
-    [h, w], mean difference in brightness between a patch and what lies there.
+    [h, w], mean difference in brightness between a patch and what lies there. samples: the flow of
+    every sample, right and down, in samples.
     """
 
     flow: Float[Tensor, "2 h w"] | None
     error: Float[Tensor, "h w"]
+    samples: Float[np.ndarray, "H1 W1 2"] | None = None
 
     def taken(self, away: int) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The patches of a frame so many frames away that each patch takes, and how much of each.
@@ -92,6 +95,10 @@ class _Way:
         return places, weights * near
 
 
+_Over = tuple[np.ndarray, _Way]
+"""A small grey picture on the way to another one, and the rest of the way."""
+
+
 def _shrink(pixels: UInt8[np.ndarray, "H W 3"], h: int, w: int) -> UInt8[np.ndarray, "H1 W1"]:
     """A frame as the small grey picture that ways are found in."""
     image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
@@ -100,7 +107,7 @@ def _shrink(pixels: UInt8[np.ndarray, "H W 3"], h: int, w: int) -> UInt8[np.ndar
     return small[0].float().mean(0).round().byte().numpy()
 
 
-def _still(a: np.ndarray, b: np.ndarray, h: int, w: int) -> _Way:
+def _still(a: np.ndarray, b: np.ndarray, h: int, w: int, over: _Over | None = None) -> _Way:
     """How well h x w patches of a are explained by the same places of b."""
     wrong = torch.from_numpy(np.abs(a.astype(np.float32) - b))[None]
     return _Way(None, F.adaptive_avg_pool2d(wrong, (h, w))[0])
@@ -118,21 +125,32 @@ class _Flow:
             ) from error
         self._search = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
-    def __call__(self, a: np.ndarray, b: np.ndarray, h: int, w: int) -> _Way:
-        """Where h x w patches of a lie in b."""
-        flow = self._search.calc(a, b, None)
-        height, width = a.shape
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        there = self._cv2.remap(
-            b,
-            x + flow[..., 0],
-            y + flow[..., 1],
-            self._cv2.INTER_LINEAR,
-            borderMode=self._cv2.BORDER_REPLICATE,
-        )
-        error = _still(a, there, h, w).error
+    def __call__(
+        self, a: np.ndarray, b: np.ndarray, h: int, w: int, over: _Over | None = None
+    ) -> _Way:
+        """Where h x w patches of a lie in b.
+
+        over: of neighbouring frames one after the other the search finds what moves too far for it
+        from a to b.
+        """
+        nearest, rest = over or (b, None)
+        flow = self._search.calc(a, nearest, None)
+        if rest is not None:
+            flow = flow + self._moved(rest.samples, flow)
+        error = _still(a, self._moved(b, flow), h, w).error
         patches = F.adaptive_avg_pool2d(torch.from_numpy(flow).permute(2, 0, 1), (h, w))
-        return _Way(patches * torch.tensor((w / width, h / height))[:, None, None], error)
+        height, width = a.shape
+        in_patches = patches * torch.tensor((w / width, h / height))[:, None, None]
+        return _Way(in_patches, error, flow)
+
+    def _moved(self, picture: np.ndarray | None, flow: np.ndarray) -> np.ndarray:
+        """What lies in a picture where flow leads to, linearly in between."""
+        height, width, _ = flow.shape
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        across, down = x + flow[..., 0], y + flow[..., 1]
+        linear, border = self._cv2.INTER_LINEAR, self._cv2.BORDER_REPLICATE
+        found: np.ndarray = self._cv2.remap(picture, across, down, linear, borderMode=border)
+        return found
 
 
 @dataclass(frozen=True)
@@ -158,7 +176,7 @@ class _Frame:
 class Propagation:
     """Takes the frames of a video chunk by chunk, and gives the features of all of them, in order.
 
-    Key frames are the first, every `pace.every`-th (3, 7, 11, … at 4) and the last, whatever the
+    Key frames are the first, every `pace.every`-th (7, 15, 23, … at 8) and the last, whatever the
     chunks: at most `every` - 1 frames wait, and none at the end of a block of eight. objects: what
     makes `Features.objects` of keys [t, h, w, c]; it is asked for key frames, and its answers are
     carried as their keys are. Raises InputError where flow is asked for and OpenCV is not there.
@@ -172,7 +190,7 @@ class Propagation:
     _waiting: list[_Frame] = field(default_factory=list, repr=False)
     _latest: np.ndarray | None = field(default=None, repr=False)
     _last: _Key | None = field(default=None, repr=False)
-    _way: Callable[[np.ndarray, np.ndarray, int, int], _Way] = field(default=_still, repr=False)
+    _way: Callable[..., _Way] = field(default=_still, repr=False)
 
     def __post_init__(self) -> None:
         if self.pace.flow:
@@ -217,7 +235,9 @@ class Propagation:
         if self._latest is None or (self._seen + 1) % self.pace.every == 0:
             self._latest = small
             return _Frame(pixels, small, None)
-        return _Frame(pixels, small, self._way(small, self._latest, h, w))
+        before = self._waiting[-1] if self._waiting else None
+        over = None if before is None or before.back is None else (before.small, before.back)
+        return _Frame(pixels, small, self._way(small, self._latest, h, w, over))
 
     def _release(self) -> Seen:
         """Encode the key frames that wait, and fill in the frames before them."""
@@ -251,14 +271,15 @@ class Propagation:
         """The values [h, w, c] of frames between two key frames."""
         h, w, _ = after.values.shape
         both = torch.cat((before.values, after.values)).flatten(0, 1)
-        values = []
-        for n, frame in enumerate(frames, 1):
+        values, over = [], None
+        for n, frame in reversed(list(enumerate(frames, 1))):
             assert frame.back is not None
-            on = self._way(frame.small, after.small, h, w)
+            on = self._way(frame.small, after.small, h, w, over)
+            over = frame.small, on
             ways = frame.back.taken(n), on.taken(len(frames) + 1 - n)
             (first, weights), (second, others) = ways
             places = torch.cat((first, second + h * w), 1).to(both.device)
             weights = F.normalize(torch.cat((weights, others), 1), p=1, dim=1).to(both.device)
             carried = F.embedding_bag(places, both, mode="sum", per_sample_weights=weights)
             values.append(carried.unflatten(0, (h, w)))
-        return values
+        return values[::-1]
