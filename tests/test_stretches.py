@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from test_cluster_fast import moving, scene
 from test_segmenter import digests
