@@ -130,8 +130,8 @@ def test_what_flow_takes_is_what_a_sampler_takes(h, w):
 def test_less_is_taken_of_what_is_further_away_and_explains_worse():
     error = torch.tensor([[0.0, 30.0]])
     for flow in (None, torch.zeros(2, 1, 2)):
-        near, far = (_Way(flow, error).taken(away)[1].sum(1) for away in (1, 3))
-        torch.testing.assert_close(near, 3 * far)
+        near, far = (_Way(flow, error).taken(away)[1].sum(1) for away in (1, 4))
+        torch.testing.assert_close(near, 2 * far)
         torch.testing.assert_close(near[0] / near[1], torch.tensor((30 + NOISE) / NOISE))
 
 

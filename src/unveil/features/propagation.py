@@ -78,10 +78,11 @@ class _Way:
     def taken(self, away: int) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The patches of a frame so many frames away that each patch takes, and how much of each.
 
-        By flow the four around a place, linearly in between; what lies outside is the border's.
+        By flow the four around a place, linearly in between; what lies outside is the border's. How
+        well a patch is explained tells more than how far away it is.
         """
         h, w = self.error.shape
-        near = 1 / (away * (self.error.reshape(-1, 1) + NOISE))
+        near = 1 / (away**0.5 * (self.error.reshape(-1, 1) + NOISE))
         if self.flow is None:
             return torch.arange(h * w)[:, None], near
         x = (torch.arange(w) + self.flow[0]).clamp(0, w - 1)
