@@ -31,7 +31,7 @@ from speed import machine
 from unveil.attention.block import Block
 from unveil.attention.block_file import load_block
 from unveil.attention.objects_file import load_head
-from unveil.errors import UnveilError
+from unveil.errors import InputError, UnveilError
 from unveil.fast import describe, instances, tree
 from unveil.fast import foreground as objectness
 from unveil.fast.describe import find
@@ -61,7 +61,7 @@ class Ablation:
     sequences: str = ""
     """Names, comma-separated; all that are there by default."""
     variants: str = ""
-    """Names, comma-separated; all by default. Known: see VARIANTS."""
+    """Names, with a semicolon between them; all by default. Known: see VARIANTS."""
     features: Path = Path("runs/features")
     """Where the features of the sequences are kept."""
     out: Path | None = None
@@ -191,7 +191,11 @@ def main(bench: Ablation) -> int:
     torch.set_num_threads(1)
     names = bench.sequences.split(",") if bench.sequences else None
     places = [p for p in find_places() if names is None or p.name in names]
-    wanted = [v for v in VARIANTS if not bench.variants or v.name in bench.variants.split(",")]
+    known = {v.name: v for v in VARIANTS}
+    asked = bench.variants.split(";") if bench.variants else list(known)
+    if strange := [name for name in asked if name not in known]:
+        raise InputError(f"--variants: no {strange[0]!r}; known: {'; '.join(known)}")
+    wanted = [known[name] for name in asked]
     rows: dict[str, dict[str, dict[str, float]]] = {v.name: {} for v in wanted}
     loaded: list[Backbone] = []
     for place in places:
