@@ -45,12 +45,13 @@ from unveil.types import Features
 
 CHUNK = 8
 COLUMNS = {
-    "DAVIS-2016 J&F": ("davis2016", "J&F", SETS[:2]),
-    "DAVIS-2016 J&F, told apart": ("davis2016", "J&F", SETS[:1]),
-    "foreground J": ("foreground", "J", SETS[:2]),
-    "DAVIS-2017 J&F": ("davis2017", "J&F", ("several",)),
-    "FG-ARI a frame": ("fg-ari", "FG-ARI per frame", ("several",)),
+    "DAVIS-2016 J&F": ("davis2016", "J&F", SETS[:2], True),
+    "DAVIS-2016 J&F, told apart": ("davis2016", "J&F", SETS[:1], False),
+    "foreground J": ("foreground", "J", SETS[:2], True),
+    "DAVIS-2017 J&F": ("davis2017", "J&F", ("several",), False),
+    "FG-ARI a frame": ("fg-ari", "FG-ARI per frame", ("several",), False),
 }
+"""Protocol, value, sets, and whether all objects are one where the truth gives the ids."""
 TRUE_IDS = ("objects true", "groups true", "patches true")
 
 
@@ -132,13 +133,12 @@ def scores(
     kinds = (place.set, *(("several",) if several else ()))
     for step, (ids, share) in steps(groups, true).items():
         found = refine.labels(ids, share, frames)[true.frames]
-        for column, (protocol, value, sets) in COLUMNS.items():
+        for column, (protocol, value, sets, joined) in COLUMNS.items():
             for kind in kinds:
                 if kind not in sets:
                     continue
                 one = protocol in ("davis2016", "foreground")
-                joined = one and step in TRUE_IDS and not column.endswith("told apart")
-                labels = found > 0 if joined else found
+                labels = found > 0 if joined and step in TRUE_IDS else found
                 seen = Measured(labels.astype(np.uint8), true.front if one else true.parts)
                 figure = PROTOCOLS[protocol].score(seen)["values"][value]
                 yield step, kind, column, figure

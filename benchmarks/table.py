@@ -10,12 +10,10 @@ an earlier commit scored, and those rows say so. What others published stands ap
 """
 
 import hashlib
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -26,6 +24,7 @@ import numpy as np
 import torch
 import tyro
 
+from paper_before import state_of
 from results import APPROXIMATE, CLIPS, SEED, machine
 from unveil import Clip, Segmenter
 from unveil.datasets import Dataset, open_dataset
@@ -384,10 +383,7 @@ def source_of(commit: str, work: Path) -> Path:
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with scratch(folder) as part:
-            line = ["git", "-C", str(ROOT), "archive", whole, "src/unveil"]
-            packed = subprocess.run(line, capture_output=True, check=True).stdout
-            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                archive.extractall(part, filter="data")
+            state_of(whole, part)
             part.rename(folder)
     return folder / "src" / "unveil"
 

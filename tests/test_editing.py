@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from benchmarking import benchmark
 from handmade import GRID, WISHES, found_in, make_result, patches
 from test_segmenter import digests
 from unveil.cli import main
@@ -555,13 +556,7 @@ def test_results_of_before_there_was_evidence_still_open(copy):
 @pytest.fixture(scope="module")
 def corrections():
     """The benchmark of recorded corrections."""
-    folder = str(Path(__file__).parent.parent / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        import corrections
-    finally:
-        sys.path.remove(folder)
-    return corrections
+    return benchmark("corrections")
 
 
 def test_the_recorded_corrections_read_and_are_of_few_clicks(corrections):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarking import benchmark
 from conftest import make_tiny_backbone
 from unveil.attention.block import Block
 from unveil.attention.block_file import save_block
@@ -438,14 +439,7 @@ def test_a_process_that_only_scores_does_without_torch():
 
 @pytest.mark.slow
 def test_the_page_of_results_is_made_by_one_command(tiny_backbone, tmp_path, monkeypatch):
-    import importlib.util
-    import sys
-
-    file = Path(__file__).parent.parent / "benchmarks" / "results.py"
-    spec = importlib.util.spec_from_file_location("results", file)
-    results = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "results", results)
-    spec.loader.exec_module(results)
+    results = benchmark("results")
     monkeypatch.setattr(results, "CLIPS", 1)
     settings = Settings(
         backbone=tiny_backbone, attention="cosine", size=32, precision="fp32", device="cpu"

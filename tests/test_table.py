@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 import unveil
+from benchmarking import benchmark
 from unveil.datasets import open_dataset
 from unveil.slots.model import new_model
 from unveil.slots.model_file import save_model
@@ -20,13 +20,7 @@ from unveil.synthetic.render import render
 
 @pytest.fixture(scope="module")
 def table():
-    folder = str(Path(__file__).parent.parent / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        import table
-    finally:
-        sys.path.remove(folder)
-    return table
+    return benchmark("table")
 
 
 @pytest.fixture
