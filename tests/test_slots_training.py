@@ -1,15 +1,20 @@
 """Training slot models as a person runs it, and using what came of it; losses against loops."""
 
 import math
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from PIL import Image
+from safetensors.torch import load_file
 
 import unveil
 from training_runs import whole_and_stopped, write_clips
+from unveil.batch.workers import Workers
 from unveil.cli import main
 from unveil.errors import InputError, TrainingError
 from unveil.segmentation import refine
@@ -18,10 +23,14 @@ from unveil.settings import Settings
 from unveil.slots.carry import Carrier
 from unveil.slots.model_file import load_model, model_metadata
 from unveil.slots.settings import SlotSettings
-from unveil.training.clips import find_clips
-from unveil.training.features import Cache
+from unveil.training.clips import TrainingClip, find_clips
+from unveil.training.features import Cache, ClipFeatures
+from unveil.training.features_method import spread_windows
+from unveil.training.features_monitor import FeatureMonitor
+from unveil.training.loop import train
 from unveil.training.monitor import read_log
 from unveil.training.recipe import read_recipe
+from unveil.training.sampling import Sample, generator
 from unveil.training.slots_losses import (
     SlotLossSettings,
     reconstruction,
@@ -30,6 +39,7 @@ from unveil.training.slots_losses import (
 )
 from unveil.training.slots_method import SlotMethod
 from unveil.training.slots_recipe import SlotRecipe
+from unveil.training.watcher import Watcher
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = {"slots": 3, "width": 8, "decoder_width": 16, "decoder_layers": 1}
@@ -154,6 +164,70 @@ def _features(videos: Path, method: SlotMethod, cache: Cache) -> list:
     return [cache.get(c, method.recipe, lambda: None) for c in find_clips(videos)]
 
 
+@pytest.mark.parametrize("name", ["slotcontrast", "videosaur"])
+def test_a_trial_is_a_mean_over_windows_of_clips_held_out(
+    name, videos, cache, tiny_backbone, tmp_path
+):
+    recipe = replace(recipe_of(name, tiny_backbone), windows=5, validation_windows=3)
+    method = SlotMethod(replace(recipe, precision="fp32"))
+    data = method.prepare(videos, Fabric(accelerator="cpu"), cache, Watcher(), Workers())
+    held = data.train[:2]
+    module = method.new(data.train)
+
+    def alone(clip, window):
+        own = generator(recipe.seed, "held", clip.clip.digest, window)
+        losses = method.losses(module, [Sample(clip, window, own)], torch.device("cpu"))
+        return float(losses["reconstruction"])
+
+    with torch.no_grad():
+        want = [alone(clip, i) for clip in held for i in spread_windows(clip, 3)]
+    assert len(set(want)) > 3
+    found = FeatureMonitor(tmp_path, method).trial(0, module, held)
+    assert found["reconstruction"] == pytest.approx(sum(want) / 6, rel=1e-5)
+    assert found["windows"] == 3
+
+
+def test_windows_of_a_trial_are_spread_over_the_clip():
+    starts = [9, 2, 5, 0, 7, 3, 8]
+    frames = tuple((i, i + 1) for i in starts)
+    clip = ClipFeatures(TrainingClip(Path(), ""), Path(), (1, 1), frames)
+    assert [starts[i] for i in spread_windows(clip, 3)] == [0, 5, 9]
+    assert sorted(spread_windows(clip, 8)) == list(range(7)), "no more than there are"
+    assert spread_windows(clip, 1) == [3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["slotcontrast", "videosaur", "steve"])
+def test_trials_leave_what_is_learned_as_it_is(name, videos, cache, tiny_backbone, tmp_path):
+    method = SlotMethod(replace(recipe_of(name, tiny_backbone), windows=5))
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    fabric = Fabric(accelerator="cpu", devices=1)
+
+    def run(out: Path, watcher: FeatureMonitor) -> Path:
+        with closing(watcher):
+            return train(videos, method, out, fabric, cache, watcher)
+
+    untried = train(videos, method, tmp_path / "untried", fabric, cache, Watcher())
+    tried = run(whole, FeatureMonitor(whole, method))
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped, Interrupted(stopped, method))
+    again = run(stopped, FeatureMonitor(stopped, method))
+    a, b, c = (load_file(file) for file in (untried, tried, again))
+    assert all(torch.equal(a[key], b[key]) and torch.equal(b[key], c[key]) for key in a)
+    trials = [[r for r in read_log(out) if r["kind"] == "trial"] for out in (whole, stopped)]
+    assert trials[0] == trials[1] and [r["step"] for r in trials[0]] == [0, 2, 4]
+    assert all(r["windows"] == 5 for r in trials[0])
+
+
+class Interrupted(FeatureMonitor):
+    """Ends a run after its third step."""
+
+    def stepped(self, record) -> None:
+        super().stepped(record)
+        if record.step == 3:
+            raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="module")
 def recipe_file(tiny_backbone, tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("recipe") / "slots.toml"
@@ -184,7 +258,8 @@ def test_the_command_leaves_a_model_a_log_and_a_report(run, tiny_backbone):
     assert [r["step"] for r in steps] == [1, 2, 3, 4]
     assert all(r["similarity"] > 0 and r["reconstruction"] > 0 for r in steps)
     assert all(r["cpu_seconds"] > 0 for r in steps)
-    assert [r["step"] for r in records if r["kind"] == "trial"] == [0, 2, 4]
+    trials = [r for r in records if r["kind"] == "trial"]
+    assert [(r["step"], r["windows"]) for r in trials] == [(0, 2), (2, 2), (4, 2)]
     with Image.open(run / "report.png") as report:
         assert report.width > 500
 
@@ -268,6 +343,7 @@ def test_kmeans_is_a_mode(videos, tiny_backbone, tmp_path):
         ("[losses]\nreconstruction = 0.0\nsimilarity = 0.0", "nothing to train for"),
         ("[model]\nwidth = 6", "no multiple of 4 heads"),
         ("frames = 1", "at least 2 frames"),
+        ("validation_windows = 0", "validation_windows must be positive"),
     ],
 )
 def test_recipes_that_make_no_sense(text, said, untyped, tmp_path):

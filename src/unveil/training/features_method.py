@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -69,11 +70,20 @@ class FeatureMethod(WindowMethod, ABC, Generic[M]):
 
     @torch.no_grad()
     def held_losses(self, module: M, held: Sequence[ClipFeatures]) -> dict[str, float]:
-        """Mean losses on the first windows of clips that are not trained on."""
-        still = copy.deepcopy(module).eval()
-        samples = [Sample(c, 0, generator(self.recipe.seed, "held", c.clip.digest)) for c in held]
-        losses = self.losses(still, samples, model_of(module).mean.device)
-        return {name: float(x) for name, x in losses.items()}
+        """Mean losses on windows spread evenly over clips that are not trained on.
+
+        A window of each clip together, like the clips of a step; one window is noise.
+        """
+        still, device = copy.deepcopy(module).eval(), model_of(module).mean.device
+        shown = [spread_windows(clip, self.recipe.validation_windows) for clip in held]
+        found = []
+        for windows in zip(*shown, strict=True):
+            samples = [
+                Sample(c, i, generator(self.recipe.seed, "held", c.clip.digest, i))
+                for c, i in zip(held, windows, strict=True)
+            ]
+            found.append(self.losses(still, samples, device))
+        return {name: sum(float(x[name]) for x in found) / len(found) for name in found[0]}
 
     def write(
         self, module: M, steps: int, clips: int, held: Sequence[ClipFeatures], path: Path
@@ -93,6 +103,13 @@ def model_of(module: Model | Taught) -> Model:
 def keys_of(clip: ClipFeatures, window: int) -> Float[Tensor, "t h w c"]:
     """The keys of a window's patches."""
     return clip.window(window)[:, 1:].unflatten(1, clip.grid)
+
+
+def spread_windows(clip: ClipFeatures, count: int) -> list[int]:
+    """So many of a clip's windows, or all, evenly over the order in which they begin."""
+    order = sorted(range(clip.count), key=lambda i: clip.frames[i])
+    places = np.linspace(0, clip.count - 1, min(count, clip.count)).round().astype(int)
+    return [order[place] for place in places]
 
 
 def batch_of(samples: Sequence[Sample], device: torch.device) -> Float[Tensor, "b t h w c"]:

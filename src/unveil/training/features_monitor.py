@@ -19,9 +19,10 @@ class FeatureMonitor(Monitor):
         super().__init__(out, method.recipe.steps, show)
         self.method = method
 
-    def trial(self, step: int, module: nn.Module, held: Sequence[ClipFeatures]) -> dict[str, float]:
-        """Losses on the held-out clips."""
-        return self.method.held_losses(module, held)
+    def trial(self, step: int, module: nn.Module, held: Sequence[ClipFeatures]) -> dict[str, Any]:
+        """Losses on the held-out clips, means over so many windows of each."""
+        windows = min(self.method.recipe.validation_windows, held[0].count)
+        return {"windows": windows, **self.method.held_losses(module, held)}
 
     def report(self) -> Path:
         """Draw `report.png` from the log: losses of the steps, and on clips held out."""

@@ -48,6 +48,8 @@ class FeatureRecipe(AnyRecipe):
     """Steps between trials of the model on validation clips."""
     validation: int = 4
     """Clips held out for those trials; never trained on."""
+    validation_windows: int = 8
+    """Windows of each of those clips that a trial sees, evenly over it."""
 
     @property
     def min_gap(self) -> int:
@@ -61,7 +63,8 @@ class FeatureRecipe(AnyRecipe):
 
     def __post_init__(self) -> None:
         check_fields(self, "recipe: ", TrainingError)
-        check_positive(self, "windows", "batch", "steps", "checkpoint_every", "try_every", "lr")
+        counts = ("windows", "batch", "steps", "checkpoint_every", "try_every")
+        check_positive(self, *counts, "validation_windows", "lr")
         if min(self.size) <= 0:
             raise TrainingError(f"recipe: size is [height, width] in px, got {self.size}")
         if self.augment not in ("flip", "photometric"):
