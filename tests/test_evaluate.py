@@ -177,7 +177,7 @@ def test_what_is_scored_is_not_scored_again_until_something_changes(
 ):
     masks, scored = perfect("folder", 1), []
     honest = scoring.read
-    monkeypatch.setattr(scoring, "read", lambda s, place: scored.append(s.name) or honest(s, place))
+    monkeypatch.setattr(scoring, "read", lambda s, *of: scored.append(s.name) or honest(s, *of))
     dataset = open_dataset("folder", made["folder"])
 
     def again(*names):

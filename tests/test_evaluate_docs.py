@@ -20,7 +20,7 @@ def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, tiny_backbo
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     commands = [shlex.split(line) for block in blocks for line in block.strip().splitlines()]
-    assert len(commands) == 4
+    assert len(commands) == 6
     for name, *arguments in commands:
         assert name == "unveil"
         if arguments[0] == "evaluate" and "--predictions" not in arguments:
@@ -32,6 +32,8 @@ def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, tiny_backbo
     assert {p["mean"].get("J&F") for p in own["protocols"].values()} == {
         p["mean"].get("J&F") for p in again["protocols"].values()
     }
+    chunks = json.loads((tmp_path / "chunks/results.json").read_text())
+    assert len(chunks["dataset"]["sequences"]) == 4 and not chunks["failures"]
 
 
 def test_every_protocol_and_every_form_of_a_prediction_is_described():

@@ -70,6 +70,12 @@ def test_a_dataset_as_it_comes_is_trained_on_segmented_and_scored(
     record = json.loads((out / "results.json").read_text())
     assert not record["failures"] and len(record["dataset"]["sequences"]) == 3
     assert 0 <= record["protocols"]["miou"]["mean"]["mBO"] <= 1
+    if name == "ytvis2021":
+        chunks = [*where[:-1], str(tmp_path / "chunks"), "--protocol", "videosaur"]
+        assert main(["evaluate", name, *chunks, "--in-chunks", "3", "--crop", "32"]) == 0
+        record = json.loads((tmp_path / "chunks/results.json").read_text())
+        assert len(record["dataset"]["sequences"]) == 6 and not record["failures"]
+        assert 0 <= record["protocols"]["videosaur"]["mean"]["mBO"] <= 1
 
 
 @pytest.mark.slow

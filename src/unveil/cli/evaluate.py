@@ -38,6 +38,12 @@ class Evaluate:
     """Of a plain folder: its frames, relative to the root (folder of images, or a video)."""
     masks: Path | None = None
     """Of a plain folder: its masks, relative to the root."""
+    in_chunks: int | None = None
+    """Every video in chunks of so many frames, each a video of its own; what is left at its end is
+    dropped."""
+    crop: int | None = None
+    """Of every frame the square in its middle, scaled to so many px a side: pictures, truth and
+    given predictions alike."""
     workers: Workers = field(default_factory=Workers)
     """Who segments and scores; what only scores is done on all cores where nobody says."""
     settings: Settings = field(default_factory=Settings)
@@ -49,7 +55,7 @@ class Evaluate:
 
         from unveil.cli.progress import progress
         from unveil.cli.workers import gathered
-        from unveil.datasets import open_dataset
+        from unveil.datasets import in_chunks, open_dataset
         from unveil.errors import InputError
         from unveil.evaluate import cache, protocols
         from unveil.evaluate.run import evaluate
@@ -74,6 +80,8 @@ class Evaluate:
             masks=self.masks,
             sequences=None if self.sequences is None else _listed(self.sequences),
         )
+        if self.in_chunks is not None or self.crop is not None:
+            dataset = in_chunks(dataset, self.in_chunks, self.crop)
         names = _listed(self.protocol) if self.protocol else protocols.defaults(dataset.name)
         workers = self.workers
         if self.predictions is not None and workers.ray is None and workers.jobs is None:
@@ -99,8 +107,10 @@ class Evaluate:
                     record, dataset, self.predictions or out / "predictions", out
                 )
         _say(record, files)
-        lost = len(record["failures"])
-        return (2 if lost == len(dataset.sequences) else 1) if lost else 0
+        lost, empty = len(record["failures"]), len(record["empty"])
+        if lost + empty == len(dataset.sequences):
+            return 2
+        return 1 if lost else 0
 
 
 def _listed(text: str) -> list[str]:
@@ -109,8 +119,11 @@ def _listed(text: str) -> list[str]:
 
 def _say(record: dict[str, Any], files: list[Path]) -> None:
     total, lost = len(record["dataset"]["sequences"]), record["failures"]
-    print(f"{record['method']['name']} on {total - len(lost)} of {total} sequences")
-    for name, protocol in record["protocols"].items() if len(lost) < total else ():
+    empty = len(record["empty"])
+    scored = total - len(lost) - empty
+    without = f", {empty} without an object" if empty else ""
+    print(f"{record['method']['name']} on {scored} of {total} sequences{without}")
+    for name, protocol in record["protocols"].items() if scored else ():
         values = ", ".join(
             f"{column} {100 * value:.1f}"
             if column in protocol["percent"]

@@ -98,7 +98,8 @@ def markdown(record: Record) -> str:
     lines = [
         f"# {method['name']} on {dataset['name']}",
         "",
-        f"{len(dataset['sequences'])} sequences of `{dataset['root']}` ({dataset['split']}).",
+        f"{len(dataset['sequences'])} sequences of `{dataset['root']}` ({dataset['split']})"
+        f"{_without(record)}.",
         "",
         *tables(record),
         "## Settings and versions",
@@ -150,6 +151,7 @@ def page(record: Record, pictures: Mapping[str, bytes]) -> str:
             "Worst": [n for n in worst if n in shown],
         },
         pictures=shown,
+        without=_without(record),
         about=_about(record),
     )
 
@@ -199,6 +201,12 @@ def _number(value: float | int | None, protocol: Record, column: str) -> str:
     if column in protocol["percent"]:
         return f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no minus before a zero
     return f"{value:g}" if float(value).is_integer() else f"{value:.2f}"
+
+
+def _without(record: Record) -> str:
+    """What is said of sequences that show no object."""
+    count = len(record.get("empty", ()))
+    return f"; {count} without an object, which no figure counts" if count else ""
 
 
 def _about(record: Record) -> list[tuple[str, str]]:

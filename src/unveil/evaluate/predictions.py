@@ -12,13 +12,13 @@ For a sequence `dog` under a folder, the first of these that is there:
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from unveil.datasets import records
+from unveil.datasets import Chunk, records
 from unveil.datasets.masks import image_files, read_stack, unify_binary
 from unveil.datasets.run_lengths import NOTHING, Said
 from unveil.errors import DataError
@@ -44,16 +44,38 @@ class Prediction:
     scores: Mapping[int, float] = field(default_factory=dict)
     tracks: Mapping[int, Track] | None = None
 
+    def chunk(self, chunk: Chunk) -> "Prediction":
+        """What a chunk shows of it, where it is of the video that the chunk is of."""
+        tracks = self.tracks and {id: _Shown(x, chunk) for id, x in self.tracks.items()}
+        return replace(self, labels=chunk.labels(self.labels), tracks=tracks)
 
-def locate(root: Path, name: str) -> Path:
-    """The file or folder that holds the masks of a sequence. Raises DataError where none does."""
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a chunk shows of a proposal, cut each time it is looked at."""
+
+    track: Track
+    chunk: Chunk
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        own = range(self.chunk.first, self.chunk.first + self.chunk.count)
+        shown = ((frame - own.start, mask) for frame, mask in self.track if frame in own)
+        return ((frame, self.chunk.mask(mask)) for frame, mask in shown)
+
+
+def locate(root: Path, name: str, listed: bool = True) -> Path:
+    """The file or folder that holds the masks of a sequence; listed: or a list of results that may.
+
+    Raises DataError where there is none.
+    """
     folder = root / name
     if (root / f"{name}.npz").is_file():
         return root / f"{name}.npz"
     for masks in (folder / "masks", folder):
         if image_files(masks):
             return masks
-    for file in (folder / "objects.json", root / f"{name}.json", root / RESULTS):
+    lists = (root / RESULTS,) if listed else ()
+    for file in (folder / "objects.json", root / f"{name}.json", *lists):
         if file.is_file():
             return file
     raise DataError(

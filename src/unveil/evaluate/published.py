@@ -66,6 +66,7 @@ _A_VIDEO = (
     "a video or chunk, then over those"
 )
 _SAME_A_VIDEO = "videosaur: FG-ARI, mBO"
+_SAME_A_CHUNK = f"{_SAME_A_VIDEO} (with --in-chunks 6 --crop 224)"
 _BY_SOLV = (
     "mIoU by one match a video; FG-ARI a frame after regions without a match become background"
 )
@@ -197,19 +198,20 @@ def _videosaur_rows(
             data,
             dict(zip(("FG-ARI", "mBO"), figures, strict=True)),
             _A_VIDEO,
-            _SAME_A_VIDEO,
+            same_as,
             source,
             not_stated,
             beside,
         )
-        for data, figures, beside in (
-            (_MOVI_VIDEOSAUR, movi, ("movi-e",)),
-            (_YTVIS_2021, ytvis, ("ytvis2021", "ytvis2019")),
+        for data, figures, same_as, beside in (
+            (_MOVI_VIDEOSAUR, movi, _SAME_A_VIDEO, ("movi-e",)),
+            (_YTVIS_2021, ytvis, _SAME_A_CHUNK, ("ytvis2021", "ytvis2019")),
         )
         if figures
     ]
 
 
+_SEEN_AT_518 = "seeds; its configuration shows the model 518x518 px, and scores at 224x224"
 _COPIED = "where from, and with it the protocol: this one holds if the rows are VideoSAUR's"
 
 ROWS: tuple[Published, ...] = (
@@ -223,7 +225,7 @@ ROWS: tuple[Published, ...] = (
         "the table of Betrayed by Attention calls these YouTube-VIS 2019 and mIoU",
     ),
     *_videosaur_rows(
-        "VideoSAUR, DINOv2 ViT-B/14", "README of VideoSAUR's code", None, (39.7, 35.6), "seeds"
+        "VideoSAUR, DINOv2 ViT-B/14", "README of VideoSAUR's code", None, (39.7, 35.6), _SEEN_AT_518
     ),
     *_solv_rows("OCLR (with optical flow)", _OCLR, (15.9, 32.5), (14.7, 34.6)),
     *_solv_rows("SOLV, DINOv2 ViT-B/14", _SOLV, (29.1, 45.3), (32.2, 30.2)),

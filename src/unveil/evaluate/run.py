@@ -46,7 +46,7 @@ def evaluate(
         on_progress: told of every sequence.
 
     Returns the record that `unveil.evaluate.page` draws. A sequence that cannot be scored is
-    in its `failures`, and the others are scored.
+    in its `failures`, a chunk of a video that shows no object in `empty`; the others are scored.
     """
     protocols.check(names)
     own = predictions is None
@@ -65,7 +65,7 @@ def evaluate(
         made_by=made_by(settings or Settings()) if own else None,
     )
     ordered = list(_scored(tasks, work, out, workers or Workers(), on_progress or silent))
-    scored = [r for r in ordered if "error" not in r]
+    scored = [r for r in ordered if "scores" in r]
     synthetic = is_made(dataset.root)
     return {
         "dataset": {
@@ -83,6 +83,7 @@ def evaluate(
         # A layout can be borrowed; what others published was not measured on our clips.
         "published": [] if synthetic else published(dataset.name),
         "failures": [r for r in ordered if "error" in r],
+        "empty": [r["sequence"] for r in ordered if "empty" in r],
         "versions": {
             **{p: version(p) for p in (*_SCORE_WITH, *(_SEGMENT_WITH if own else ()))},
             "python": platform.python_version(),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.datasets import Sequence
-from unveil.errors import UnveilError, unforeseen
+from unveil.datasets import Chunk, Sequence
+from unveil.errors import DataError, UnveilError, unforeseen
 from unveil.evaluate import cache, protocols
 from unveil.evaluate.predictions import Prediction, fingerprint, locate, read_prediction
 from unveil.evaluate.task import Result, Task
-from unveil.metrics import Measured
+from unveil.metrics import VOID, Measured
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +22,14 @@ def score(task: Task) -> Result:
     """Score one sequence, or take its score from an earlier run. Never raises for its data."""
     name, place = task.sequence.name, None
     try:
-        place = locate(task.predictions, name)
+        place, of = find(task.sequence, task.predictions)
         key = _key(task, place)
         if key and (kept := cache.load(task.cached, key)) is not None:
             return kept
         start = time.perf_counter()
-        truth, prediction = read(task.sequence, place)
+        truth, prediction = read(task.sequence, place, of)
+        if isinstance(task.sequence, Chunk) and np.isin(truth, (0, VOID)).all():
+            return {"sequence": name, "frames": len(truth), "empty": True}
         measured = Measured(prediction.labels, truth, prediction.scores, prediction.tracks)
         result = {
             "sequence": name,
@@ -51,12 +53,31 @@ def score(task: Task) -> Result:
         return {"sequence": name, "error": unforeseen(error)}
 
 
-def read(sequence: Sequence, place: Path) -> tuple[np.ndarray, Prediction]:
-    """The ground truth [T, H, W] of a sequence, and the prediction for it."""
-    truth = sequence.truth()
+def find(sequence: Sequence, predictions: Path) -> tuple[Path, Sequence]:
+    """Where the prediction for a sequence lies, and for what it is.
+
+    That is the sequence; of a chunk that has none of its own the video that it is a chunk of.
+    Raises DataError where neither is there.
+    """
+    if isinstance(sequence, Chunk):
+        try:
+            return locate(predictions, sequence.name, listed=False), sequence
+        except DataError:
+            return locate(predictions, sequence.whole.name), sequence.whole
+    return locate(predictions, sequence.name), sequence
+
+
+def read(sequence: Sequence, place: Path, of: Sequence) -> tuple[np.ndarray, Prediction]:
+    """The ground truth [T, H, W] of a sequence, and the prediction for it.
+
+    place, of: as `find` gives them.
+    """
+    truth = of.truth()
     _, h, w = truth.shape
-    names = sequence.frame_names()
-    return truth, read_prediction(place, names, (h, w), sequence.name, sequence.video_id)
+    prediction = read_prediction(place, of.frame_names(), (h, w), of.name, of.video_id)
+    if isinstance(sequence, Chunk) and of is not sequence:
+        return sequence.labels(truth), prediction.chunk(sequence)
+    return truth, prediction
 
 
 def _key(task: Task, place: Path) -> str | None:

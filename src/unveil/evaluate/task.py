@@ -7,7 +7,8 @@ from typing import Any
 from unveil.datasets import Sequence
 
 Result = dict[str, Any]
-"""What scoring a sequence gives, as results.json holds it: `scores` by protocol, or `error`."""
+"""What scoring a sequence gives, as results.json holds it: `scores` by protocol, or `error`, or
+`empty` where a chunk of a video shows no object."""
 
 
 @dataclass(frozen=True)

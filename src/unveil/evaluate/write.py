@@ -11,8 +11,7 @@ from unveil.datasets import Dataset
 from unveil.errors import DataError
 from unveil.evaluate import cache
 from unveil.evaluate.page import best_and_worst, markdown, page, strip
-from unveil.evaluate.predictions import locate
-from unveil.evaluate.scoring import read
+from unveil.evaluate.scoring import find, read
 from unveil.metrics import VOID
 
 
@@ -40,7 +39,7 @@ def _pictures(dataset: Dataset, predictions: Path, names: list[str]) -> dict[str
     """A strip a sequence; on grey where its frames are not there, as they need not be."""
     pictures = {}
     for sequence in dataset.select(names).sequences if names else ():
-        truth, prediction = read(sequence, locate(predictions, sequence.name))
+        truth, prediction = read(sequence, *find(sequence, predictions))
         try:
             frames = sequence.frames()
         except DataError:
