@@ -309,8 +309,10 @@ def test_a_model_comes_back_from_its_file(tmp_path):
     assert (about["method"], about["backbone"], about["size"]) == ("solv", "b", [28, 42])
     again = load_model(tmp_path / "m.safetensors", 5)
     keys = torch.randn(1, 3, 2, 3, 5)
+    assert all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))
     with torch.inference_mode():
-        assert torch.equal(again(keys).masks, model.eval()(keys).masks)
+        # On some processors even a copy in memory rounds otherwise.
+        torch.testing.assert_close(again(keys).masks, model.eval()(keys).masks)
     old = {name: about[name] for name in about if name != "kind"}  # as files of 0.3.0 are
     old["model"] = {name: x for name, x in about["model"].items() if name != "mlp_last"}
     write_module(model, tmp_path / "old.safetensors", torch.float32, old)
