@@ -15,6 +15,7 @@ from unveil.fast import describe as fast_describe
 from unveil.fast import kmeans, prototypes, tree
 from unveil.fast import parts as cluster_parts
 from unveil.fast.describe import describe, find
+from unveil.fast.directions import main_directions
 from unveil.fast.groups import Grouper, Groups, group_block
 from unveil.fast.kmeans import weighted_sums
 from unveil.fast.state import State
@@ -169,17 +170,34 @@ def test_a_finer_grid_has_groups_in_proportion(h, w, most):
     assert groups.grain == min(h, w) / 24
 
 
-def test_rough_products_make_groups_that_are_as_tight():
-    keys = scene(moving(8)).keys
+def test_main_directions_hold_nearly_what_the_best_do():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(500, 90, generator=generator) / torch.arange(1, 91)
+    points = points @ torch.linalg.qr(torch.randn(90, 90, generator=generator))[0]
+    some, best = main_directions(points, 8), torch.linalg.svd(points)[2][:8].T
+    torch.testing.assert_close(some.T @ some, torch.eye(8), rtol=0, atol=1e-5)
+    held, most = ((points @ x).square().sum() for x in (some, best))
+    assert 0.95 * most < held <= most
+    assert main_directions(points, 8).equal(some)
+    assert main_directions(points, 90).equal(torch.eye(90))
 
-    def scatter(precision: torch.dtype) -> torch.Tensor:
-        labels = group_block(keys, 64, precision=precision)
+
+def test_few_directions_make_groups_that_are_as_tight(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    keys = scene(moving(8)).keys
+    wide = torch.randn(keys.shape[-1], 200, generator=generator)
+    keys = keys @ wide + torch.randn(*keys.shape[:-1], 200, generator=generator)
+
+    def scatter() -> torch.Tensor:
+        labels = group_block(keys, 64)
         flat, ones = keys.flatten(0, 2), torch.ones(len(labels))
         counts = torch.bincount(labels, minlength=64).clamp_min(1)
         means = weighted_sums(flat, labels, ones, 64) / counts[:, None]
         return (flat - means[labels]).square().sum()
 
-    torch.testing.assert_close(scatter(torch.bfloat16), scatter(torch.float32), rtol=0.01, atol=0)
+    few = scatter()
+    monkeypatch.setattr("unveil.fast.groups.main_directions", lambda points: torch.eye(200))
+    torch.testing.assert_close(few, scatter(), rtol=0.01, atol=0)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from unveil.attention.objects_head import ObjectsHead, told
 from unveil.errors import InputError
 from unveil.fast import motion
 from unveil.fast.blank import blank
+from unveil.fast.directions import main_directions
 from unveil.fast.kmeans import lloyd
 from unveil.fast.shots import LEAST, colours, cut_between
 from unveil.types import Features
@@ -186,7 +187,7 @@ class Grouper:
     @torch.inference_mode()
     def _group(self, frames: list[_Frame]) -> None:
         keys = torch.stack([k for k, *_ in frames])
-        precision, keys = keys.dtype, keys.float()
+        keys = keys.float()
         saliency = torch.stack([s for _, s, *_ in frames]).float()
         saliency = saliency / saliency.mean((1, 2), keepdim=True).clamp_min(1e-12)
         t, h, w, _ = keys.shape
@@ -198,7 +199,7 @@ class Grouper:
         if objects is not None:
             logits, apart = objects[..., 0], APART * objects[..., 1:]
         most = round(self.groups * max(1.0, grain(h, w)) ** 2)
-        labels = group_block(keys, most, self.place, precision, apart)
+        labels = group_block(keys, most, self.place, apart)
         used, labels = labels.unique(return_inverse=True)
         g = len(used)
         counts = torch.bincount(labels, minlength=g).float()
@@ -296,24 +297,24 @@ def group_block(
     keys: Float[Tensor, "t h w c"],
     groups: int = GROUPS,
     place: float = PLACE,
-    precision: torch.dtype = torch.float32,
     beside: Float[Tensor, "t h w e"] | None = None,
 ) -> Int[Tensor, " n"]:
     """Groups of the patches of a few frames: k-means on keys and places, seeded on a grid.
 
-    precision: of the products; that of the backbone is enough. beside: what else is known of the
-    patches, beside their keys of length 1. Deterministic. Peak memory: one fp32 matrix of t·h·w x
-    groups, or of `PIECE` x groups.
+    Keys speak in the directions that they mostly lie in (`fast.directions`). beside: what else is
+    known of the patches, beside their keys of length 1. Deterministic. Peak memory: the keys once
+    more, and one fp32 matrix of `PIECE` x groups.
     """
     t, h, w, _ = keys.shape
     unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
+    unit = unit @ main_directions(unit.flatten(0, 2))
     y = torch.linspace(-1, 1, h, device=keys.device) if h > 1 else keys.new_zeros(1)
     x = torch.linspace(-1, 1, w, device=keys.device) * (w / h) if w > 1 else keys.new_zeros(1)
     where = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1) * place
     parts = (unit, where.expand(t, h, w, 2), *(() if beside is None else (beside,)))
     points = torch.cat(parts, -1).flatten(0, 2)
     centres = points[_seeds(t, h, w, groups).to(keys.device)]
-    return lloyd(points, centres, precision=precision)[1]
+    return lloyd(points, centres)[1]
 
 
 def grain(h: int, w: int) -> float:
