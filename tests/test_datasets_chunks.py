@@ -128,6 +128,7 @@ def scored(command: Evaluate, code: int = 0) -> dict:
     return json.loads(command.json.read_text())
 
 
+@pytest.mark.slow
 def test_masks_of_whole_videos_are_cut_like_the_truth(root, tmp_path, capsys):
     masks, whole = tmp_path / "masks", open_dataset("ytvis2021", root)
     masks.mkdir()
