@@ -65,9 +65,11 @@ class Page:
 def read_page(file: Path) -> Page:
     """What a page says, every row with the commit that scored it.
 
-    Raises SystemExit where it does not say of which code and how many frames it is, for such rows
-    cannot stand beside others.
+    Raises SystemExit where it is not there, or does not say of which code and how many frames it
+    is, for such rows cannot stand beside others.
     """
+    if not file.is_file():
+        raise SystemExit(f"--keep: there is no page {file} to keep rows of")
     before, *parts = file.read_text().split("\n## ")
     facts = {way: [m for x in before.splitlines() if (m := way.fullmatch(x))] for way in _FACTS}
     if not facts[_MACHINE] or not facts[_FRAMES]:

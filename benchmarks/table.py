@@ -530,8 +530,8 @@ def head(lines: list[Line], frames: int, machines: dict[str, str], seeds: str) -
         "speckled in others, and the slot that has them changes every few frames; in the crowd one "
         "slot has all five objects. SMTC's follow them too and mostly last: the swan's body "
         "is one mask for 20 frames, neck and head others, the ramp three; the crowd is "
-        "cut in pieces that objects share. TimeT's prototypes cut all of a frame in pieces, many of "
-        "a few patches, that last: the ramp is one and a rim of small ones, the swan many.",
+        "cut in pieces that objects share. TimeT's prototypes cut all of a frame in pieces, many "
+        "of a few patches, that last: the ramp is one and a rim of small ones, the swan many.",
         f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of "
         f"{present_code()}"
         + (", but for rows that name another." if any(x.code for x in lines) else "."),

@@ -176,6 +176,8 @@ def test_sections_that_are_not_scored_stay(table, page, models, tmp_path, monkey
     (tmp_path / "table.md").write_text("# Another page\n")
     with pytest.raises(SystemExit, match="says no code or no frames"):
         kept.read_page(tmp_path / "table.md")
+    with pytest.raises(SystemExit, match="there is no page"):
+        kept.read_page(tmp_path / "none.md")
 
 
 def test_models_that_differ_in_the_seed_alone_are_one_row(table, page, models):
