@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from benchmarking import benchmark
 from filming import long_scene, write_video
 from unveil.cli import main
 from unveil.errors import InputError
@@ -357,3 +358,10 @@ def test_what_means_nothing_there_is_said(dog_mp4, tmp_path, tiny_backbone, opti
     assert main([*call, "--backbone", tiny_backbone, "--size", "16"]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_benchmark_plays_a_sequence_to_and_fro_at_its_pace():
+    pictures = np.stack([numbered(i) for i in range(3)])
+    times, frames = zip(*benchmark("live").to_and_fro(pictures, 5, 1.2), strict=True)
+    assert times == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    assert [int(frame[0, 0, 0]) for frame in frames] == [0, 1, 2, 1, 0, 1]
