@@ -1,6 +1,9 @@
 """Training an objects' head as a person runs it: tiny backbone, small videos, stopped, resumed."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +117,16 @@ def train_head(videos, recipe: ObjectsRecipe, out: Path, cache: Cache, watcher=N
 
 @pytest.mark.slow
 def test_a_run_that_was_stopped_ends_at_the_same_bits(videos, recipe, cache, tmp_path):
-    whole_and_stopped(videos, HeadMethod(recipe), cache, tmp_path, stops=(1, 3, 5))
+    """On some processors (Zen 4) MKL rounds by where in memory factors lie, if it is let."""
+    everywhere = {"MKL_CBWR": "COMPATIBLE"}
+    if everywhere.items() <= os.environ.items():
+        whole_and_stopped(videos, HeadMethod(recipe), cache, tmp_path, stops=(1, 3, 5))
+        return
+    there = {name: x for name, x in os.environ.items() if not name.startswith("PYTEST")}
+    itself = f"{__file__}::test_a_run_that_was_stopped_ends_at_the_same_bits"
+    command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", itself]
+    ran = subprocess.run(command, env=there | everywhere, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
 
 
 def test_clips_of_a_dataset_are_as_good_as_files(videos, recipe, cache, tmp_path):
