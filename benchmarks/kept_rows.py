@@ -15,6 +15,7 @@ _MACHINE = re.compile(
 )
 _KEPT = re.compile(r"- Rows of the code of (?P<codes>.+?): (?P<machine>.+)\.")
 _FRAMES = re.compile(r"- Of every video the first (\d+) frames, .*")
+_FACTS = (_MACHINE, _KEPT, _FRAMES)
 _NAMED = "; code of "
 
 
@@ -88,9 +89,6 @@ def read_page(file: Path) -> Page:
     for kept in facts[_KEPT]:
         machines |= dict.fromkeys(kept["codes"].split(", "), kept["machine"])
     return Page(int(facts[_FRAMES][0][1]), sections, {k: machines[k] for k in named})
-
-
-_FACTS = (_MACHINE, _KEPT, _FRAMES)
 
 
 def _line(cells: Sequence[str], code: str) -> Line:

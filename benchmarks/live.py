@@ -1,7 +1,7 @@
 """How far `--live` keeps up with a source: frames labelled and dropped, delay, CPU and memory.
 
     python benchmarks/live.py --precisions int8,bf16
-    python benchmarks/live.py --sequence davis/dog --seconds 60 --fps 25
+    python benchmarks/live.py --sequence dog --seconds 60 --fps 25
 
 A DAVIS sequence (UNVEIL_SHARED, or ../shared beside the repository) goes to and fro at its pace, as
 a camera would, into a folder of results: decoding is left out, everything else is there. Each
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import tyro
 
-from objects_head import find_places
+from objects_head import Place
+from sizes import chosen
 from speed import machine
 from unveil import Segmenter
 from unveil.timing import peak_memory_mb
@@ -35,8 +36,8 @@ from unveil.video.source import read_clip
 class Lively:
     """Label a source that does not wait."""
 
-    sequence: str = "davis/dog"
-    """Set and name."""
+    sequence: str = "dog"
+    """Its name."""
     fps: int = 25
     """Frames a second of the source."""
     seconds: float = 60.0
@@ -54,9 +55,8 @@ def to_and_fro(pictures: np.ndarray, fps: int, seconds: float) -> Timed:
         yield i / fps, frame
 
 
-def measured(bench: Lively, precision: str) -> dict[str, Any]:
+def measured(bench: Lively, place: Place, precision: str) -> dict[str, Any]:
     """What one precision makes of the source."""
-    place = next(p for p in find_places() if f"{p.set}/{p.name}" == bench.sequence)
     pictures = read_clip(place.source).frames
     segmenter = Segmenter(speed=bench.speed, precision=precision)
     for _ in segmenter.stream(pictures[:24]):  # what is made only once
@@ -82,13 +82,14 @@ def measured(bench: Lively, precision: str) -> dict[str, Any]:
 
 
 def main(bench: Lively) -> int:
-    if not any(f"{p.set}/{p.name}" == bench.sequence for p in find_places()):
+    places = chosen(bench.sequence)
+    if not places:
         print("live.py: no such sequence: set UNVEIL_SHARED", file=sys.stderr)
         return 2
     rows = []
     for precision in bench.precisions.split(","):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            rows.append(pool.apply(measured, (bench, precision)))
+            rows.append(pool.apply(measured, (bench, places[0], precision)))
         print(rows[-1], flush=True)
     print(f"\n{bench.sequence}, {bench.fps} frames a second. {machine()}\n")
     print(f"| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}")

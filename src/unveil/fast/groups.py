@@ -186,8 +186,7 @@ class Grouper:
 
     @torch.inference_mode()
     def _group(self, frames: list[_Frame]) -> None:
-        keys = torch.stack([k for k, *_ in frames])
-        keys = keys.float()
+        keys = torch.stack([k for k, *_ in frames]).float()
         saliency = torch.stack([s for _, s, *_ in frames]).float()
         saliency = saliency / saliency.mean((1, 2), keepdim=True).clamp_min(1e-12)
         t, h, w, _ = keys.shape
