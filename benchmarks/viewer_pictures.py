@@ -17,9 +17,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page
-from unveil.cli.demo_clips import fetch_clip
 
 from served import COMMAND, chromium, served
+from unveil.features.demo_clips import fetch_clip
 
 SIZE = (1200, 750)
 SMALL = (800, 500)
