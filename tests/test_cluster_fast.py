@@ -348,9 +348,9 @@ def test_wishes_that_make_no_sense_are_refused():
         Grouper().finish()
 
 
-def test_a_cut_into_pieces_makes_no_scraps_while_something_larger_is_left():
-    places = np.array([0.0, 1.0, 5.0, 6.0, 90.0])[:, None]
-    mass = np.array([40.0, 40.0, 40.0, 40.0, 1.0])
+def test_a_cut_into_pieces_makes_no_slivers_while_something_larger_is_left():
+    places = np.array([0.0, 1.0, 5.0, 6.0, 11.0])[:, None]
+    mass = np.array([40.0, 40.0, 40.0, 40.0, 5.0])
     links = tree.link(np.abs(places - places.T), mass)
     keep = np.ones(5, bool)
     assert tree.cut(links, keep, mass, 2).tolist() == [1, 1, 2, 2, 1]

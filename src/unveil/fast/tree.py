@@ -9,8 +9,10 @@ patches and not of what they are summed up by.
 import numpy as np
 from jaxtyping import Float, Integer
 
-SCRAP = 0.02
-"""A piece of less than this share of what is cut is made only when nothing larger is left."""
+LESSER = 0.25
+"""Power of the patches of its lesser side by which a merge that is undone for the sake of a number
+of pieces is weighed: a rider and a bicycle differ less than a bicycle and its shadow, and are what
+people mean by two."""
 
 
 def link(d: Float[np.ndarray, "l l"], mass: Float[np.ndarray, " l"]) -> Float[np.ndarray, "e 4"]:
@@ -39,9 +41,10 @@ def link(d: Float[np.ndarray, "l l"], mass: Float[np.ndarray, " l"]) -> Float[np
 def cut(
     tree: Float[np.ndarray, "e 4"], keep: np.ndarray, mass: Float[np.ndarray, " l"], pieces: int
 ) -> np.ndarray:
-    """Cut the tree of the kept leaves into a number of pieces, by undoing its highest merges.
+    """Cut the tree of the kept leaves into a number of pieces, by undoing its weightiest merges.
 
-    Merges of next to nothing with something (`SCRAP`) are undone last, however high they are.
+    A merge weighs its height times a power (`LESSER`) of the patches of its lesser side, so that
+    slivers come last however different they are.
     keep: bool [L]. mass: patches. Returns int [L]: 0 for leaves not kept, pieces 1 … in the order
     of their first leaf; fewer than asked for where there are fewer leaves.
     """
@@ -64,8 +67,8 @@ def cut_further(
         below[len(keep) + step] = below[a] + below[b]
     held = np.array(sorted(merges), int)
     lesser = below[tree[held, :2].astype(int)].min(axis=1)
-    lowest_first = np.argsort(lesser >= SCRAP * below[: len(keep)].sum(), kind="stable")
-    kept = held[lowest_first][: max(0, int(keep.sum()) - pieces)]
+    lightest_first = np.argsort(tree[held, 2] * lesser**LESSER, kind="stable")
+    kept = held[lightest_first][: max(0, int(keep.sum()) - pieces)]
     return _join(tree, keep, kept.tolist())
 
 
