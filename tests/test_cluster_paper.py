@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from oracles import cluster_slow
-from unveil.attention.divergence import symmetric_kl
-from unveil.attention.rows import BlockRows
+from unveil.attention.divergence import log, symmetric_kl
+from unveil.attention.rows import BlockRows, CosineRows
 from unveil.errors import InputError
+from unveil.paper import directions as directions_module
+from unveil.paper import neighbours as neighbours_module
 from unveil.paper.clustering import WINDOW, merge
+from unveil.paper.directions import Directions
 from unveil.paper.neighbours import Neighbours
 from unveil.segmentation.first_pass import PaperFinder
 from unveil.settings import Settings
@@ -28,6 +31,9 @@ class Given:
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
         return self.p[start:stop].flatten(0, 2).clone()
+
+    def some(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.p.flatten(0, 2)[tokens]
 
 
 def mixture(t: int, h: int, w: int, m: int, sharp: float, seed: int = 0) -> Given:
@@ -105,22 +111,76 @@ def test_bad_settings_are_refused():
         merge(mixture(1, 1, 1, 3, 1.0), 0.0)
 
 
+def test_rows_of_some_tokens_are_those_of_their_frames():
+    g = torch.Generator().manual_seed(3)
+    q, k = torch.randn(3, 2, 5, 4, 6, generator=g), torch.randn(11, 4, 6, generator=g)
+    tokens = torch.tensor([29, 0, 13])
+    for rows in (BlockRows(q, k), CosineRows(q.flatten(3), k.flatten(1))):
+        torch.testing.assert_close(rows.some(tokens), rows(0, 3)[tokens])
+
+
+def underflowed(n: int, sharp: float) -> torch.Tensor:
+    """Rows [n, 37] of doubles, a third of them with zeros, as underflow leaves them."""
+    p = mixture(1, 1, n, 37, sharp, seed=n).p.flatten(0, 2).double()
+    p[: n // 3, 5:20] = 0
+    return p / p.sum(1, keepdim=True)
+
+
+@pytest.fixture(params=[3, 16, 128])
+def few_directions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many directions: as many as leave nearly all undecided, some, or nothing."""
+    monkeypatch.setattr(directions_module, "DIRECTIONS", request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("scattered", [0.0, 2.0])  # all pairs in blocks, or each alone
 @pytest.mark.parametrize("n", [1, 2, 7, 300])
 @pytest.mark.parametrize(("sharp", "tau"), [(0.3, 0.05), (1.0, 0.3), (2.0, 1.0), (5.0, 1.0)])
-def test_neighbours_are_those_of_the_full_comparison(n: int, sharp: float, tau: float):
-    p = mixture(1, 1, n, 37, sharp, seed=n).p.flatten(0, 2).double()
-    p[: n // 3, 5:20] = 0  # as underflow leaves them
-    p /= p.sum(1, keepdim=True)
-    near = (symmetric_kl(p, p) <= tau).fill_diagonal_(True)
-    neighbours = Neighbours.of(p, tau, bins=13)
-    assert not (near & ~neighbours.may_be_near(torch.arange(n))).any()
-    torch.testing.assert_close(neighbours.sums(), near.double() @ p)
+def test_neighbours_are_those_of_the_full_comparison(
+    n: int, sharp: float, tau: float, scattered: float, few_directions: int, monkeypatch
+):
+    monkeypatch.setattr(neighbours_module, "SCATTERED", scattered)
+    monkeypatch.setattr(neighbours_module, "BUNCH", 5)
+    monkeypatch.setattr(neighbours_module, "BLOCK", 11)
+    p = underflowed(n, sharp)
+    near = symmetric_kl(p, p) <= tau
+    neighbours = Neighbours.of(p, tau)
+    some = torch.arange(0, n, 2)
+    torch.testing.assert_close(neighbours.near(some, torch.arange(n)), near[some])
+    torch.testing.assert_close(neighbours.sums(), near.fill_diagonal_(True).double() @ p)
 
 
-def test_rows_that_are_far_apart_are_known_to_be_so():
-    """Guards the test above: the bound must skip something, or it is worth nothing."""
-    p = mixture(1, 1, 300, 37, 5.0).p.flatten(0, 2)
-    assert Neighbours.of(p, 1.0).may_be_near(torch.arange(300)).float().mean() < 0.5
+@pytest.mark.parametrize("sharp", [0.3, 1.0, 5.0])
+def test_distances_lie_within_their_bounds(sharp: float, few_directions: int):
+    p, others = underflowed(50, sharp), underflowed(31, sharp)
+    found = Directions.of(p, log(p))
+    a, b = found.sketch(p, log(p)), found.sketch(others, log(others))
+    least, true = a.at_least(b), symmetric_kl(p, others)
+    most = least + a.spread(torch.arange(50)[:, None], b, torch.arange(31))
+    assert (least <= true + 1e-9).all() and (true <= most + 1e-9).all()
+
+
+def test_few_directions_decide_nearly_all_pairs():
+    """Guards the tests above: bounds that decide nothing would be worth nothing."""
+    g = torch.Generator().manual_seed(4)
+    p = (torch.randn(300, 8, generator=g) @ torch.randn(8, 500, generator=g) / 4).softmax(-1)
+    found = Directions.of(p, log(p)).first(16)
+    sketch, each = found.sketch(p, log(p)), torch.arange(300)
+    least = sketch.at_least(sketch)
+    most = least + sketch.spread(each[:, None], sketch, each)
+    assert 0.1 < (least > 1.0).float().mean() < 0.99
+    assert ((least <= 1.0) & (most > 1.0)).float().mean() < 0.05
+
+
+def test_the_nearest_centre_is_sure_only_where_it_is_the_nearest(few_directions: int):
+    p = underflowed(300, 2.0)
+    centres = torch.cat((p[::40], p[:1]))  # the last as near as the first
+    found = Directions.of(p, log(p))
+    nearest, sure = found.nearest(found.sketch(p, log(p)), centres)
+    true = symmetric_kl(centres, p)
+    assert torch.equal(nearest[sure], true.argmin(0)[sure])
+    assert not sure[true.argmin(0) == 0].any()
+    assert few_directions < 37 or sure.float().mean() > 0.5
 
 
 def test_the_last_frame_may_be_left_out_and_copied():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,13 +50,17 @@ class Rows(Protocol):
         """The rows of the tokens of frames start … stop - 1, fp32."""
         ...
 
+    def some(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
+        """The rows of some tokens, numbered over all frames, fp32."""
+        ...
+
 
 @dataclass(frozen=True)
 class BlockRows:
     """Rows of the trained block: softmax over the keys a head, then the mean over heads.
 
     q: [T, h, w, A, D] queries. k: [M, A, D] keys of the key frames.
-    Peak memory of a call: one fp32 matrix of (frames asked for)·h·w x M, and the keys once more.
+    Peak memory of a call: one fp32 matrix of the tokens asked for x M, and the keys once more.
     """
 
     q: Float[Tensor, "t h w a d"]
@@ -79,7 +83,13 @@ class BlockRows:
 
     def __call__(self, start: int, stop: int) -> Float[Tensor, "n m"]:
         """The rows of the tokens of frames start … stop - 1, fp32."""
-        q = self.q[start:stop].flatten(0, 2)
+        return self._of(self.q[start:stop].flatten(0, 2))
+
+    def some(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
+        """The rows of some tokens, numbered over all frames, fp32."""
+        return self._of(self.q.flatten(0, 2)[tokens])
+
+    def _of(self, q: Float[Tensor, "n a d"]) -> Float[Tensor, "n m"]:
         n, a, d = q.shape
         q = (q * d**-0.5).unbind(1)
         k = [head.T.contiguous() for head in self.k.unbind(1)]
@@ -124,7 +134,14 @@ class CosineRows:
 
     def __call__(self, start: int, stop: int) -> Float[Tensor, "n m"]:
         """The rows of the tokens of frames start … stop - 1, fp32."""
-        logits = self.unit[start:stop].flatten(0, 2) @ self.k.T
+        return self._of(self.unit[start:stop].flatten(0, 2))
+
+    def some(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
+        """The rows of some tokens, numbered over all frames, fp32."""
+        return self._of(self.unit.flatten(0, 2)[tokens])
+
+    def _of(self, unit: Float[Tensor, "n c"]) -> Float[Tensor, "n m"]:
+        logits = unit @ self.k.T
         return (logits.float() / self.temperature).softmax(-1)
 
 
