@@ -2,7 +2,7 @@
 
     python benchmarks/paper_before.py --commit cc3012d --frames 20 --grid 40x60
 
-Both states get the same keys of the same rendered frames, and the block that is shipped for the
+Both states get the same keys of the same frames, and the block that is shipped for the
 backbone, each in a process of its own. The old state is read out of git into a temporary folder.
 CPU seconds: making the rows is part of the clustering, the backbone is not.
 """
@@ -53,6 +53,8 @@ class Before:
     """Frames clustered; both are quadratic in them."""
     grid: str = "40x60"
     """Patches down and across."""
+    video: Path | None = None
+    """Whose first frames are clustered; rendered ones by default."""
 
 
 def state_of(commit: str, folder: Path) -> Path:
@@ -74,15 +76,25 @@ def clustered(source: Path, keys: Path, out: Path) -> tuple[np.ndarray, float]:
         return found["labels"], float(found["seconds"])
 
 
+def frames_of(bench: Before) -> np.ndarray:
+    """The frames that are clustered, [t, H, W, 3]."""
+    if bench.video is None:
+        video = rendered()
+        return video[np.arange(bench.frames) % len(video)]
+    from unveil.video.source import open_video
+
+    video = open_video(bench.video)
+    return next(iter(video.chunks(bench.frames)))
+
+
 def main(bench: Before) -> None:
     from unveil.features.backbone import Backbone
 
     h, w = map(int, bench.grid.split("x"))
-    backbone, video = Backbone(), rendered()
+    backbone = Backbone()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        frames = video[np.arange(bench.frames) % len(video)]
-        features = backbone.encode(frames, (h * backbone.patch, w * backbone.patch))
+        features = backbone.encode(frames_of(bench), (h * backbone.patch, w * backbone.patch))
         keys = folder / "keys.npy"
         np.save(keys, features.keys.float().numpy())
         now, took = clustered(ROOT / "src", keys, folder / "now.npz")
