@@ -122,7 +122,13 @@ def test_what_works_in_pieces_equals_what_works_at_once(monkeypatch):
     whole = prototypes.rows(groups.keys, summary) @ values
     monkeypatch.setattr(kmeans, "PIECE", 7)
     assert len(groups) % 7
-    torch.testing.assert_close(prototypes.attend(groups.keys, values, summary), whole)
+    seen = prototypes.Attention(groups.keys, summary)
+    torch.testing.assert_close(seen(values), whole)
+    monkeypatch.setattr(prototypes, "HELD", 0)
+    anew = prototypes.Attention(groups.keys, summary)
+    assert seen._rows is not None and anew._rows is None
+    for some in (values, values[:, 1:]):  # to the bit, whether rows were kept or not
+        assert torch.equal(seen(some), anew(some))
     again = prototypes.summarise(groups, 20)
     assert torch.equal(again.member, summary.member)
     torch.testing.assert_close(again.keys, summary.keys)

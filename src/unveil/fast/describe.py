@@ -9,7 +9,6 @@
 `State` is all that a new cut needs, small enough to lie beside the results (`state.npz`).
 """
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from unveil.fast.foreground import foreground, objectness
 from unveil.fast.groups import Groups, look_again
 from unveil.fast.instances import instances
 from unveil.fast.parts import distances, parts, spread
-from unveil.fast.prototypes import PROTOTYPES, attend, summarise
+from unveil.fast.prototypes import PROTOTYPES, Attention, summarise
 from unveil.fast.prototypes import rows as attention_rows
 from unveil.fast.state import GROUND_SPLIT, INSIDE, WHOLE, Objects, Ranked, State
 from unveil.fast.tree import cut_further, link, merges_below
@@ -67,7 +66,7 @@ def describe_moving(
     shot = groups.shot.cpu().numpy()
     dark = np.bincount(shot, groups.saliency.cpu().numpy())[shot] == 0  # its shot shows nothing
     touching = contacts(groups, known=known)
-    seen = partial(attend, groups.keys, **how)
+    seen = Attention(groups.keys, **how)
 
     def judged(groups: Groups) -> Float[np.ndarray, " g"]:
         score = objectness(groups, seen, summary.member)

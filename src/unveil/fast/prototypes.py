@@ -21,6 +21,8 @@ from unveil.fast.kmeans import in_pieces, lloyd, weighted_mean, weighted_sums
 PROTOTYPES = 256
 """Prototypes a video, at most."""
 ROUNDS = 10
+HELD = 1 << 22
+"""Entries of rows that are kept from one question to the next: 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,28 @@ def rows(
     return out / heads
 
 
-def attend(
-    queries: Float[Tensor, "n c"],
-    values: Float[Tensor, "m k"],
-    prototypes: Prototypes,
-    block: Block | None = None,
-    temperature: float = TEMPERATURE,
-) -> Float[Tensor, "n k"]:
-    """Values of the prototypes as the rows of keys see them, `rows` @ values, without all rows."""
+class Attention:
+    """Values of the prototypes as the rows of keys see them: `rows` @ values, [N, k] of [M, k].
 
-    def seen(part: Tensor) -> Tensor:
-        return rows(part.float(), prototypes, block, temperature) @ values
+    Arguments as `rows` takes them. Some thousand rows are made at a time. Those of up to `HELD`
+    entries are kept for whoever asks again, who gets what rows made anew would give, to the bit.
+    """
 
-    return in_pieces(seen, queries)
+    def __init__(
+        self,
+        queries: Float[Tensor, "n c"],
+        prototypes: Prototypes,
+        block: Block | None = None,
+        temperature: float = TEMPERATURE,
+    ) -> None:
+        self._queries, self._how = queries, (prototypes, block, temperature)
+        held = len(queries) * len(prototypes.keys) <= HELD
+        self._rows = in_pieces(self._made, queries) if held else None
+
+    def __call__(self, values: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
+        if self._rows is not None:
+            return in_pieces(lambda rows: rows @ values, self._rows)
+        return in_pieces(lambda part: self._made(part) @ values, self._queries)
+
+    def _made(self, part: Tensor) -> Tensor:
+        return rows(part.float(), *self._how)
