@@ -48,6 +48,6 @@ def colour_index(labels: np.ndarray) -> np.ndarray:
 
     0 stays 0 and 255 stays free, for lines between objects.
     """
-    if labels.dtype == np.uint8 and not (labels == 255).any():
-        return labels
+    if labels.max(initial=0) < 255:
+        return labels.astype(np.uint8, copy=False)
     return np.where(labels == 0, 0, (labels - 1) % 254 + 1).astype(np.uint8)
