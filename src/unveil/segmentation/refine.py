@@ -180,19 +180,24 @@ def _enlarged(
 ) -> tuple[Float[Tensor, "*c P Q"], Box]:
     """What a part of `size` samples says of a larger size, linearly in between, and of which."""
     down, across = part
-    x, xs = _finer(x, -1, across, _between(size[1], larger[1]))
-    x, ys = _finer(x, -2, down, _between(size[0], larger[0]))
+    x, xs = _finer(x.mT.contiguous(), across, _between(size[1], larger[1]))
+    x, ys = _finer(x.mT.contiguous(), down, _between(size[0], larger[0]))
     return x, (ys, xs)
 
 
-def _finer(x: Tensor, dim: int, part: slice, at: Float[Tensor, " n"]) -> tuple[Tensor, slice]:
-    """The same along one side. at: where the finer samples lie among all, not the part's alone."""
-    at, last = at - part.start, x.shape[dim] - 1
+def _finer(
+    x: Float[Tensor, "*c p q"], part: slice, at: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "*c P q"], slice]:
+    """Finer rows. at: where they lie among all, not the part's alone.
+
+    Rows are taken from memory as they lie there; columns would take three times as long.
+    """
+    at, last = at - part.start, x.shape[-2] - 1
     used = _grown((at >= 0) & (at <= last), 0)
     low = at[used].long()
-    weight = (at[used] - low).view(-1, *[1] * (-1 - dim))
     high = (low + 1).clamp_max(last)
-    return torch.lerp(x.index_select(dim, low), x.index_select(dim, high), weight), used
+    weight = (at[used] - low)[:, None]
+    return torch.lerp(x.index_select(-2, low), x.index_select(-2, high), weight), used
 
 
 @lru_cache(8)
