@@ -15,6 +15,7 @@ as many evenly spaced ones (nine sequences of both development sets, 21 frames o
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -146,12 +147,18 @@ class _Flow:
 
     def _moved(self, picture: np.ndarray | None, flow: np.ndarray) -> np.ndarray:
         """What lies in a picture where flow leads to, linearly in between."""
-        height, width, _ = flow.shape
-        y, x = np.mgrid[:height, :width].astype(np.float32)
+        y, x = _grid(*flow.shape[:2])
         across, down = x + flow[..., 0], y + flow[..., 1]
         linear, border = self._cv2.INTER_LINEAR, self._cv2.BORDER_REPLICATE
         found: np.ndarray = self._cv2.remap(picture, across, down, linear, borderMode=border)
         return found
+
+
+@lru_cache(4)
+def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of every sample."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return y, x
 
 
 @dataclass(frozen=True)
