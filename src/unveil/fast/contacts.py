@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 
 from unveil.fast.groups import Groups, join
-from unveil.fast.kmeans import PIECE, in_pieces, weighted_mean
+from unveil.fast.kmeans import PIECE, in_pieces
 
 SOFTNESS = 0.2
 """Neighbours whose cosine is lower by this much hold together e times less."""
@@ -144,7 +144,7 @@ def scaled_keys(groups: Groups, softness: float = SOFTNESS) -> ScaledKeys:
     d² is the squared distance of keys over 2 · softness · v, v the mean squared distance of the
     video's keys from their mean. For centred keys of equal length it is (1 - cosine) / softness.
     """
-    mean = weighted_mean(groups.keys, groups.counts)
+    mean = groups.mean
     apart = in_pieces(lambda part: (part.float() - mean).square().sum(1), groups.keys)
     spread = float(groups.counts @ apart / groups.counts.sum())
     return ScaledKeys(groups.keys, mean, 2 * softness * max(spread, 1e-12))

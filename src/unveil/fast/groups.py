@@ -13,6 +13,7 @@ a stretch of the video begins, as long as that is a whole number of blocks from 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from unveil.errors import InputError
 from unveil.fast import motion
 from unveil.fast.blank import blank
 from unveil.fast.directions import main_directions
-from unveil.fast.kmeans import lloyd
+from unveil.fast.kmeans import lloyd, weighted_mean
 from unveil.fast.shots import LEAST, colours, cut_between
 from unveil.types import Features
 
@@ -75,6 +76,11 @@ class Groups:
 
     def __len__(self) -> int:
         return len(self.counts)
+
+    @cached_property
+    def mean(self) -> Float[Tensor, " c"]:
+        """The mean key of all patches."""
+        return weighted_mean(self.keys, self.counts)
 
     @property
     def grain(self) -> float:

@@ -16,7 +16,7 @@ from unveil.attention.block import Block
 from unveil.attention.rows import TEMPERATURE
 from unveil.fast.directions import evenly, main_directions
 from unveil.fast.groups import Groups
-from unveil.fast.kmeans import in_pieces, lloyd, weighted_mean, weighted_sums
+from unveil.fast.kmeans import in_pieces, lloyd, weighted_sums
 
 PROTOTYPES = 256
 """Prototypes a video, at most."""
@@ -47,7 +47,7 @@ def summarise(groups: Groups, count: int = PROTOTYPES, seed: int = 0) -> Prototy
     groups. Peak memory: a piece of their keys in fp32, and 128 bytes a group. seed: of the groups
     that the centres start from.
     """
-    mean = weighted_mean(groups.keys, groups.counts)
+    mean = groups.mean
 
     def unit(keys: Tensor) -> Tensor:
         return F.normalize(keys.float() - mean, dim=1)
