@@ -89,7 +89,7 @@ def rows(
 
 
 class Attention:
-    """Values of the prototypes as the rows of keys see them: `rows` @ values, [N, k] of [M, k].
+    """Keys that look at the prototypes, and may be asked more than once what they see.
 
     Arguments as `rows` takes them. Some thousand rows are made at a time. Those of up to `HELD`
     entries are kept for whoever asks again, who gets what rows made anew would give, to the bit.
@@ -107,6 +107,7 @@ class Attention:
         self._rows = in_pieces(self._made, queries) if held else None
 
     def __call__(self, values: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
+        """Values of the prototypes as the rows see them, `rows` @ values."""
         if self._rows is not None:
             return in_pieces(lambda rows: rows @ values, self._rows)
         return in_pieces(lambda part: self._made(part) @ values, self._queries)
