@@ -59,7 +59,7 @@ def measured(bench: Lively, place: Place, precision: str) -> dict[str, Any]:
     """What one precision makes of the source."""
     pictures = read_clip(place.source).frames
     segmenter = Segmenter(speed=bench.speed, precision=precision)
-    for _ in segmenter.stream(pictures[:24]):  # what is made only once
+    for _ in segmenter.stream(Live(iter(pictures[:24]), room=24)):  # what is made only once
         pass
     frames = paced(to_and_fro(pictures, bench.fps, bench.seconds))
     _, height, width, _ = pictures.shape

@@ -13,7 +13,7 @@ ROOMS = [
     {"errors"},
     {"address"},
     {"checks"},
-    {"settings", "progress", "timing"},
+    {"settings", "progress", "threads", "timing"},
     {"files", "text", "types"},
     {"video"},
     {"features"},

@@ -1,5 +1,6 @@
 """A source that does not wait, on a clock that the tests move."""
 
+import itertools
 import json
 import signal
 import threading
@@ -11,6 +12,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 
 from benchmarking import benchmark
 from filming import long_scene, write_video
@@ -133,12 +135,50 @@ def test_the_thread_ends_with_the_iteration():
             assert not thread.is_alive()
 
 
-def test_a_stream_of_it(tiny_backbone):
-    frames = np.random.default_rng(0).integers(0, 256, (9, 17, 23, 3), dtype=np.uint8)
-    live = Live(iter(frames), room=9)
-    segmenter = Segmenter(backbone=tiny_backbone, size=16, precision="fp32", speed="balanced")
-    seen = [f for f, _ in segmenter.stream(live) if live.delay(len(f)) >= 0]
-    assert np.array_equal(np.concatenate(seen), frames) and live.dropped == 0
+@pytest.mark.slow
+@pytest.mark.parametrize("speed", ["exact", "balanced", "fast"])
+def test_a_stream_of_it_is_that_of_its_frames(tiny_backbone, speed):
+    """Stages side by side say what they say one after the other."""
+    if speed == "fast":
+        pytest.importorskip("cv2", reason="unveil[fast] is not installed")
+    frames = long_scene(43)[0]
+    segmenter = Segmenter(backbone=tiny_backbone, size=64, precision="fp32", speed=speed)
+    want = list(segmenter.stream(frames))
+    live = Live(iter(frames), room=len(frames))
+    seen, before = [], torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for shown, labels in segmenter.stream(live):
+            assert live.delay(len(shown)) >= 0 and torch.get_num_threads() == 1
+            seen.append((shown, labels))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    for ours, theirs in zip(*(zip(*x, strict=True) for x in (seen, want)), strict=True):
+        assert np.array_equal(np.concatenate(ours), np.concatenate(theirs))
+    assert live.dropped == 0
+
+
+@pytest.mark.slow
+def test_a_stream_of_it_may_be_broken_off_and_may_break(tiny_backbone):
+    def camera(fault):
+        for i in itertools.count():
+            if fault is not None and i == 40:
+                raise fault
+            yield frames[i % len(frames)]
+
+    frames = long_scene()[0]
+    segmenter = Segmenter(backbone=tiny_backbone, size=64, precision="fp32")
+    before = threading.active_count()
+    steps = segmenter.stream(Live(camera(None)))
+    next(steps)
+    steps.close()
+    with pytest.raises(OSError, match="unplugged"):
+        list(segmenter.stream(Live(camera(OSError("unplugged")), room=50)))
+    for thread in threading.enumerate():
+        if thread.name.startswith("unveil"):
+            thread.join(5)
+    assert threading.active_count() <= before
 
 
 def test_no_room_and_delays_of_frames_never_shown():

@@ -8,7 +8,8 @@ it, once to paint what was found at full resolution.
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from unveil.attention.objects_file import load_head, shipped_head
 from unveil.attention.objects_head import ObjectsHead, told
 from unveil.checks import check
 from unveil.errors import InputError
-from unveil.fast.groups import Groups
+from unveil.fast.groups import BLOCK, Groups
 from unveil.fast.stretches import StretchGrouper
 from unveil.features.backbone import RELEASED_COLOURS, Backbone
 from unveil.features.propagation import PACES, Propagation
@@ -38,10 +39,11 @@ from unveil.segmentation.preconditions import check_settings
 from unveil.segmentation.second_pass import paint, write
 from unveil.segmentation.segmentation import Segmentation, painted_scores
 from unveil.segmentation.slot_pass import KmeansFinder, SlotFinder
-from unveil.segmentation.stream import Stream, in_blocks
+from unveil.segmentation.stream import Labelled, Stream, in_blocks
 from unveil.settings import Settings
 from unveil.slots.carry import Carrier
 from unveil.slots.model_file import load_model
+from unveil.threads import shared_threads
 from unveil.timing import Clock, peak_memory_mb
 from unveil.types import Features
 from unveil.video.live import Live
@@ -173,8 +175,8 @@ class Segmenter:
         frames: uint8 RGB, single ones [H, W, 3] or chunks [t, H, W, 3], of one size. Yields
         frames [t, H, W, 3] in their order and their labels [t, H, W], at most 23 frames late (a
         slot model: none, or those on one side of its window); how the frames were chunked changes
-        nothing. Ids last. Memory is bounded, see
-        `unveil.segmentation.stream`.
+        nothing. Ids last. Memory is bounded, see `unveil.segmentation.stream`. Frames of a `Live`
+        are taken in threads beside the caller's, and up to two blocks more are under way.
 
             for frames, labels in Segmenter().stream(camera):
                 show(unveil.results.overlay.overlay(frames, labels))
@@ -186,6 +188,8 @@ class Segmenter:
             return self._carry(Carrier(self._model, s.seed), in_blocks(frames))
         if s.mode != "fast":
             raise InputError(f"{s.mode} mode needs the whole video at once: stream in fast mode")
+        if isinstance(frames, Live):
+            return self._keep_up(self._new_stream(), frames)
         return self._stream(self._new_stream(), in_blocks(frames))
 
     def segment_live(
@@ -222,8 +226,12 @@ class Segmenter:
             about = {"frames": frames, **video}
             return self._about(video=about, grid=list(grid), objects=objects, warnings=[])
 
-        labelled = self._stream(stream, in_blocks(live))
-        return write_live(labelled, live, source, out, stream.scores, run, stretch, on_block)
+        scores = stream.scores
+        with closing(self._keep_up(stream, live)) as labelled:
+            try:
+                return write_live(labelled, live, source, out, scores, run, stretch, on_block)
+            finally:
+                live.end()  # or a thread would wait for a frame that may never come
 
     def _new_stream(self) -> Stream:
         s = self.settings
@@ -240,11 +248,21 @@ class Segmenter:
     def _stream(
         self, stream: Stream, blocks: Iterator[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for frames, features in self._encoder().each(blocks):
-            for labelled in stream.add(features, frames):
-                yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
-        for labelled in stream.flush():
+        for labelled in _cut(stream, self._encoder().each(blocks)):
             yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
+
+    def _keep_up(
+        self, stream: Stream, live: Live
+    ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+        """The same of a source that does not wait: while a block is cut, the next one is looked at,
+        and edges of the one before are found, each in a thread of its own.
+        """
+        encoder = self._encoder()
+        at_once = 1 if encoder.pace.every >= BLOCK else BLOCK  # flow is searched as frames come
+        with shared_threads(2):
+            seen = ahead(encoder.each(in_blocks(live, at_once)))
+            for labelled in ahead(_cut(stream, seen)):
+                yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
 
     def _carry(
         self, carrier: Carrier, blocks: Iterator[np.ndarray]
@@ -360,6 +378,13 @@ class Segmenter:
             "python": platform.python_version(),
             "torch": torch.__version__,
         }
+
+
+def _cut(stream: Stream, seen: Iterable[tuple[np.ndarray, Features]]) -> Iterator[Labelled]:
+    """All frames of which features come, as a stream labels them."""
+    for frames, features in seen:
+        yield from stream.add(features, frames)
+    yield from stream.flush()
 
 
 def _head(settings: Settings, backbone: Backbone) -> ObjectsHead | None:

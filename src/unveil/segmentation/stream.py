@@ -30,7 +30,7 @@ from unveil.errors import InputError
 from unveil.fast.contacts import Neighbours, chained, next_neighbours
 from unveil.fast.describe import describe_moving, find
 from unveil.fast.groups import BLOCK, Grouper, Groups, join
-from unveil.fast.kmeans import weighted_mean, weighted_sums
+from unveil.fast.kmeans import weighted_sums
 from unveil.fast.state import INSIDE, Objects
 from unveil.types import Features
 
@@ -187,8 +187,10 @@ class Stream:
         return min(max((*self._looks, *taken.tolist(), 0)) + 1, MAX_ID)
 
 
-def in_blocks(frames: Iterable[np.ndarray]) -> Iterator[UInt8[np.ndarray, "t H W 3"]]:
-    """Single frames [H, W, 3], or chunks of them [t, H, W, 3], as chunks of one block.
+def in_blocks(
+    frames: Iterable[np.ndarray], size: int = BLOCK
+) -> Iterator[UInt8[np.ndarray, "t H W 3"]]:
+    """Single frames [H, W, 3], or chunks of them [t, H, W, 3], as chunks of size frames each.
 
     The last may be shorter. Every chunk is an array of its own: whoever gave the frames may use
     their memory again at once, as cameras do. Raises InputError for what is not uint8 RGB of one
@@ -201,10 +203,10 @@ def in_blocks(frames: Iterable[np.ndarray]) -> Iterator[UInt8[np.ndarray, "t H W
             expected = expected or frame.shape
             require(frame.shape == expected, "frames", str(list(expected)), list(frame.shape))
             if not waiting:
-                block = np.empty((BLOCK, *expected), np.uint8)
+                block = np.empty((size, *expected), np.uint8)
             block[waiting] = frame
             waiting += 1
-            if waiting == BLOCK:
+            if waiting == size:
                 yield block
                 waiting = 0
     if waiting:
@@ -234,9 +236,13 @@ def _looks(found: Objects, groups: Groups) -> Tensor:
     """The mean centred key of every piece, [K, C] of length 1."""
     of_group = np.zeros(len(groups), int)
     of_group[groups.ids.ravel()] = found.ids.ravel()
-    mean = weighted_mean(groups.keys, groups.counts)
-    k = len(found.scores) + 1
+    of = torch.from_numpy(of_group)
+    inside = of.nonzero()[:, 0]
     total = weighted_sums(
-        groups.keys, torch.from_numpy(of_group), groups.counts, k, of=lambda keys: keys - mean
+        groups.keys[inside],
+        of[inside],
+        groups.counts[inside],
+        len(found.scores) + 1,
+        of=lambda keys: keys - groups.mean,
     )
     return F.normalize(total[1:], dim=1)
