@@ -64,7 +64,7 @@ class Library:
     """OpenVINO as far as it is used to run a model, with the model in fp32 behind it."""
 
     def __init__(self, model):
-        self.model, self.shapes = model, []
+        self.model, self.shapes, self.hints = model, [], []
 
     def read_model(self, path):
         assert path.is_file()
@@ -75,6 +75,7 @@ class Library:
 
     def compile_model(self, model, device, options):
         assert device == "CPU" and options["INFERENCE_NUM_THREADS"] == torch.get_num_threads()
+        self.hints.append(options["INFERENCE_PRECISION_HINT"])
 
         def run(inputs):
             with torch.no_grad():
@@ -96,6 +97,7 @@ def test_frames_and_positions_go_to_it_as_to_the_model_itself(
     monkeypatch.setattr(int8, "_core", lambda: library)
     monkeypatch.setattr(int8, "_versions", lambda: ["1", "2"])
     monkeypatch.setattr(int8, "quantise", written)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": by_scale})
     got = Backbone(tiny_backbone, "cpu", by_scale=by_scale, int8=True)
     want = Backbone(tiny_backbone, "cpu", torch.float32, by_scale=by_scale)
     for size in (16, (8, 28), 16):
@@ -106,6 +108,7 @@ def test_frames_and_positions_go_to_it_as_to_the_model_itself(
         {0: [1, 3, 16, 20], 1: [1, 21, 16]},
         {0: [1, 3, 8, 28], 1: [1, 15, 16]},
     ]
+    assert library.hints == ["bf16" if by_scale else "f32"] * 2
     x = got.prepare(frames(), 4, 5)
     torch.testing.assert_close(got.encode_with_cls(x), want.encode_with_cls(x))
 

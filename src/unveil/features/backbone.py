@@ -17,7 +17,7 @@ from unveil.errors import InputError
 from unveil.features import dinov2, weights
 from unveil.features.dinov2 import Dinov2
 from unveil.features.hub_model import HubModel
-from unveil.features.int8 import Int8Model, check_int8
+from unveil.features.int8 import Int8Model, check_int8, computes_bf16
 from unveil.settings import SIZE
 from unveil.types import Features
 
@@ -204,6 +204,5 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type == "cpu":
-        can = torch.cpu.get_capabilities()
-        return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
+        return torch.bfloat16 if computes_bf16() else torch.float32
     return torch.float32
