@@ -14,6 +14,7 @@ as many evenly spaced ones (nine sequences of both development sets, 21 frames o
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
@@ -136,14 +137,26 @@ class _Flow:
         from a to b.
         """
         nearest, rest = over or (b, None)
-        flow = self._search.calc(a, nearest, None)
-        if rest is not None:
-            flow = flow + self._moved(rest.samples, flow)
-        error = _still(a, self._moved(b, flow), h, w).error
+        with self._alone():
+            flow = self._search.calc(a, nearest, None)
+            if rest is not None:
+                flow = flow + self._moved(rest.samples, flow)
+            there = self._moved(b, flow)
+        error = _still(a, there, h, w).error
         patches = F.adaptive_avg_pool2d(torch.from_numpy(flow).permute(2, 0, 1), (h, w))
         height, width = a.shape
         in_patches = patches * torch.tensor((w / width, h / height))[:, None, None]
         return _Way(in_patches, error, flow)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """OpenCV in one thread: for pictures so small others only wait, at the cost of a core."""
+        threads = self._cv2.getNumThreads()
+        self._cv2.setNumThreads(1)
+        try:
+            yield
+        finally:
+            self._cv2.setNumThreads(threads)
 
     def _moved(self, picture: np.ndarray | None, flow: np.ndarray) -> np.ndarray:
         """What lies in a picture where flow leads to, linearly in between."""
