@@ -16,8 +16,9 @@ as many evenly spaced ones (nine sequences of both development sets, 21 frames o
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -37,7 +38,10 @@ FINER = 4
 NOISE = 2.0
 """Mean difference in brightness, of 255, that tells nothing about how well a patch is carried."""
 _LEAST = 8  # samples along a side that the search takes
+_SEARCHING = Lock()
 Seen = list[tuple[UInt8[np.ndarray, "s H W 3"], Features]]
+_Filled = Callable[[], tuple[np.ndarray, Features]]
+"""Frames of which the backbone has seen what it is to see, to be filled in, in their order."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +154,17 @@ class _Flow:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """OpenCV in one thread: for pictures so small others only wait, at the cost of a core."""
-        threads = self._cv2.getNumThreads()
-        self._cv2.setNumThreads(1)
-        try:
-            yield
-        finally:
-            self._cv2.setNumThreads(threads)
+        """OpenCV in one thread: for pictures so small others only wait, at the cost of a core.
+
+        How many it has is the process's, and the search holds what it works on: one at a time.
+        """
+        with _SEARCHING:
+            threads = self._cv2.getNumThreads()
+            self._cv2.setNumThreads(1)
+            try:
+                yield
+            finally:
+                self._cv2.setNumThreads(threads)
 
     def _moved(self, picture: np.ndarray | None, flow: np.ndarray) -> np.ndarray:
         """What lies in a picture where flow leads to, linearly in between."""
@@ -226,27 +234,49 @@ class Propagation:
 
         on_frames: told how many of these frames are done with.
         """
-        if self.pace.every == 1:
-            return [(frames, self.backbone.encode(frames, self.size, on_frames=on_frames))]
-        for pixels in frames:
-            self._waiting.append(self._look(pixels))
-            self._seen += 1
-        seen = self._release()
-        if on_frames is not None:
-            on_frames(len(frames))
-        return seen
+        return [filled() for filled in self._encoded(frames, on_frames)]
 
     def finish(self) -> Seen:
         """The frames that still wait, once there are no more: the last becomes a key frame."""
+        return [filled() for filled in self._last_encoded()]
+
+    def each(
+        self,
+        chunks: Iterable[np.ndarray],
+        beside: Callable[[Iterator[_Filled]], Iterator[_Filled]] = iter,
+    ) -> Iterator[tuple[np.ndarray, Features]]:
+        """Frames and their features, for as long as chunks come.
+
+        beside: `unveil.video.prefetch.ahead`, for the backbone to look on in a thread of its own
+        while what it saw is carried to the frames between.
+        """
+        for filled in beside(self._all_encoded(chunks)):
+            yield filled()
+
+    def _all_encoded(self, chunks: Iterable[np.ndarray]) -> Iterator[_Filled]:
+        for frames in chunks:
+            yield from self._encoded(frames)
+        yield from self._last_encoded()
+
+    def _encoded(
+        self, frames: np.ndarray, on_frames: Callable[[int], None] | None = None
+    ) -> list[_Filled]:
+        """Show the backbone what it is to see of the next frames."""
+        if self.pace.every == 1:
+            features = self.backbone.encode(frames, self.size, on_frames=on_frames)
+            return [lambda: (frames, features)]
+        for pixels in frames:
+            self._waiting.append(self._look(pixels))
+            self._seen += 1
+        ready = self._release()
+        if on_frames is not None:
+            on_frames(len(frames))
+        return ready
+
+    def _last_encoded(self) -> list[_Filled]:
         if self._waiting:
             self._waiting[-1] = replace(self._waiting[-1], back=None)
         return self._release()
-
-    def each(self, chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Features]]:
-        """Frames and their features, for as long as chunks come."""
-        for frames in chunks:
-            yield from self.add(frames)
-        yield from self.finish()
 
     def _look(self, pixels: np.ndarray) -> _Frame:
         """A frame as it waits for the next key frame, or is it."""
@@ -260,8 +290,8 @@ class Propagation:
         over = None if before is None or before.back is None else (before.small, before.back)
         return _Frame(pixels, small, self._way(small, self._latest, h, w, over))
 
-    def _release(self) -> Seen:
-        """Encode the key frames that wait, and fill in the frames before them."""
+    def _release(self) -> list[_Filled]:
+        """Encode the key frames that wait; the frames before them are to be filled in."""
         at = [i for i, frame in enumerate(self._waiting) if frame.back is None]
         if not at:
             return []
@@ -269,7 +299,13 @@ class Propagation:
         some = self.backbone.encode(np.stack([ready[i].pixels for i in at]), self.size)
         if some.saliency is None:
             raise InputError("features without saliency cannot be carried")
-        parts = [some.keys, some.saliency[..., None]]
+        return [partial(self._carried, ready, at, some, some.saliency)]
+
+    def _carried(
+        self, ready: list[_Frame], at: list[int], some: Features, saliency: Tensor
+    ) -> tuple[np.ndarray, Features]:
+        """Frames up to a key frame, and their features. at: the key frames, some: theirs."""
+        parts = [some.keys, saliency[..., None]]
         if self.objects is not None:
             parts.append(self.objects(some.keys))
         values, before, start = [], self._last, 0
@@ -281,12 +317,12 @@ class Propagation:
             before, start = after, i + 1
         self._last = before
         carried = torch.stack(values)
-        keys, saliency, *rest = (
+        keys, salient, *rest = (
             x.to(part.dtype)
             for x, part in zip(carried.split([x.shape[-1] for x in parts], -1), parts, strict=True)
         )
         pixels = np.stack([frame.pixels for frame in ready])
-        return [(pixels, Features(keys, some.patch, saliency[..., 0], *rest))]
+        return pixels, Features(keys, some.patch, salient[..., 0], *rest)
 
     def _between(self, before: _Key, frames: list[_Frame], after: _Key) -> list[Tensor]:
         """The values [h, w, c] of frames between two key frames."""

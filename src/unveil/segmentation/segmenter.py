@@ -254,13 +254,13 @@ class Segmenter:
     def _keep_up(
         self, stream: Stream, live: Live
     ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-        """The same of a source that does not wait: while a block is cut, the next one is looked at,
-        and edges of the one before are found, each in a thread of its own.
+        """The same of a source that does not wait: while a block is cut, the backbone looks at the
+        next one and edges of the one before are found, each in a thread of its own.
         """
         encoder = self._encoder()
         at_once = 1 if encoder.pace.every >= BLOCK else BLOCK  # flow is searched as frames come
         with shared_threads(2):
-            seen = ahead(encoder.each(in_blocks(live, at_once)))
+            seen = encoder.each(in_blocks(live, at_once), ahead)
             for labelled in ahead(_cut(stream, seen)):
                 yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
 
