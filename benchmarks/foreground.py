@@ -18,7 +18,7 @@ Features are kept in `--features`, one file a sequence.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from unittest import mock
 
@@ -35,7 +35,7 @@ from unveil.errors import UnveilError
 from unveil.fast import foreground, groups, motion
 from unveil.fast.contacts import contacts
 from unveil.fast.groups import Grouper, Groups, look_again
-from unveil.fast.prototypes import Prototypes, attend, summarise
+from unveil.fast.prototypes import Attention, Prototypes, summarise
 from unveil.fast.state import INSIDE
 from unveil.features.backbone import Backbone
 from unveil.settings import SIZE
@@ -181,7 +181,7 @@ class Judge:
 
     def __call__(self, groups: Groups, walk: bool = True) -> np.ndarray:
         """Of the same groups, whatever is known of their motion."""
-        seen = partial(attend, groups.keys, prototypes=self.summary)
+        seen = Attention(groups.keys, self.summary)
         score = foreground.objectness(groups, seen, self.summary.member)
         mass = groups.counts.double().numpy()
         if not walk:

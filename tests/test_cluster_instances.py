@@ -2,7 +2,6 @@
 
 import itertools
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -110,7 +109,7 @@ def test_what_drives_is_told_from_what_is_parked():
     groups = replace(groups, saliency=torch.tensor([0.5, 2, 2, 2]), border=torch.zeros(4))
     groups = replace(groups, motion=moves, measured=known)
     summary = prototypes.summarise(groups)
-    seen = partial(prototypes.attend, groups.keys, prototypes=summary)
+    seen = prototypes.Attention(groups.keys, summary)
     ground, driven, parked, unknown = objectness.objectness(groups, seen, summary.member)
     assert driven > 2 * unknown > 4 * parked > 4 * ground
     still = replace(groups, motion=torch.zeros(4), measured=torch.zeros(4))
