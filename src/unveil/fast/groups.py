@@ -25,8 +25,8 @@ from unveil.attention.objects_head import ObjectsHead, told
 from unveil.errors import InputError
 from unveil.fast import motion
 from unveil.fast.blank import blank
-from unveil.fast.directions import main_directions
-from unveil.fast.kmeans import lloyd, weighted_mean
+from unveil.fast.directions import evenly, main_directions
+from unveil.fast.kmeans import in_pieces, lloyd, weighted_mean
 from unveil.fast.shots import LEAST, colours, cut_between
 from unveil.types import Features
 
@@ -311,12 +311,17 @@ def group_block(
     more, and one fp32 matrix of `PIECE` x groups.
     """
     t, h, w, _ = keys.shape
-    unit = F.normalize(keys - keys.mean((0, 1, 2)), dim=-1)
-    unit = unit @ main_directions(unit.flatten(0, 2))
+    mean, flat = keys.mean((0, 1, 2)), keys.flatten(0, 2)
+
+    def unit(some: Tensor) -> Tensor:
+        return F.normalize(some - mean, dim=-1)
+
+    main = main_directions(unit(evenly(flat)))
+    looks = in_pieces(lambda some: unit(some) @ main, flat).unflatten(0, (t, h, w))
     y = torch.linspace(-1, 1, h, device=keys.device) if h > 1 else keys.new_zeros(1)
     x = torch.linspace(-1, 1, w, device=keys.device) * (w / h) if w > 1 else keys.new_zeros(1)
     where = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1) * place
-    parts = (unit, where.expand(t, h, w, 2), *(() if beside is None else (beside,)))
+    parts = (looks, where.expand(t, h, w, 2), *(() if beside is None else (beside,)))
     points = torch.cat(parts, -1).flatten(0, 2)
     centres = points[_seeds(t, h, w, groups).to(keys.device)]
     return lloyd(points, centres)[1]
