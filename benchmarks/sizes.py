@@ -18,9 +18,11 @@ takes those of its key frames.
 import itertools
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +109,7 @@ def main(bench: Sizes) -> int:
     return 0
 
 
-def table(places: list[Place], rows: dict[Way, list[dict[str, float]]]) -> str:
+def table(places: list[Place], rows: Mapping[Any, list[dict[str, float]]]) -> str:
     """Means over the sequences of each set, and how far they are ahead of the first row."""
     sets = [kind for kind in SETS if any(place.set == kind for place in places)]
     heads = [f"{kind}: {name}" for name in COLUMNS for kind in (*sets, "all")]
@@ -167,9 +169,12 @@ def find(
     return finder.finish()
 
 
-def scores(place: Place, labels: np.ndarray) -> dict[str, float]:
-    """What labels [T, H, W] of a sequence reach by each protocol that it has a truth for, 0 … 1."""
-    masks = [truth(place, i) for i in range(len(labels))]
+def scores(place: Place, labels: np.ndarray, order: np.ndarray | None = None) -> dict[str, float]:
+    """What labels [T, H, W] of a sequence reach by each protocol that it has a truth for, 0 … 1.
+
+    order: which of its frames they are of; None: of the first T.
+    """
+    masks = [truth(place, i) for i in (range(len(labels)) if order is None else order.tolist())]
     known = [i for i, mask in enumerate(masks) if mask is not None]
     front, parts = (np.stack([masks[i][k] for i in known]).astype(np.uint8) for k in (0, 1))
     several = len(np.unique(parts[parts > 0])) > 1

@@ -4,7 +4,7 @@
     python benchmarks/stream.py --sequence davis/dog --frames 400 --features FOLDER
 
 A DAVIS sequence (UNVEIL_SHARED, or ../shared beside the repository) goes to and fro until the
-memory of 256 frames is full and beyond. The backbone sees each of its frames once. CPU seconds are
+memory is full and beyond. The backbone sees each of its frames once. CPU seconds are
 counted, of the stages one by one.
 """
 
@@ -40,7 +40,7 @@ class Streaming:
     """Set and name."""
     frames: int = 400
     """So many frames, to and fro."""
-    memory: str = "32"
+    memory: str = "16"
     """Blocks of eight frames that are remembered; several, comma-separated, are compared."""
     features: Path = Path("runs/features")
     """Where the features of the sequence are kept."""

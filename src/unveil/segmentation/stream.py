@@ -36,8 +36,11 @@ from unveil.types import Features
 
 WARM_UP = 3
 """Blocks seen before the first label is given."""
-MEMORY = 32
-"""Blocks remembered, 256 frames, and cut together with every new one."""
+MEMORY = 16
+"""Blocks remembered, 128 frames, and cut together with every new one."""
+PROTOTYPES = 128
+"""Of a cut, at most; a whole video has twice as many. What more of both would be worth
+`benchmarks/window.py` measures."""
 ALIKE = 0.92
 """Cosine of centred mean keys from which a piece is an object that was gone: between foregrounds of
 two videos it is 0.88 in the median, between the two halves of one 0.97."""
@@ -72,15 +75,17 @@ class Stream:
     """Keeps what has been seen, and labels what comes.
 
     attention: the trained block, or None for cosine rows. head: the objects' head, or None.
-    warm_up, memory: in blocks of eight frames. seed and the wishes: as `fast.describe.describe` and
-    `find` take them, a window each. Memory is bounded by `memory` blocks, and one key and
-    one score an object ever seen. The answer does not depend on the chunks that frames come in.
+    warm_up, memory: in blocks of eight frames. prototypes, seed and the wishes:
+    as `fast.describe.describe` and `find` take them, a window each. Memory is bounded by
+    `memory` blocks, and one key and one score an object ever seen. The answer does not depend on
+    the chunks that frames come in.
     """
 
     attention: Block | None = None
     head: ObjectsHead | None = None
     warm_up: int = WARM_UP
     memory: int = MEMORY
+    prototypes: int = PROTOTYPES
     seed: int = 0
     objects: int | None = None
     granularity: float | None = None
@@ -128,7 +133,12 @@ class Stream:
         groups = join(self._past)
         known = chained(self._near, self._past)
         state, groups = describe_moving(
-            groups, self.attention, seed=self.seed, known=known, since=len(self._ids)
+            groups,
+            self.attention,
+            seed=self.seed,
+            known=known,
+            since=len(self._ids),
+            prototypes=self.prototypes,
         )
         sizes = [len(block) for block in self._past]
         moves = groups.motion.split(sizes), groups.measured.split(sizes)
