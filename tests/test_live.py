@@ -21,9 +21,10 @@ from unveil.errors import InputError
 from unveil.exports.formats import export
 from unveil.exports.result import open_result
 from unveil.segmentation import live as live_writing
+from unveil.segmentation import refine
 from unveil.segmentation.live import NEWEST, write_live
 from unveil.segmentation.segmenter import Segmenter
-from unveil.segmentation.stream import in_blocks
+from unveil.segmentation.stream import Stream, in_blocks
 from unveil.video import live_source
 from unveil.video.live import Live
 from unveil.video.live_source import LiveSource, open_live, paced
@@ -179,6 +180,31 @@ def test_a_stream_of_it_may_be_broken_off_and_may_break(tiny_backbone):
         if thread.name.startswith("unveil"):
             thread.join(5)
     assert threading.active_count() <= before
+
+
+@pytest.mark.slow
+def test_stages_work_side_by_side_and_what_is_late_does_not_grow(tiny_backbone, monkeypatch):
+    """Each of the three takes 0.2 s for a block, of which one comes every 0.08."""
+    slow, per_second, seconds = 0.2, 100, 5
+
+    def slowly(owner, name):
+        work = getattr(owner, name)
+        after = lambda *some, **more: (time.sleep(slow), work(*some, **more))[1]  # noqa: E731
+        monkeypatch.setattr(owner, name, after)
+
+    segmenter = Segmenter(backbone=tiny_backbone, size=16, precision="fp32")
+    for owner, name in ((segmenter.backbone, "encode"), (Stream, "add"), (refine, "sharpen")):
+        slowly(owner, name)
+    video = long_scene(10)[0]
+    come = ((i / per_second, video[i % 10]) for i in range(seconds * per_second))
+    live, start = Live(paced(come)), time.monotonic()
+    delays = [live.delay(len(shown)) for shown, _ in segmenter.stream(live)]
+    spent = time.monotonic() - start
+    assert live.dropped > 0 and len(delays) > 1.5 * spent / (3 * slow)
+    # Two blocks come, and then each stage takes as long as the slowest; the first blocks wait for
+    # three. A quarter for a machine that does other things too.
+    slowest = spent / len(delays)
+    assert np.median(delays[3:]) < 1.25 * (2 * 8 / per_second + 3 * slowest)
 
 
 def test_no_room_and_delays_of_frames_never_shown():
