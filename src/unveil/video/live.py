@@ -8,7 +8,8 @@
 Rule: `room` frames may wait, eight by default, a block of `unveil.segmentation.stream`. When one
 more comes, the oldest that waits is dropped. So whoever is slower than the source works on blocks
 of frames that follow each other, with gaps between the blocks; motion is looked for inside a block.
-While the source goes on, a block is late by the time in which two of them come and its own work.
+While the source goes on, a block is late by the time in which two of them come and its own work;
+where stages work side by side, as those of `Segmenter.stream` do, each counts as the slowest.
 """
 
 import time
