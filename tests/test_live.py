@@ -1,6 +1,5 @@
 """A source that does not wait, on a clock that the tests move."""
 
-import itertools
 import json
 import signal
 import threading
@@ -162,18 +161,22 @@ def test_a_stream_of_it_is_that_of_its_frames(tiny_backbone, speed):
 
 @pytest.mark.slow
 def test_a_stream_of_it_may_be_broken_off_and_may_break(tiny_backbone):
-    def camera(fault):
-        for i in itertools.count():
-            if fault is not None and i == 40:
-                raise fault
-            yield frames[i % len(frames)]
+    plugged = threading.Event()
 
-    frames = long_scene()[0]
+    def camera(fault=None):
+        yield from long_scene(40)[0]
+        if fault is not None:
+            raise fault
+        plugged.wait(60)
+
     segmenter = Segmenter(backbone=tiny_backbone, size=64, precision="fp32")
     before = threading.active_count()
-    steps = segmenter.stream(Live(camera(None)))
-    next(steps)
-    steps.close()
+    steps = segmenter.stream(Live(camera(), room=50))
+    assert sum(len(next(steps)[0]) for _ in range(5)) == 40
+    start = time.monotonic()
+    steps.close()  # at once, though no frame comes any more
+    assert time.monotonic() - start < 30
+    plugged.set()
     with pytest.raises(OSError, match="unplugged"):
         list(segmenter.stream(Live(camera(OSError("unplugged")), room=50)))
     for thread in threading.enumerate():

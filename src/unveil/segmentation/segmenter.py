@@ -226,12 +226,8 @@ class Segmenter:
             about = {"frames": frames, **video}
             return self._about(video=about, grid=list(grid), objects=objects, warnings=[])
 
-        scores = stream.scores
         with closing(self._keep_up(stream, live)) as labelled:
-            try:
-                return write_live(labelled, live, source, out, scores, run, stretch, on_block)
-            finally:
-                live.end()  # or a thread would wait for a frame that may never come
+            return write_live(labelled, live, source, out, stream.scores, run, stretch, on_block)
 
     def _new_stream(self) -> Stream:
         s = self.settings
@@ -262,7 +258,11 @@ class Segmenter:
         with shared_threads(2):
             seen = encoder.each(in_blocks(live, at_once), ahead)
             for labelled in ahead(_cut(stream, seen)):
-                yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
+                try:
+                    yield labelled.frames, refine.sharpen(*labelled.patches, labelled.frames)
+                except GeneratorExit:  # or threads would wait for frames that may never come
+                    live.end()
+                    raise
 
     def _carry(
         self, carrier: Carrier, blocks: Iterator[np.ndarray]
