@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 import unveil
@@ -310,6 +311,15 @@ def test_a_full_disk_under_the_log_is_said(videos, recipe, cache, tmp_path, monk
     monkeypatch.setattr("unveil.training.monitor.Monitor.stepped", full)
     assert main(command(videos, recipe, cache, tmp_path / "out")) == 2
     assert "No space left on device; its last checkpoint is kept" in capsys.readouterr().err
+
+
+def test_one_run_at_a_time_writes_to_a_folder(videos, recipe, cache, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / ".train.lock"):
+        assert main(command(videos, recipe, cache, out)) == 2
+    assert f"another run writes to {out}: wait for it" in capsys.readouterr().err
+    assert not (out / "checkpoint.pt").exists()
 
 
 @pytest.mark.slow

@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 
 from unveil.errors import OutputError
+
+if TYPE_CHECKING:
+    import filelock
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -40,6 +44,18 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def lock_at_once(file: Path) -> "filelock.BaseFileLock | None":
+    """The lock of a file, held until released or the process ends; None if another has it."""
+    import filelock
+
+    lock = filelock.FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return None
+    return lock
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from unveil.batch.job import Job, Outcome
 from unveil.errors import OutputError
-from unveil.files import output_errors
+from unveil.files import lock_at_once, output_errors
 
 LEDGER = "ledger.jsonl"
 _LOCK = ".ledger.lock"
@@ -123,19 +123,16 @@ class Ledger:
     """
 
     def __init__(self, out: Path) -> None:
-        import filelock
-
         self.path = out / LEDGER
         with output_errors(out):
             out.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(out / _LOCK)
-            try:
-                self._lock.acquire(timeout=0)
-            except filelock.Timeout:
+            lock = lock_at_once(out / _LOCK)
+            if lock is None:
                 raise OutputError(
                     f"another run writes to {out}: wait for it ('unveil status {out}'), or choose "
                     "another folder with --out"
-                ) from None
+                )
+            self._lock = lock
             self.book = read(out)
             self._file: TextIO = self.path.open("a", encoding="utf-8")
             if not _ends_whole(self.path):
@@ -197,14 +194,10 @@ def read(out: Path) -> Book:
 
 def is_running(out: Path) -> bool:
     """Whether a driver of this machine is at work in a folder."""
-    import filelock
-
     if not (out / _LOCK).exists():
         return False
-    lock = filelock.FileLock(out / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
+    lock = lock_at_once(out / _LOCK)
+    if lock is None:
         return True
     lock.release()
     return False

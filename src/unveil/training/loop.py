@@ -8,7 +8,8 @@ order of a sum and nothing else, as long as a method's clips have nothing to do 
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +19,15 @@ from torch import Tensor, nn
 
 from unveil.batch.workers import Workers
 from unveil.errors import TrainingError, said_of
+from unveil.files import lock_at_once
 from unveil.training.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from unveil.training.clips import TrainingClip
 from unveil.training.features import Cache
 from unveil.training.method import M, Method
 from unveil.training.optimiser import make_optimiser
 from unveil.training.watcher import StepRecord, Watcher
+
+_LOCK = ".train.lock"
 
 
 def train(
@@ -40,15 +44,46 @@ def train(
     videos: a folder of them, or clips that were found elsewhere. workers: who computes what the
     cache lacks; this process by default. They are at hand already.
 
-    Raises TrainingError where nothing can be trained on, a loss is not finite, or the disk is
-    full; WeightsError where the backbone is not there or does not fit the module.
+    Raises TrainingError where nothing can be trained on, another run writes to `out`, a loss is not
+    finite, or the disk is full; WeightsError where the backbone is not there or does not fit the
+    module.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
+    with _alone(out, fabric):
+        return _train(videos, method, out, fabric, cache, watcher, workers or Workers())
+
+
+@contextmanager
+def _alone(out: Path, fabric: Fabric) -> Iterator[None]:
+    """While the block lasts no other run may write to a folder."""
+    if not fabric.is_global_zero:
+        yield
+        return
+    lock = lock_at_once(out / _LOCK)
+    if lock is None:
+        raise TrainingError(
+            f"another run writes to {out}: wait for it, or choose another folder with --out"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train(
+    videos: Path | Sequence[TrainingClip],
+    method: Method[M],
+    out: Path,
+    fabric: Fabric,
+    cache: Cache,
+    watcher: Watcher,
+    workers: Workers,
+) -> Path:
     checkpoint, recipe = load_checkpoint(out), method.recipe
-    data = method.prepare(videos, fabric, cache, watcher, workers or Workers())
+    data = method.prepare(videos, fabric, cache, watcher, workers)
     module = method.new(data.train).to(fabric.device)
     optimiser = make_optimiser(module, *method.rates(0))
     first = 0
