@@ -20,7 +20,7 @@ import torch
 import tyro
 from torch.nn import functional as F
 
-from speed import tell
+from speed import own_memory, tell
 from unveil.attention.objects_file import load_head, shipped_head
 from unveil.features.weights import DEFAULT
 from unveil.results.movie import Movie
@@ -91,11 +91,13 @@ def measure(bench: Memory) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         film(Path(folder) / "video.mp4", bench.frames, *size)
         before, cpu = peak_memory_mb(), time.process_time()
-        run = segmenter.segment_to(Path(folder) / "video.mp4", Path(folder) / "out")
+        with own_memory() as own:
+            run = segmenter.segment_to(Path(folder) / "video.mp4", Path(folder) / "out")
         size = sum(f.stat().st_size for f in Path(folder, "out").rglob("*")) / (1 << 20)
     about = {"frames": bench.frames, "objects": run["objects"], "grid": run["grid"]}
     about |= {"CPU s": round(time.process_time() - cpu), "before, MB": before}
-    return {**about, "peak MB": run["peak_memory_mb"], "result MB": round(size)}
+    peaks = {"peak MB": run["peak_memory_mb"], "of it in no file": own[0]}
+    return {**about, **peaks, "result MB": round(size)}
 
 
 def look(bench: Memory) -> dict[str, Any]:

@@ -15,8 +15,10 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -184,6 +186,25 @@ def seconds_of(results: list[dict[str, Any]], mode: str, grid: str) -> list[tupl
 
 def grids_of(results: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(r["grid"] for r in results if r["mode"] != "whole"))
+
+
+@contextmanager
+def own_memory() -> Iterator[list[int]]:
+    """The most memory, in MB, that was held meanwhile and lies in no file."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            status = Path("/proc/self/status").read_text().split()
+            peak[0] = max(peak[0], int(status[status.index("RssAnon:") + 1]) >> 10)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watching.join()
 
 
 def tell(figures: Mapping[str, Any], out: Path | None) -> None:

@@ -20,6 +20,7 @@ from unveil.fast.groups import Grouper, Groups, group_block
 from unveil.fast.kmeans import weighted_sums
 from unveil.fast.state import State
 from unveil.features.backbone import Backbone
+from unveil.segmentation.first_pass import cut
 from unveil.segmentation.refine import nearest
 from unveil.synthetic.render import render
 from unveil.types import Features
@@ -254,6 +255,17 @@ def test_an_object_has_one_id_in_every_cut(state):
     (old,) = np.unique(whole.ids[once.ids == new])
     assert (once.ids == old).sum() >= (once.ids == new).sum()  # the larger side keeps the id
     assert list(find(state, granularity=0.0).scores) == [1]
+
+
+def test_a_cut_is_looked_up_some_frames_at_a_time(state):
+    for wishes in ({}, {"granularity": 1.0}, {"keep_background": True}):
+        found, whole = cut(state, **wishes), find(state, **wishes)
+        assert found.scores == whole.scores
+        for lazy, array in ((found.ids, whole.near), (found.share, whole.share)):
+            assert len(lazy) == len(array) and lazy.shape == array.shape
+            for frames in (slice(None), slice(1, 3), -1):
+                assert lazy[frames].dtype == array.dtype
+                np.testing.assert_array_equal(lazy[frames], array[frames])
 
 
 def test_a_least_score_drops_objects_that_are_less_sure(state):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unveil.errors import InputError, OutputError
 from unveil.results import coco as objects
 from unveil.results.extents import Extent, extents
 from unveil.results.folder import check_out
+from unveil.results.mask_file import MaskFile
 from unveil.results.overlay import overlay, paint
 from unveil.results.palette import davis_palette
 from unveil.results.writer import Writer
@@ -53,6 +55,40 @@ def writer(out, name="cat"):
 
 
 # --- what is written -----------------------------------------------------------------------
+
+
+def test_masks_come_back_from_their_file(tmp_path):
+    _, labels = scene()
+    written = [objects.encode(image) for image in labels]
+    file = MaskFile(tmp_path)
+    for i, masks in enumerate(written):
+        file.add(i, masks)
+    assert sorted(file) == [1, 7] and len(file) == 2
+    for id in file:
+        assert file[id] == {i: masks[id] for i, masks in enumerate(written) if id in masks}
+    file.close()
+    assert entries(tmp_path) == []
+
+
+def test_objects_are_written_one_by_one_as_json_in_order(tmp_path):
+    text = (segmentation().save(tmp_path / "cat") / "objects.json").read_text()
+    whole = json.dumps(json.loads(text), separators=(",", ":"), sort_keys=True)
+    assert text == whole + "\n"
+
+
+def test_what_is_written_is_not_held(tmp_path):
+    """A mask of 200 runs is some 400 bytes of run lengths, an object and its numbers as much."""
+    labels = np.arange(40 * 80).reshape(1, 40, 80).astype(np.uint8) % 5
+    with Writer(tmp_path / "cat", name="cat", fps=NTSC, height=40, width=80) as out:
+        out.write(None, labels, ["first"])
+        out.painted()
+        tracemalloc.start()
+        for i in range(100):
+            out.write(None, labels, [str(i)])
+            out.painted()
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert held < 100 * 400
 
 
 def test_a_folder_with_everything(tmp_path):

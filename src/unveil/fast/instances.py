@@ -9,7 +9,7 @@ looks alike is one object that left and returned.
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.sparse as sp
@@ -40,6 +40,7 @@ LEAST = 0.01
 _SQUARE = np.zeros((3, 3, 3))
 _SQUARE[1] = 1  # within a frame
 _STRETCH = 128  # frames counted at once; more would only cost memory
+_PAIRS = 1 << 12  # made Python's at once, for the same reason
 
 
 def instances(groups: Groups, share: np.ndarray, contacts: Contacts) -> Integer[np.ndarray, " g"]:
@@ -89,22 +90,41 @@ def evidence(
     share: np.ndarray,
     track: Integer[np.ndarray, " g"],
     contacts: sp.csr_array,
-) -> dict[tuple[int, int], float]:
-    """For and against every pair of tracks (a < b) being one object: contacts less gaps."""
-    g, inside = len(track), share > INSIDE
-    edges = contacts.tocoo()
-    keep = inside[edges.row] & inside[edges.col]
-    a, b = track[edges.row[keep]], track[edges.col[keep]]
-    half = edges.data[keep] / 2  # every contact stands there both ways round
-    said = [(np.minimum(a, b), np.maximum(a, b), half)]
+) -> Iterator[tuple[int, int, float]]:
+    """For and against every pair of tracks a < b being one object: contacts less gaps."""
+    total = _balance(ids, share, track, contacts)
+    for start in range(0, total.nnz, _PAIRS):
+        part = slice(start, start + _PAIRS)
+        some = (total.row[part].tolist(), total.col[part].tolist(), total.data[part].tolist())
+        yield from ((a, b, w) for a, b, w in zip(*some, strict=True) if a != b and w != 0)
+
+
+def _balance(
+    ids: Integer[np.ndarray, "t h w"],
+    share: np.ndarray,
+    track: Integer[np.ndarray, " g"],
+    contacts: sp.csr_array,
+) -> sp.coo_array:
+    """Contacts less gaps of tracks, [G, G]; of a track with itself too."""
+    g, track = len(track), track.astype(np.int32)
+    said = [_touches(share > INSIDE, track, contacts)]
     for start in range(0, len(ids), _STRETCH):
         stretch = ids[start : start + _STRETCH]
         a, b, w = _gaps(track[stretch], share[stretch])
         said.append((a, b, -w))
     a, b, w = (np.concatenate(x) for x in zip(*said, strict=True))
-    total = sp.coo_array((w, (a, b)), shape=(g, g)).tocsr().tocoo()
-    pairs = zip(total.row.tolist(), total.col.tolist(), total.data.tolist(), strict=True)
-    return {(a, b): w for a, b, w in pairs if a != b and w != 0}
+    del said
+    return sp.coo_array((w, (a, b)), shape=(g, g)).tocsr().tocoo()
+
+
+def _touches(
+    inside: np.ndarray, track: Integer[np.ndarray, " g"], contacts: sp.csr_array
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tracks a <= b of each contact of the foreground, and half of it: each stands twice."""
+    edges = contacts.tocoo()
+    keep = inside[edges.row] & inside[edges.col]
+    a, b = track[edges.row[keep]], track[edges.col[keep]]
+    return np.minimum(a, b), np.maximum(a, b), edges.data[keep] / 2
 
 
 def _gaps(track: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -136,17 +156,20 @@ def _pairs(of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return left[left != right], right[left != right]
 
 
-def contract(edges: Mapping[tuple[int, int], float]) -> dict[int, int]:
+def contract(edges: Iterable[tuple[int, int, float]]) -> dict[int, int]:
     """Join the pair with the most evidence for it, add up what they share, and so on while > 0.
 
-    Returns the node that every node with an edge was joined into.
+    edges: pairs a < b, each once, and the evidence for it. Returns the node that every node with an
+    edge was joined into.
     """
     near: dict[int, dict[int, float]] = {}
-    for (a, b), w in edges.items():
+    heap = []
+    for a, b, w in edges:
         near.setdefault(a, {})[b] = w
         near.setdefault(b, {})[a] = w
+        if w > 0:
+            heap.append((-w, a, b))
     into = {a: a for a in near}
-    heap = [(-w, a, b) for (a, b), w in edges.items() if w > 0]
     heapq.heapify(heap)
     while heap:
         w, a, b = heapq.heappop(heap)

@@ -132,6 +132,28 @@ class Ranked:
 
 
 @dataclass(frozen=True)
+class OfPatches:
+    """What every patch has from its group, [T, h, w], looked up a few frames at a time.
+
+    groups: [T, h, w], the group of every patch. of_group: [G].
+    """
+
+    groups: Integer[np.ndarray, "t h w"]
+    of_group: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Frames, patches down and across."""
+        return self.groups.shape
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, frames: int | slice) -> np.ndarray:
+        return self.of_group[self.groups[frames]]
+
+
+@dataclass(frozen=True)
 class Objects:
     """The objects of a video on the patch grid.
 

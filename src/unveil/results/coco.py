@@ -1,6 +1,6 @@
 """Objects as records: masks as COCO run lengths, in the layout of YouTube-VIS."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -72,13 +72,15 @@ def youtube_vis(
     frame_names: Sequence[str],
     about: Mapping[int, About] | None = None,
     pictures: str = "masks/{}.png",
-) -> dict[str, Any]:
-    """All objects of one video in the layout of a YouTube-VIS annotation file.
+) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """All objects of one video in the layout of a YouTube-VIS annotation file: what it says beside
+    annotations, and these.
 
     masks: id → frame index → mask; a frame where an object is absent becomes null. scores: id →
     0 … 1. An object without a pixel is left out. about: names, classes and colours given by hand;
     objects without a class are of the category `object`. pictures: the file of a frame by its name;
-    those of a result are its masks, for a video has no others.
+    those of a result are its masks, for a video has no others. Annotations come one object at a
+    time, so that not all need be held.
     """
     about = about or {}
     classes = sorted({a.class_ for id, a in about.items() if id in masks} - {"", _OBJECT})
@@ -92,30 +94,30 @@ def youtube_vis(
         "file_names": [pictures.format(frame) for frame in frame_names],
         **size,
     }
-    annotations = []
-    for id in sorted(masks):
-        frames = [masks[id].get(i) for i in range(t)]
-        annotations.append(
-            {
-                "id": id,
-                "video_id": 1,
-                "category_id": category[about.get(id, About()).class_],
-                "iscrowd": 0,
-                "score": round(float(scores[id]), 6),
-                "segmentations": [
-                    m and {"size": [height, width], "counts": m.counts.decode()} for m in frames
-                ],
-                "areas": [m and m.area for m in frames],
-                "bboxes": [m and list(m.box) for m in frames],
-                **_said(about.get(id, About())),
-                **size,
-            }
-        )
     categories = [
         {"id": i, "name": name, "supercategory": _OBJECT}
         for i, name in enumerate([_OBJECT, *classes], 1)
     ]
-    return {"videos": [video], "categories": categories, "annotations": annotations}
+
+    def annotation(id: int) -> dict[str, Any]:
+        of_frame = masks[id]
+        frames = [of_frame.get(i) for i in range(t)]
+        return {
+            "id": id,
+            "video_id": 1,
+            "category_id": category[about.get(id, About()).class_],
+            "iscrowd": 0,
+            "score": round(float(scores[id]), 6),
+            "segmentations": [
+                m and {"size": [height, width], "counts": m.counts.decode()} for m in frames
+            ],
+            "areas": [m and m.area for m in frames],
+            "bboxes": [m and list(m.box) for m in frames],
+            **_said(about.get(id, About())),
+            **size,
+        }
+
+    return {"videos": [video], "categories": categories}, map(annotation, sorted(masks))
 
 
 def _said(about: About) -> dict[str, str]:

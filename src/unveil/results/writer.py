@@ -16,7 +16,7 @@ import json
 import logging
 import math
 import zlib
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,6 +34,7 @@ from unveil.files import output_errors
 from unveil.results import coco as objects
 from unveil.results.contact import ContactSheet
 from unveil.results.folder import EDITS, OUTPUT, RUN, ResultFolder
+from unveil.results.mask_file import MaskFile
 from unveil.results.movie import Movie
 from unveil.results.overlay import Colours
 from unveil.results.palette import davis_palette
@@ -78,7 +79,6 @@ class Writer:
         self._about = dict(about or {})
         self.name, self.fps, self.height, self.width = name, fps, height, width
         self._names: dict[str, None] = {}  # in order, and found at once among many
-        self._masks: dict[int, dict[int, objects.Mask]] = defaultdict(dict)
         self._movie: Movie | None = None
         self._sheet = ContactSheet(name, self._colours)
         self._pictures: bool | None = None
@@ -93,6 +93,7 @@ class Writer:
         self._folder.__enter__()
         with output_errors(self._folder.out), self._removed_on_error():
             (self.path / "masks").mkdir()
+            self._masks = MaskFile(self.path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="unveil-writer")
         self._pending: deque[Future[None]] = deque()
         return self
@@ -101,6 +102,7 @@ class Writer:
         self._thread.shutdown(wait=True, cancel_futures=True)
         if self._movie is not None:
             self._movie.abandon()
+        self._masks.close()
         self._folder.__exit__(*exc)
 
     def write(
@@ -164,7 +166,8 @@ class Writer:
                     {i: scores[i] for i in self._masks}, run.get("shots", (0,))
                 )
                 sheet.save(self.path / "contact.png", compress_level=1)
-            _write_json(self.path / "objects.json", self._objects(scores))
+            self._write_objects(scores)
+            self._masks.close()
             _write_json(self.path / RUN, self._run(run), indent=2)
             return self._folder.commit()
 
@@ -179,8 +182,7 @@ class Writer:
         with output_errors(self._folder.out):
             for i, image in enumerate(labels):
                 write_mask(self.path / "masks" / f"{names[i]}.png", image)
-                for id, mask in objects.encode(image).items():
-                    self._masks[id][first + i] = mask
+                self._masks.add(first + i, objects.encode(image))
                 if frames is not None:
                     if self._movie is None:
                         path = self.path / "overlay.mp4"
@@ -230,8 +232,9 @@ class Writer:
             if not 0 <= score <= 1 or math.isnan(score):
                 raise InputError(f"score of object {id}: expected 0 … 1, got {score}")
 
-    def _objects(self, scores: Mapping[int, float]) -> dict[str, Any]:
-        return objects.youtube_vis(
+    def _write_objects(self, scores: Mapping[int, float]) -> None:
+        """Write objects.json, an object at a time; keys in their order, as in all that is JSON."""
+        rest, annotations = objects.youtube_vis(
             self._masks,
             scores,
             name=self.name,
@@ -241,6 +244,11 @@ class Writer:
             frame_names=list(self._names),
             about=self._about,
         )
+        with (self.path / "objects.json").open("w", encoding="utf-8") as file:
+            file.write('{"annotations":[')
+            for i, annotation in enumerate(annotations):
+                file.write("," * (i > 0) + _json(annotation))
+            file.write("]," + _json(rest).removeprefix("{") + "\n")
 
     def _run(self, run: Mapping[str, Any]) -> dict[str, Any]:
         output = {
@@ -293,9 +301,12 @@ def _deepen(path: Path) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
+    path.write_text(_json(content, indent) + "\n", encoding="utf-8")
+
+
+def _json(content: Mapping[str, Any], indent: int | None = None) -> str:
     separators = (",", ":") if indent is None else None
-    text = json.dumps(content, indent=indent, separators=separators, sort_keys=True, default=_plain)
-    path.write_text(text + "\n", encoding="utf-8")
+    return json.dumps(content, indent=indent, separators=separators, sort_keys=True, default=_plain)
 
 
 def _plain(value: Any) -> Any:

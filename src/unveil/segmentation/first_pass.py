@@ -19,11 +19,11 @@ from unveil.attention.objects_head import ObjectsHead
 from unveil.attention.rows import Rows, block_rows, cosine_rows
 from unveil.editing.stroke import Stroke
 from unveil.errors import InputError
-from unveil.fast.describe import describe, find
+from unveil.fast.describe import describe, of_groups
 from unveil.fast.evidence import Evidence, evidence
 from unveil.fast.groups import Grouper, Groups
 from unveil.fast.spool import Spool
-from unveil.fast.state import State
+from unveil.fast.state import OfPatches, State
 from unveil.paper.clustering import merge
 from unveil.progress import Progress, silent
 from unveil.results.coco import About
@@ -43,9 +43,9 @@ class Found:
     edits: their log.
     """
 
-    ids: np.ndarray
+    ids: np.ndarray | OfPatches
     scores: dict[int, float]
-    share: np.ndarray | None = None
+    share: np.ndarray | OfPatches | None = None
     state: State | None = None
     evidence: Evidence | None = None
     about: Mapping[int, About] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class PaperFinder:
             on_progress=lambda done, total: report("clustering", done, total),
         )
         found = rank(clusters, features)
-        return replace(found, ids=np.append(found.ids, found.ids[-1:], 0)) if copied else found
+        return replace(found, ids=np.append(found.ids[:], found.ids[-1:], 0)) if copied else found
 
 
 def cut(
@@ -147,8 +147,9 @@ def cut(
     min_score: float | None = None,
 ) -> Found:
     """The objects of a state by wishes as `fast.find` takes them, in milliseconds."""
-    found = find(state, objects, granularity, keep_background, min_score)
-    return Found(found.near, found.scores, found.share, state)
+    found = of_groups(state, objects, granularity, keep_background, min_score)
+    near, share = (OfPatches(state.groups, x) for x in (found.near, found.share))
+    return Found(near, found.scores, share, state)
 
 
 def rank(clusters: Clusters, features: Features) -> Found:

@@ -256,7 +256,8 @@ def _recut(segmentation: Segmentation, wishes: dict[str, Any]) -> Segmentation:
         lacks = "merge tree (only fast mode keeps one)" if s.state is None else "frames"
         raise InputError(f"{s.name} cannot be cut anew: this segmentation kept no {lacks}")
     found = cut(s.state, **wishes)
-    labels = refine.labels(found.ids, found.share, s.frames)
+    assert found.share is not None  # what is cut from a state has them
+    labels = refine.labels(found.ids[:], found.share[:], s.frames)
     scores = painted_scores(labels, found.scores)
     run = dict(s.run) | {"objects": len(scores), "recut": True}
     run["settings"] = {**run.get("settings", {}), **wishes}

@@ -63,7 +63,7 @@ def _ytvis(out: Path, clips: Iterable[Annotated]) -> None:
         for i, image in enumerate(clip.labels):
             for id, mask in objects.encode(image).items():
                 masks.setdefault(id, {})[i] = mask
-        record = objects.youtube_vis(
+        said, found = objects.youtube_vis(
             masks,
             dict.fromkeys(masks, 1.0),
             name=clip.name,
@@ -73,8 +73,8 @@ def _ytvis(out: Path, clips: Iterable[Annotated]) -> None:
             frame_names=[f"{i:05d}" for i in range(t)],
             pictures=clip.name + "/{}.jpg",
         )
-        videos += [{**video, "id": number} for video in record["videos"]]
-        for annotation in record["annotations"]:
+        videos += [{**video, "id": number} for video in said["videos"]]
+        for annotation in found:
             del annotation["score"]
             place = {"id": len(annotations) + 1, "video_id": number}
             annotations.append({**annotation, **place})
