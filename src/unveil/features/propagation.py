@@ -1,12 +1,12 @@
 """Features of every frame from those of key frames: what `--speed balanced` and `fast` save.
 
-    encoder = Propagation(backbone, size, Pace(every=2))
+    encoder = Propagation(backbone, size, pace=3)
     for frames, features in encoder.each(chunks): ...
 
-The backbone sees key frames only. A frame between two of them takes the keys of both: from the same
-places, or along dense inverse search flow (Kroeger et al., arXiv 1603.03590), as in "Deep Feature
-Flow" (Zhu et al., arXiv 1611.07715), searched from each frame to the one beside it, and so on to
-the key frame; whichever of the two is nearer and explains a patch better counts more there.
+The backbone sees key frames only. A frame between two of them takes the keys of both, along dense
+inverse search flow (Kroeger et al., arXiv 1603.03590), as in "Deep Feature Flow" (Zhu et al., arXiv
+1611.07715), searched from each frame to the one beside it, and so on to the key frame; whichever of
+the two is nearer and explains a patch better counts more there.
 Everything after the features sees every frame.
 
 Key frames chosen by the size of the flow, or by what it leaves unexplained, carried no better than
@@ -38,59 +38,44 @@ FINER = 4
 NOISE = 2.0
 """Mean difference in brightness, of 255, that tells nothing about how well a patch is carried."""
 _LEAST = 8  # samples along a side that the search takes
+_OF = 8  # frames among which key frames are counted, those of a block of groups
 _SEARCHING = Lock()
 Seen = list[tuple[UInt8[np.ndarray, "s H W 3"], Features]]
 _Filled = Callable[[], tuple[np.ndarray, Features]]
 """Frames of which the backbone has seen what it is to see, to be filled in, in their order."""
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How far apart key frames lie.
-
-    every: frames from one to the next; 1 encodes all. flow: carry along it, which needs
-    `unveil[fast]`.
-    """
-
-    every: int = 1
-    flow: bool = False
-
-
-PACES: Mapping[str, Pace] = MappingProxyType(
-    {"exact": Pace(), "balanced": Pace(2), "fast": Pace(8, flow=True)}
-)
-"""Of each `--speed`; docs/speed.md has what each costs."""
+PACES: Mapping[str, int] = MappingProxyType({"exact": 8, "balanced": 3, "fast": 1})
+"""Key frames among eight frames, of each `--speed`; docs/speed.md has what each costs."""
 
 
 def check_speed(speed: str) -> None:
     """Raise InputError where the extra is missing that a speed needs."""
-    if PACES[speed].flow:
-        _Flow()
+    if PACES[speed] < _OF:
+        _Flow(speed)
 
 
 @dataclass(frozen=True)
 class _Way:
     """Where the patches of a frame lie in another one.
 
-    flow: [2, h, w], right and down, in patches; None where they are taken to stand still. error:
-    [h, w], mean difference in brightness between a patch and what lies there. samples: the flow of
-    every sample, right and down, in samples.
+    flow: [2, h, w], right and down, in patches. error: [h, w], mean difference in brightness
+    between a patch and what lies there. samples: the flow of every sample, right and down, in
+    samples.
     """
 
-    flow: Float[Tensor, "2 h w"] | None
+    flow: Float[Tensor, "2 h w"]
     error: Float[Tensor, "h w"]
     samples: Float[np.ndarray, "H1 W1 2"] | None = None
 
     def taken(self, away: int) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The patches of a frame so many frames away that each patch takes, and how much of each.
 
-        By flow the four around a place, linearly in between; what lies outside is the border's. How
-        well a patch is explained tells more than how far away it is.
+        The four around a place, linearly in between; what lies outside is the border's. How well a
+        patch is explained tells more than how far away it is.
         """
         h, w = self.error.shape
         near = 1 / (away**0.5 * (self.error.reshape(-1, 1) + NOISE))
-        if self.flow is None:
-            return torch.arange(h * w)[:, None], near
         x = (torch.arange(w) + self.flow[0]).clamp(0, w - 1)
         y = (torch.arange(h)[:, None] + self.flow[1]).clamp(0, h - 1)
         left, above = x.long(), y.long()
@@ -114,21 +99,15 @@ def _shrink(pixels: UInt8[np.ndarray, "H W 3"], h: int, w: int) -> UInt8[np.ndar
     return small[0].float().mean(0).round().byte().numpy()
 
 
-def _still(a: np.ndarray, b: np.ndarray, h: int, w: int, over: _Over | None = None) -> _Way:
-    """How well h x w patches of a are explained by the same places of b."""
-    wrong = torch.from_numpy(np.abs(a.astype(np.float32) - b))[None]
-    return _Way(None, F.adaptive_avg_pool2d(wrong, (h, w))[0])
-
-
 class _Flow:
     """Dense inverse search between small grey pictures; 2 ms a pair at 96x168."""
 
-    def __init__(self) -> None:
+    def __init__(self, speed: str = "fast") -> None:
         try:
             self._cv2: Any = import_module("cv2")
         except ImportError as error:
             raise InputError(
-                "speed fast needs OpenCV: pip install 'unveil[fast]', or choose speed balanced"
+                f"speed {speed} needs OpenCV: pip install 'unveil[fast]', or choose speed exact"
             ) from error
         self._search = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
@@ -146,7 +125,8 @@ class _Flow:
             if rest is not None:
                 flow = flow + self._moved(rest.samples, flow)
             there = self._moved(b, flow)
-        error = _still(a, there, h, w).error
+        wrong = torch.from_numpy(np.abs(a.astype(np.float32) - there))[None]
+        error = F.adaptive_avg_pool2d(wrong, (h, w))[0]
         patches = F.adaptive_avg_pool2d(torch.from_numpy(flow).permute(2, 0, 1), (h, w))
         height, width = a.shape
         in_patches = patches * torch.tensor((w / width, h / height))[:, None, None]
@@ -205,25 +185,25 @@ class _Frame:
 class Propagation:
     """Takes the frames of a video chunk by chunk, and gives the features of all of them, in order.
 
-    Key frames are the first, every `pace.every`-th (7, 15, 23, … at 8) and the last, whatever the
-    chunks: at most `every` - 1 frames wait, and none at the end of a block of eight. objects: what
-    makes `Features.objects` of keys [t, h, w, c]; it is asked for key frames, and its answers are
-    carried as their keys are. Raises InputError where flow is asked for and OpenCV is not there.
+    Key frames are the first, `pace` of each eight, evenly (2, 5, 7, 10, … at 3; 7, 15, … at 1) and
+    the last, whatever the chunks: none waits at the end of a block of eight. objects: what makes
+    `Features.objects` of keys [t, h, w, c]; it is asked for key frames, and its answers are carried
+    as their keys are. Raises InputError where some are no key frames and OpenCV is not there.
     """
 
     backbone: Backbone
     size: Size = SIZE
-    pace: Pace = field(default_factory=Pace)
+    pace: int = _OF
     objects: Callable[[Tensor], Tensor] | None = None
     _seen: int = 0
     _waiting: list[_Frame] = field(default_factory=list, repr=False)
     _latest: np.ndarray | None = field(default=None, repr=False)
     _last: _Key | None = field(default=None, repr=False)
-    _way: Callable[..., _Way] = field(default=_still, repr=False)
+    _flow: _Flow | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.pace.flow:
-            self._way = _Flow()
+        if self.pace < _OF:
+            self._flow = _Flow()
 
     def add(
         self,
@@ -262,7 +242,7 @@ class Propagation:
         self, frames: np.ndarray, on_frames: Callable[[int], None] | None = None
     ) -> list[_Filled]:
         """Show the backbone what it is to see of the next frames."""
-        if self.pace.every == 1:
+        if self._flow is None:
             features = self.backbone.encode(frames, self.size, on_frames=on_frames)
             return [lambda: (frames, features)]
         for pixels in frames:
@@ -283,12 +263,14 @@ class Propagation:
         height, width, _ = pixels.shape
         h, w = self.backbone.grid(height, width, self.size)
         small = _shrink(pixels, h, w)
-        if self._latest is None or (self._seen + 1) % self.pace.every == 0:
+        turn = (self._seen + 1) * self.pace // _OF > self._seen * self.pace // _OF
+        if self._latest is None or turn:
             self._latest = small
             return _Frame(pixels, small, None)
+        assert self._flow is not None
         before = self._waiting[-1] if self._waiting else None
         over = None if before is None or before.back is None else (before.small, before.back)
-        return _Frame(pixels, small, self._way(small, self._latest, h, w, over))
+        return _Frame(pixels, small, self._flow(small, self._latest, h, w, over))
 
     def _release(self) -> list[_Filled]:
         """Encode the key frames that wait; the frames before them are to be filled in."""
@@ -329,9 +311,10 @@ class Propagation:
         h, w, _ = after.values.shape
         both = torch.cat((before.values, after.values)).flatten(0, 1)
         values, over = [], None
+        assert self._flow is not None
         for n, frame in reversed(list(enumerate(frames, 1))):
             assert frame.back is not None
-            on = self._way(frame.small, after.small, h, w, over)
+            on = self._flow(frame.small, after.small, h, w, over)
             over = frame.small, on
             ways = frame.back.taken(n), on.taken(len(frames) + 1 - n)
             (first, weights), (second, others) = ways

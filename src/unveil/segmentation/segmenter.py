@@ -254,7 +254,7 @@ class Segmenter:
         next one and edges of the one before are found, each in a thread of its own.
         """
         encoder = self._encoder()
-        at_once = 1 if encoder.pace.every >= BLOCK else BLOCK  # flow is searched as frames come
+        at_once = 1 if encoder.pace < BLOCK else BLOCK  # flow is searched as frames come
         with shared_threads(2):
             seen = encoder.each(in_blocks(live, at_once), ahead)
             for labelled in ahead(_cut(stream, seen)):
