@@ -97,8 +97,8 @@ class Settings:
     device: str | None = None
     """cpu, cuda, cuda:1, mps; the best there is by default."""
     speed: Literal["exact", "balanced", "fast"] = "exact"
-    """The backbone sees every frame; every second one, the others lie between those around them;
-    or every eighth one, the others follow flow, which needs `unveil[fast]` (fast mode)."""
+    """The backbone sees every frame; three of eight; or one of eight. The others follow flow, which
+    needs `unveil[fast]` (fast mode)."""
     precision: Literal["auto", "bf16", "fp32", "int8"] = "auto"
     """Of the backbone; auto is bf16 where the processor computes in it, else fp32. int8 halves the
     time on a CPU with VNNI and changes keys a little; it needs `unveil[openvino]`."""

@@ -1,7 +1,7 @@
 """A source that does not wait: frames as they come, the newest ones where work falls behind.
 
     live = Live(camera)
-    for frames, labels in Segmenter(speed="balanced").stream(live):
+    for frames, labels in Segmenter(speed="fast").stream(live):
         show(frames, labels)
         print(f"{live.delay(len(frames)):.1f} s late, {live.dropped} frames dropped")
 
