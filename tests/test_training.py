@@ -319,7 +319,11 @@ def test_one_run_at_a_time_writes_to_a_folder(videos, recipe, cache, tmp_path, c
     with FileLock(out / ".train.lock"):
         assert main(command(videos, recipe, cache, out)) == 2
     assert f"another run writes to {out}: wait for it" in capsys.readouterr().err
-    assert not (out / "checkpoint.pt").exists()
+    (out / ".train.lock").unlink(missing_ok=True)
+    (out / ".train.lock").mkdir()  # so that no lock can be had
+    assert main(command(videos, recipe, cache, out)) == 2
+    assert f"cannot write to {out}: " in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [".train.lock"]
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ class Train:
         file, in one process.
         """
         from unveil.training.features import Cache, default_cache
-        from unveil.training.loop import train
+        from unveil.training.loop import alone_in, train
         from unveil.training.watcher import Watcher
 
         fabric = self._fabric(method.recipe.batch)
@@ -153,7 +153,11 @@ class Train:
         if not fabric.is_global_zero:
             train(videos, method, self.out, fabric, cache, Watcher(), self.workers)
             return None
-        with gathered(self.workers), self._watched(method, kind) as monitor:
+        with (
+            alone_in(self.out),
+            gathered(self.workers),
+            self._watched(method, kind) as monitor,
+        ):
             file = train(videos, method, self.out, fabric, cache, monitor, self.workers)
             report = monitor.report()
         print(f"{method.name:7} {file}")

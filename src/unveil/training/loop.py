@@ -30,6 +30,34 @@ from unveil.training.watcher import StepRecord, Watcher
 _LOCK = ".train.lock"
 
 
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """A folder, made if need be, that no other run writes to while the block lasts.
+
+    Raises TrainingError where another one does, or the folder cannot be made or written to.
+    """
+    _make(out)
+    try:
+        lock = lock_at_once(out / _LOCK)
+    except OSError as error:
+        raise TrainingError(f"cannot write to {out}: {error.strerror}") from error
+    if lock is None:
+        raise TrainingError(
+            f"another run writes to {out}: wait for it, or choose another folder with --out"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
+
+
 def train(
     videos: Path | Sequence[TrainingClip],
     method: Method[M],
@@ -44,46 +72,12 @@ def train(
     videos: a folder of them, or clips that were found elsewhere. workers: who computes what the
     cache lacks; this process by default. They are at hand already.
 
-    Raises TrainingError where nothing can be trained on, another run writes to `out`, a loss is not
-    finite, or the disk is full; WeightsError where the backbone is not there or does not fit the
-    module.
+    Raises TrainingError where nothing can be trained on, a loss is not finite, or the disk is
+    full; WeightsError where the backbone is not there or does not fit the module.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"cannot make the folder {out}: {error.strerror}") from error
-    with _alone(out, fabric):
-        return _train(videos, method, out, fabric, cache, watcher, workers or Workers())
-
-
-@contextmanager
-def _alone(out: Path, fabric: Fabric) -> Iterator[None]:
-    """While the block lasts no other run may write to a folder."""
-    if not fabric.is_global_zero:
-        yield
-        return
-    lock = lock_at_once(out / _LOCK)
-    if lock is None:
-        raise TrainingError(
-            f"another run writes to {out}: wait for it, or choose another folder with --out"
-        )
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _train(
-    videos: Path | Sequence[TrainingClip],
-    method: Method[M],
-    out: Path,
-    fabric: Fabric,
-    cache: Cache,
-    watcher: Watcher,
-    workers: Workers,
-) -> Path:
+    _make(out)
     checkpoint, recipe = load_checkpoint(out), method.recipe
-    data = method.prepare(videos, fabric, cache, watcher, workers)
+    data = method.prepare(videos, fabric, cache, watcher, workers or Workers())
     module = method.new(data.train).to(fabric.device)
     optimiser = make_optimiser(module, *method.rates(0))
     first = 0
