@@ -82,14 +82,11 @@ def measured(bench: Lively, place: Place, precision: str) -> dict[str, Any]:
 
 
 def main(bench: Lively) -> int:
-    places = chosen(bench.sequence)
-    if not places:
-        print("live.py: no such sequence: set UNVEIL_SHARED", file=sys.stderr)
-        return 2
+    place, *_ = chosen(bench.sequence)
     rows = []
     for precision in bench.precisions.split(","):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            rows.append(pool.apply(measured, (bench, places[0], precision)))
+            rows.append(pool.apply(measured, (bench, place, precision)))
         print(rows[-1], flush=True)
     print(f"\n{bench.sequence}, {bench.fps} frames a second. {machine()}\n")
     print(f"| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}")

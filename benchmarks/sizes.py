@@ -91,9 +91,6 @@ class Way:
 def main(bench: Sizes) -> int:
     torch.set_num_threads(1)
     places = chosen(bench.sequences)
-    if not places:
-        print("sizes.py: no sequences: set UNVEIL_SHARED", file=sys.stderr)
-        return 2
     sizes, *names = (x.split(",") for x in (bench.sizes, bench.speeds, bench.precisions))
     ways = [Way(int(size), *name) for size, *name in itertools.product(sizes, *names)]
     loaded: dict[str, Backbone] = {}
@@ -193,9 +190,13 @@ def scores(place: Place, labels: np.ndarray, order: np.ndarray | None = None) ->
 
 
 def chosen(names: str) -> list[Place]:
-    """The sequences at hand of these names, comma-separated; or all."""
+    """The sequences at hand of these names, comma-separated; or all. None: the script ends."""
     wanted = names.split(",")
-    return [p for p in find_places() if p.name in wanted or wanted == ["all"]]
+    places = [p for p in find_places() if p.name in wanted or wanted == ["all"]]
+    if not places:
+        print(f"{Path(sys.argv[0]).name}: no sequences: set UNVEIL_SHARED", file=sys.stderr)
+        raise SystemExit(2)
+    return places
 
 
 def opening(place: Place, frames: int) -> np.ndarray:
