@@ -1,5 +1,6 @@
 """One long video looked at in stretches: what is found is what is found in one piece."""
 
+import json
 import os
 import re
 import signal
@@ -159,15 +160,30 @@ def test_a_block_is_let_go_of_once_it_is_written(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_result_from_stretches_is_that_of_one_piece(tmp_path, tiny_backbone):
+@pytest.mark.parametrize("speed", ["exact", "balanced"])
+def test_a_result_from_stretches_is_that_of_one_piece(tmp_path, tiny_backbone, speed):
+    if speed != "exact":
+        pytest.importorskip("cv2")
     source = film(tmp_path / "clip.mp4", walk(43), uneven=True)
-    segmenter = Segmenter(backbone=tiny_backbone, attention="cosine", size=16, precision="fp32")
+    segmenter = Segmenter(
+        backbone=tiny_backbone, attention="cosine", size=16, precision="fp32", speed=speed
+    )
     run = segmenter.segment_to(source, tmp_path / "one")
     assert len(list(segmenter.groups_of(source))) == 6  # no cut
     stretches = cut(source, 3, multiple=8, lead=LEAD)
     groups = counted_through(segmenter.groups_of(source, lead=s.lead, **s.span) for s in stretches)
     again = segmenter.segment_to(source, tmp_path / "three", groups=groups)
-    assert digests(tmp_path / "one") == digests(tmp_path / "three")
+    one, three = digests(tmp_path / "one"), digests(tmp_path / "three")
+    if speed != "exact":  # other frames share a forward pass, and a last bit may be another
+        for name in ("state.npz", "evidence.npz", "keys.npy", "objects.json"):
+            del one[name], three[name]
+        ours, theirs = (
+            json.loads((tmp_path / x / "objects.json").read_text()) for x in ("one", "three")
+        )
+        for mine, other in zip(ours["annotations"], theirs["annotations"], strict=True):
+            assert mine.pop("score") == pytest.approx(other.pop("score"), abs=1e-3)
+        assert ours == theirs
+    assert one == three
     assert run.keys() == again.keys() and run["video"] == again["video"]
 
 
