@@ -87,7 +87,7 @@ class BlockRows:
 
     def some(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
         """The rows of some tokens, numbered over all frames, fp32."""
-        return self._of(self.q.flatten(0, 2)[tokens])
+        return self._of(self.q.flatten(0, 2)[tokens.to(self.q.device)])
 
     def _of(self, q: Float[Tensor, "n a d"]) -> Float[Tensor, "n m"]:
         n, a, d = q.shape
@@ -138,7 +138,7 @@ class CosineRows:
 
     def some(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
         """The rows of some tokens, numbered over all frames, fp32."""
-        return self._of(self.unit.flatten(0, 2)[tokens])
+        return self._of(self.unit.flatten(0, 2)[tokens.to(self.unit.device)])
 
     def _of(self, unit: Float[Tensor, "n c"]) -> Float[Tensor, "n m"]:
         logits = unit @ self.k.T

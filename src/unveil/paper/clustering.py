@@ -43,8 +43,8 @@ def merge(
     """Cluster the attention rows of a video as published.
 
     rows: distributions, made window by window, and once more where the nearest centre is close to
-    the next. tau: symmetric KL in nats, > 0. window: frames
-    of the first level. on_progress: called with windows done and windows in all (two passes).
+    the next. tau: symmetric KL in nats, > 0. window: frames of the first level. on_progress: called
+    with windows done and windows in all (two passes).
     Peak memory: for n tokens a window and M keys, four fp32 matrices n x M and n x n bytes; of all
     windows 260 fp32 numbers a token and 130 a key (`paper.directions`).
     Deterministic. Raises InputError for a tau or window that is not positive.
@@ -56,7 +56,7 @@ def merge(
 
     found, windows = [], []
     for i, start in enumerate(starts):
-        p = _normalise(rows(start, _stop(start, window, rows)))
+        p = _normalise(_computable(rows(start, _stop(start, window, rows))))
         neighbours = Neighbours.of(p, tau)
         found.append(_merge_window(neighbours))
         windows.append((neighbours.directions, neighbours.sketch))
@@ -68,11 +68,16 @@ def merge(
         nearest, sure = directions.nearest(sketch, centres)
         unsure = (~sure).nonzero().flatten()
         if len(unsure):
-            p = _normalise(rows.some(start * rows.h * rows.w + unsure))
+            p = _normalise(_computable(rows.some(start * rows.h * rows.w + unsure)))
             nearest[unsure] = _nearest(p, centres)
         labels.append(nearest)
         report(len(starts) + i + 1, 2 * len(starts))
     return Clusters(torch.cat(labels).unflatten(0, (rows.frames, rows.h, rows.w)), centres)
+
+
+def _computable(p: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+    """Rows where all that follows can be computed: MPS has no float64 and no sparse products."""
+    return p.cpu() if p.device.type == "mps" else p
 
 
 def _normalise(p: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
