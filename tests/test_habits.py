@@ -71,6 +71,27 @@ def test_times_are_true_and_what_is_left_follows_from_them():
     assert "left" not in stage.times(now=200.0)
 
 
+def test_what_was_done_before_says_nothing_of_the_pace():
+    stage = Stage("steps", began=100.0, before=900, done=910, total=1000)
+    assert stage.times(now=110.0) == "0:10 gone, about 1:30 left"
+    stage.done = 900
+    assert stage.times(now=110.0) == "0:10 gone"
+
+
+def test_work_that_goes_on_is_timed_from_where_it_went_on(capsys):
+    clock = iter([100.0, *[110.0] * 1000])
+    with lines("run", every=0.01, now=lambda: next(clock)) as show:
+        show("steps", 900, 1000)
+        show("steps", 910, 1000)
+        deadline = time.monotonic() + 20
+        said = ""
+        while "steps 910" not in said:
+            assert time.monotonic() < deadline
+            said += capsys.readouterr().err
+            time.sleep(0.01)
+    assert "run: steps 910 of 1000, 0:10 gone, about 1:30 left\n" in said
+
+
 def test_without_a_terminal_there_is_a_line_at_once_and_one_every_so_often(capsys):
     show: Progress
     with lines("dog.mp4", every=0.05) as show:

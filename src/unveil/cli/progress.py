@@ -22,10 +22,12 @@ class Show(Protocol):
 
 @dataclass
 class Stage:
-    """How far a stage is. began: seconds of the clock when it was first heard of."""
+    """How far a stage is. began: seconds of the clock when it was first heard of. before: what was
+    done by then, such as the steps of a training that goes on."""
 
     name: str
     began: float
+    before: int = 0
     done: int = 0
     total: int | None = None
     words: str = ""
@@ -34,8 +36,9 @@ class Stage:
         """What it took so far, and at that rate is still to come."""
         gone = now - self.began
         text = f"{clock(gone)} gone"
-        if self.total is not None and 0 < self.done < self.total:
-            text += f", about {clock(gone / self.done * (self.total - self.done))} left"
+        if self.total is not None and self.before < self.done < self.total:
+            rate = gone / (self.done - self.before)
+            text += f", about {clock(rate * (self.total - self.done))} left"
         return text
 
     def line(self, title: str, now: float) -> str:
@@ -67,7 +70,7 @@ def lines(
         if at is None:
             print(f"{title}: {stage}", file=sys.stderr, flush=True)
         if at is None or at.name != stage:
-            at = Stage(stage, now())
+            at = Stage(stage, now(), before=done)
         at.done, at.total, at.words = done, total, words
 
     def tell() -> None:
@@ -120,19 +123,19 @@ def _bars(title: str) -> Iterator[Show]:
             if task.fields["ended"] is None:
                 bars.update(task.id, ended=time.monotonic())
 
-        def add(stage: str, total: int | None) -> Task:
+        def add(stage: str, before: int, total: int | None) -> Task:
             for task in tasks.values():  # stages follow each other
                 end(task)
                 if task.total is None:
                     bars.update(task.id, completed=1, total=1)
-            about = Stage(stage, time.monotonic())
+            about = Stage(stage, time.monotonic(), before)
             name = f"{title} {stage}"
             id = bars.add_task(name, total=total, about=about, words="", ended=None)
             return bars.tasks[bars.task_ids.index(id)]
 
         def show(stage: str, done: int, total: int | None, words: str = "") -> None:
             if stage not in tasks:
-                tasks[stage] = add(stage, total)
+                tasks[stage] = add(stage, done, total)
             task = tasks[stage]
             task.fields["about"].done, task.fields["about"].total = done, total
             bars.update(task.id, completed=done, total=total, words=words)
