@@ -1,12 +1,14 @@
 """Write docs/table.md: slot methods trained here, the floors, and Unveil's modes, scored alike.
 
-    python benchmarks/table.py --real runs/savi/model.safetensors
+    python benchmarks/table.py --clips VIDEOS                               # trains them all: hours
+    python benchmarks/table.py --real runs/savi/model.safetensors           # scores what is there
 
 Every row on the synthetic benchmark, and on the DAVIS sequences at hand (UNVEIL_SHARED, or
 ../shared beside the repository): the first frames of each, as many as a MOVi video has. What the
 backbone sees of a video is kept for all rows of one size, scores by all that they depend on, so it
-goes on where it stopped. Where new code would cost hours, `--accept COMMIT` takes what the code of
-an earlier commit scored, and those rows say so. What others published stands apart.
+goes on where it stopped, as trainings do. Where new code would cost hours, `--accept COMMIT` takes
+what the code of an earlier commit scored, and those rows say so. What others published stands
+apart.
 """
 
 import hashlib
@@ -15,7 +17,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,7 @@ import tyro
 from kept_rows import Line, Page, Section, joined, of_other_code, read_page
 from paper_before import state_of
 from results import APPROXIMATE, CLIPS, SEED, machine
+from table_training import train_on_rendered, train_on_videos
 from unveil import Clip, Segmenter
 from unveil.datasets import Dataset, open_dataset
 from unveil.evaluate import cache, protocols
@@ -44,13 +47,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("UNVEIL_SHARED", ROOT.parent / "shared"))
 SQUARE = (224, 224)
 """Size in px at which the floors see frames: that of the recipes."""
-SOME = {
-    "synthetic": ("calm-0", "occlusion-1", "return-2", "late-3", "crowd-4"),
-    "davis": ("bmx-trees", "scooter-black", "soapbox", "blackswan"),
-    "davis-train": ("bear", "boat", "bus", "dance-jump"),
-}
-"""Sequences where not all are asked for: a clip of each scenario, all of several objects, and the
-first by name."""
 SEEN_BY = tuple(f"features/{m}" for m in ("backbone", "dinov2", "hub_model", "int8", "weights"))
 """The modules that decide what a backbone sees of a video."""
 SCORED_BY = ("features", "segmentation", "results", "metrics")
@@ -110,8 +106,7 @@ ONE = (
 class Row:
     """One line of the table. settings: of its models, that differ in the seed of their training;
     or one. rooms: that decide its scores, beside those that decide all. drawn: whether it draws
-    something when it is used. dear: minutes a video, so only of rendered clips where not all
-    sequences are asked for.
+    something when it is used.
     """
 
     name: str
@@ -119,7 +114,6 @@ class Row:
     settings: tuple[Settings, ...]
     rooms: tuple[str, ...] = SLOTS
     drawn: bool = False
-    dear: bool = False
 
 
 class Kept:
@@ -151,6 +145,9 @@ class Kept:
 class Table:
     """Score every row on every clip and write the page."""
 
+    clips: Path | None = None
+    """Videos on which every recipe of configs/processor is trained, and those of slot methods on
+    rendered clips besides, before all are scored: hours; what was trained before is not again."""
     real: tuple[Path, ...] = ()
     """Slot models that `unveil train` wrote, trained on real clips; those that differ in the seed
     alone are one row."""
@@ -162,8 +159,6 @@ class Table:
     """What is scored on."""
     frames: int = 24
     """Of each video, the first so many."""
-    all_sequences: bool = False
-    """All sequences that are at hand, not those of SOME."""
     seeds: int = 3
     """Of what draws something when it is used, on the synthetic benchmark; elsewhere one."""
     page: Path = ROOT / "docs" / "table.md"
@@ -183,7 +178,12 @@ class Table:
         page = read_page(self.page) if self.keep else Page()
         if page.frames not in (None, self.frames):
             raise SystemExit(f"--keep: the page is of {page.frames} frames, not {self.frames}")
-        rows, lines, body = list(self.rows()), list[Line](), list[str]()
+        real, rendered = self.real, self.rendered
+        if self.clips:
+            runs = self.work / "runs"
+            real = (*real, *train_on_videos(self.clips, runs))
+            rendered = (*rendered, *train_on_rendered(runs))
+        rows, lines, body = list(self.rows(real, rendered)), list[Line](), list[str]()
         for name, title in TITLES.items():
             kept = page.sections.get(title)
             found = self.section(name, rows) if name in self.sets else None
@@ -206,19 +206,18 @@ class Table:
     def section(self, name: str, rows: list[Row]) -> Section | None:
         """What this run says of a set; None where it is not at hand, or nothing is asked for."""
         dataset = self.dataset(name)
-        some = [r for r in rows if name == "synthetic" or self.all_sequences or not r.dear]
-        if dataset is None or not some:
+        if dataset is None or not rows:
             return None
         columns = ONE if dataset.name == "davis2016" else MANY
         seeds, lines, said = self.seeds if name == "synthetic" else 1, [], ""
-        for row in some:
+        for row in rows:
             scores, commit = self.scores(row, dataset, columns, seeds)
             cells = tuple(c.cell([c.value(records) for records in scores]) for c in columns)
             lines.append(Line(row.name, row.trained, cells, commit))
             said = said or about(name, dataset, scores[0])
         return Section(said, tuple(c.head for c in columns), tuple(lines))
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, real: Iterable[Path], rendered: Iterable[Path]) -> Iterator[Row]:
         """What is asked for: floors, models, modes."""
         known = {
             "kmeans": Row(
@@ -233,7 +232,6 @@ class Table:
                 "nothing",
                 (Settings(mode="paper", attention="cosine", size=SQUARE),),
                 PAPER,
-                dear=True,
             ),
             "fast": Row("Unveil, default mode", "the shipped head", (Settings(),), FAST),
             "paper": Row(
@@ -241,12 +239,11 @@ class Table:
                 "the shipped block",
                 (Settings(mode="paper"),),
                 PAPER,
-                dear=True,
             ),
         }
         modes = {name: known[name] for name in self.modes}
         yield from (row for name, row in modes.items() if name in ("kmeans", "cosine"))
-        for clips, files in (("real", self.real), ("rendered", self.rendered)):
+        for clips, files in (("real", real), ("rendered", rendered)):
             yield from (self.of_models(models, clips) for models in by_recipe(files))
         yield from (row for name, row in modes.items() if name in ("fast", "paper"))
 
@@ -289,8 +286,6 @@ class Table:
         else:
             names = sorted(p.name for p in (root / "JPEGImages" / "480p").iterdir())
             whole = open_dataset("davis2016", root, sequences=names)
-        if not self.all_sequences:
-            whole = whole.select(SOME[name])
         folder = self.work / f"{name}-{self.frames}"
         return replace(whole, sequences=tuple(cut(s, self.frames, folder) for s in whole.sequences))
 
@@ -409,7 +404,7 @@ def source_of(commit: str, work: Path) -> Path:
     return folder / "src" / "unveil"
 
 
-def by_recipe(files: tuple[Path, ...]) -> list[list[Path]]:
+def by_recipe(files: Iterable[Path]) -> list[list[Path]]:
     """Models whose trainings differ in the seed alone, together."""
     same: dict[str, dict[int, Path]] = {}
     for file in files:
@@ -462,13 +457,13 @@ def head(lines: list[Line], frames: int, machines: dict[str, str], seeds: str) -
         "protocols:",
         "",
         "```sh",
-        "unveil train VIDEOS --recipe configs/videosaur.toml --out runs/videosaur",
+        "unveil train VIDEOS --recipe configs/processor/videosaur.toml --out runs/videosaur",
         "python benchmarks/table.py --real runs/videosaur/model.safetensors",
         "```",
         "",
-        "[Slot methods](slots.md) says what each one is, what is not as published, and how to "
-        "train it. Written by that command, with `--keep` where rows of earlier runs are to stay; "
-        "do not edit.",
+        "All of the page again, trainings and all: `python benchmarks/table.py --clips VIDEOS`. "
+        "[Slot methods](slots.md) says what each one is and what is not as published. Written by "
+        "that command; do not edit.",
         "",
         f"**{most}; the papers train for up to 200,000 steps of up to 128 clips on GPUs, and "
         "report that training seeds spread by up to 20 points. The rows of slot methods say that "
@@ -492,46 +487,14 @@ def head(lines: list[Line], frames: int, machines: dict[str, str], seeds: str) -
         "- *Trained on*: clips, windows of each and their frames, steps (*of* more, where the "
         "training was not at its end, nor its learning rate) x clips a step, CPU time of the steps "
         "(their number by the mean of those that the log has); features were computed once before. "
-        "Slots, attention and losses are those of the recipes in `configs/`; batches, rates, "
-        "windows, sizes and decoders are not all, for those are meant for GPUs; SMTC's teacher "
-        "keeps .99 of itself in a step, not .999.",
+        "By the recipes in `configs/processor/`, each of which says in what it is not the one "
+        "published.",
         "- Masks are exclusive. DAVIS-2017 takes the 20 most salient; STEVE may have 15, SMTC 64, "
         "TimeT 200.",
-        "- Paper mode and cosine rows cost minutes a video: on rendered clips only.",
-        "- SlotContrast's runs with 4 and with 48 windows a clip have the same clips, in the same "
-        "order, at the same rates; the one of 6,000 steps is that with 48 once more, in bf16. "
-        "[Slot methods](slots.md) has the errors of their reconstruction, which scores do not "
-        "follow. FG-ARI a video was, on rendered clips and on validation sequences, 29.5, 41.3 and "
-        "25.6, and 11.2, 2.7 and 7.9, after 2,000, 4,000 and 5,000 steps of the first run; 23.2, "
-        "and 25.3, after 4,000 of the second; 28.8, 31.7, 34.5 and 29.9, and 16.7, 14.7, 12.5 and "
-        "9.3, after 2,000, 4,000, 5,000 and 6,000 of the third. The last two are one training "
-        "that rounds differently: one checkpoint of one run says little.",
-        "- Rows of the AMD EPYC see keys in bf16, those of the Xeon in fp32. Few objects decide "
-        "FG-ARI on the validation sequences: Unveil's default mode had 8.1 by the code of 48b8eb2 "
-        "on the Xeon, 5.9 by that of c1eb8c0 on the EPYC, 7.2 by that of 2280bae there and 5.8 by "
-        "the same in fp32 (not a row).",
-        "- Seen in three videos (blackswan, soapbox, crowd-4): SlotContrast's slots are areas "
-        "(road, bank, water) that last; after 3,000 steps one holds the swan's body and as much "
-        "around it, and none an object alone; after 5,000 it keeps closer to the swan, with some "
-        "of the neck and the water below, the ramp is in parts with road beside them, the cart in "
-        "one with the house behind, and in the crowd a slot that has an object and what surrounds "
-        "it has another object sixteen frames later. With 48 windows, after 4,000, they are areas "
-        "and bands all the same: the cart has one with what surrounds it in both frames looked at, "
-        "the swan's body one with water around it, but sixteen frames later it is in that of the "
-        "water, where the run with 4 windows keeps it. The run of 6,000 steps keeps the swan's "
-        "body, with water around it, in one slot from the seventh frame on, its head and neck in "
-        "that of the wall behind and that of the water; the cart, with road and houses around it, "
-        "is in one in all five frames looked at, the ramp in two or three with road beside them, "
-        "which change hands; in the crowd slots keep to their places in the frame, and objects "
-        "pass from one to the next. VideoSAUR's are bands below each other and "
-        "an arch in the middle, whatever is there; after 2,500 steps with 48 windows arches around "
-        "each other below one band, alike in all three videos. SAVi's is one that holds all. "
-        "STEVE's follow outlines: the swan and the ramp are one mask each in some frames, "
-        "speckled in others, and the slot that has them changes every few frames; in the crowd one "
-        "slot has all five objects. SMTC's follow them too and mostly last: the swan's body "
-        "is one mask for 20 frames, neck and head others, the ramp three; the crowd is "
-        "cut in pieces that objects share. TimeT's prototypes cut all of a frame in pieces, many "
-        "of a few patches, that last: the ramp is one and a rim of small ones, the swan many.",
+        "- Keys are in the precision that a machine takes by itself: bf16 where the processor has "
+        "such products, else fp32.",
+        "- [Slot methods](slots.md#whether-training-works-and-what-it-takes) says what the masks "
+        "look like, and how scores went with the steps.",
         f"- Machine: {machine()}; torch {torch.__version__}. Scored by the code of "
         f"{present_code()}"
         + (", but for rows that name another." if any(x.code for x in lines) else "."),

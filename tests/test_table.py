@@ -190,3 +190,36 @@ def test_models_that_differ_in_the_seed_alone_are_one_row(table, page, models):
     assert len(scored) == (2 + 1) * 2 * 2 and "others were trained once" in text
     with pytest.raises(SystemExit, match=r"again and .*b are of one recipe, seed and number"):
         page(modes=(), real=(a, b, again))
+
+
+@pytest.mark.slow
+def test_recipes_are_trained_and_scored_by_one_command_that_goes_on(
+    page, tiny_backbone, tmp_path, monkeypatch
+):
+    training = benchmark("table_training")
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "small.toml").write_text(
+        f'trains = "slots"\nbackbone = "{tiny_backbone}"\nsize = [20, 20]\nframes = 4\n'
+        "windows = 1\nbatch = 2\nsteps = 2\nvalidation = 1\n[model]\nslots = 2\n"
+        "[losses]\nsimilarity = 0.1\n"
+    )
+    monkeypatch.setattr(training, "RECIPES", recipes)
+    monkeypatch.setattr(training, "RENDERED", {"small": 1})
+    monkeypatch.setattr(training, "RENDERED_CLIPS", 3)
+    videos = page.data / "JPEGImages" / "480p"
+    text, scored = page(modes=(), clips=videos)
+    about = [row[1] for row in rows_of(text)]
+    assert [x.rpartition(", ")[0] for x in about] == [
+        "1 real clips, 1 windows of 4, 2 x 2",
+        "2 rendered clips, 4 windows of 4, 1 x 2",
+    ], "one clip is held out"
+    models = sorted((tmp_path / "work" / "runs").rglob("model.safetensors"))
+    assert [m.parent.parent.name for m in models] == ["real", "rendered"] and scored
+    times = [m.stat().st_mtime_ns for m in models]
+    assert page(modes=(), clips=videos) == (text, [])
+    assert [m.stat().st_mtime_ns for m in models] == times, "nothing is trained again"
+    models[0].unlink()
+    (recipes / "small.toml").write_text("nonsense")
+    with pytest.raises(SystemExit, match=r"the training of .*real.small ended with an error"):
+        page(modes=(), clips=videos)

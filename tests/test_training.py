@@ -507,10 +507,25 @@ def test_processes_that_cannot_share_a_batch(processes, videos, recipe, cache, t
     assert f"{processes} processes cannot share a batch of 5" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda f: f.stem)
+KINDS = {k.trains: k for k in (Recipe, ObjectsRecipe, SlotRecipe, PrototypeRecipe, SmtcRecipe)}
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.toml")), ids=lambda f: f.stem)
 def test_every_recipe_that_is_shipped_can_be_read(file):
-    kinds = {k.trains: k for k in (Recipe, ObjectsRecipe, SlotRecipe, PrototypeRecipe, SmtcRecipe)}
-    assert read_recipe(file, kinds[what_is_trained(file)]).steps > 0
+    assert read_recipe(file, KINDS[what_is_trained(file)]).steps > 0
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "processor").iterdir()), ids=lambda f: f.stem)
+def test_recipes_for_a_processor_differ_from_the_published_in_what_costs_time(file):
+    published = CONFIGS / file.name
+    assert what_is_trained(file) == what_is_trained(published)
+    kind = KINDS[what_is_trained(file)]
+    here, there = (dataclasses.asdict(read_recipe(x, kind)) for x in (file, published))
+    differ = {name for name in here if here[name] != there[name]} - {"model"}
+    kept = {"checkpoint_every", "keep"}
+    assert differ <= {"size", "frames", "windows", "batch", "steps", "lr", "momentum", *kept}
+    model = {name for name, value in here["model"].items() if value != there["model"][name]}
+    assert model <= {"decoder", "decoder_width", "decoder_layers"}
 
 
 def test_the_paper_s_recipe_has_the_paper_s_constants():
