@@ -110,10 +110,7 @@ class Results:
 
     def synthetic(self) -> tuple[str, str, list[dict]]:
         """The synthetic benchmark, rendered once."""
-        root = self.work / f"synthetic-data-{cache.code_digest('datasets')}"
-        size = {"frames": 24, "height": 192, "width": 320}
-        if not root.is_dir():
-            make_benchmark(root, "davis2017", sequences=CLIPS, seed=SEED, **size)
+        root = rendered(self.work / f"synthetic-data-{cache.code_digest('datasets')}")
         names = (*protocols.defaults("davis2017"), "video-ap")
         record = self.score(open_dataset("davis2017", root), "synthetic", names=names)
         about = (
@@ -190,6 +187,14 @@ def overview(sections: list[tuple[str, str, list[dict]]]) -> list[str]:
         cells = ["" if value is None else f"{100 * value:.1f}" for value in values]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def rendered(root: Path, sequences: int = CLIPS, seed: int = SEED) -> Path:
+    """The synthetic benchmark as `unveil data make` draws it, made once."""
+    if not root.is_dir():
+        shape = {"frames": 24, "height": 192, "width": 320}
+        make_benchmark(root, "davis2017", sequences=sequences, seed=seed, **shape)
+    return root
 
 
 def machine() -> str:

@@ -29,7 +29,7 @@ import tyro
 
 from kept_rows import Line, Page, Section, joined, of_other_code, read_page
 from paper_before import state_of
-from results import APPROXIMATE, CLIPS, SEED, machine
+from results import APPROXIMATE, CLIPS, SEED, machine, rendered
 from table_training import train_on_rendered, train_on_videos
 from unveil import Clip, Segmenter
 from unveil.datasets import Dataset, open_dataset
@@ -40,7 +40,6 @@ from unveil.files import scratch
 from unveil.metrics import PROTOCOLS, Measured
 from unveil.settings import CLUSTERS, SIZE, Settings
 from unveil.slots.model_file import model_metadata
-from unveil.synthetic.benchmark import make_benchmark
 from unveil.types import Features
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -274,10 +273,7 @@ class Table:
     def dataset(self, name: str) -> Dataset | None:
         """A set by name, its videos cut; None where it is not at hand."""
         if name == "synthetic":
-            root = self.work / f"synthetic-data-{cache.code_digest('datasets')}"
-            if not root.is_dir():
-                shape = {"frames": 24, "height": 192, "width": 320}
-                make_benchmark(root, "davis2017", sequences=CLIPS, seed=SEED, **shape)
+            root = rendered(self.work / f"synthetic-data-{cache.code_digest('datasets')}")
             whole = open_dataset("davis2017", root)
         elif not (root := SHARED / "data" / name).is_dir():
             return None

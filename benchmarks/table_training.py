@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from results import rendered
 from unveil.cli import main
-from unveil.synthetic.benchmark import is_made, make_benchmark
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs" / "processor"
 """Recipes with batches, rates, steps and windows for a processor."""
@@ -22,21 +22,10 @@ def train_on_videos(videos: Path, runs: Path) -> list[Path]:
 
 def train_on_rendered(runs: Path) -> list[Path]:
     """Models of the recipes of RENDERED, trained on rendered clips."""
-    clips = runs / "rendered-clips"
-    if not is_made(clips):
-        shape = {"frames": 24, "height": 192, "width": 320}
-        make_benchmark(clips, "davis2017", sequences=RENDERED_CLIPS, seed=RENDERED_SEED, **shape)
-    line = [
-        str(clips),
-        "--dataset",
-        "davis2017",
-        "--split",
-        "val",
-        "--windows",
-        str(RENDERED_WINDOWS),
-    ]
+    clips = rendered(runs / "rendered-clips", RENDERED_CLIPS, RENDERED_SEED)
+    how = f"--dataset davis2017 --split val --windows {RENDERED_WINDOWS} --steps".split()
     return [
-        train([*line, "--steps", str(steps)], RECIPES / f"{name}.toml", runs / "rendered" / name)
+        train([str(clips), *how, str(steps)], RECIPES / f"{name}.toml", runs / "rendered" / name)
         for name, steps in RENDERED.items()
     ]
 
