@@ -1,6 +1,7 @@
 """The shell's manners: versions, help, mistyped commands, and how far the work is."""
 
 import importlib.metadata
+import itertools
 import time
 
 import pytest
@@ -79,7 +80,7 @@ def test_what_was_done_before_says_nothing_of_the_pace():
 
 
 def test_work_that_goes_on_is_timed_from_where_it_went_on(capsys):
-    clock = iter([100.0, *[110.0] * 1000])
+    clock = itertools.chain([100.0], itertools.repeat(110.0))
     with lines("run", every=0.01, now=lambda: next(clock)) as show:
         show("steps", 900, 1000)
         show("steps", 910, 1000)

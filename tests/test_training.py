@@ -510,7 +510,9 @@ def test_processes_that_cannot_share_a_batch(processes, videos, recipe, cache, t
 KINDS = {k.trains: k for k in (Recipe, ObjectsRecipe, SlotRecipe, PrototypeRecipe, SmtcRecipe)}
 
 
-@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.toml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file", sorted(CONFIGS.rglob("*.toml")), ids=lambda f: f"{f.parent.name}/{f.stem}"
+)
 def test_every_recipe_that_is_shipped_can_be_read(file):
     assert read_recipe(file, KINDS[what_is_trained(file)]).steps > 0
 
