@@ -7,9 +7,9 @@ from unveil.cli import main
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs" / "processor"
 """Recipes with batches, rates, steps and windows for a processor."""
-RENDERED = {"slotcontrast": 600, "videosaur": 600, "savi": 400, "solv": 300}
+RENDERED = {"slotcontrast": 2000, "videosaur": 2000, "savi": 1000, "solv": 600}
 """Recipes that are trained on rendered clips too, and for how many steps."""
-RENDERED_CLIPS, RENDERED_SEED, RENDERED_WINDOWS = 60, 1, 4
+RENDERED_CLIPS, RENDERED_SEED, RENDERED_WINDOWS = 60, 1, 16
 """How many those are, the seed they are drawn with, which is not that of the clips that are scored,
 and windows of each."""
 

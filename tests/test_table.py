@@ -212,7 +212,7 @@ def test_recipes_are_trained_and_scored_by_one_command_that_goes_on(
     about = [row[1] for row in rows_of(text)]
     assert [x.rpartition(", ")[0] for x in about] == [
         "1 real clips, 1 windows of 4, 2 x 2",
-        "2 rendered clips, 4 windows of 4, 1 x 2",
+        "2 rendered clips, 16 windows of 4, 1 x 2",
     ], "one clip is held out"
     models = sorted((tmp_path / "work" / "runs").rglob("model.safetensors"))
     assert [m.parent.parent.name for m in models] == ["real", "rendered"] and scored
