@@ -3,8 +3,8 @@
     python benchmarks/paper.py --out published.md
     python benchmarks/paper.py --out calibrated.md --tau calibrated
 
-Reads UNVEIL_SHARED, or ../shared beside the repository. Each takes three quarters of an hour on
-two cores: the clustering is quadratic in the frames. J and F are those of the one cluster that fits
+Reads UNVEIL_SHARED, or ../shared beside the repository. Each takes a quarter of an hour on one
+core: the clustering is quadratic in the frames. J and F are those of the one cluster that fits
 best, DAVIS-2016 protocol.
 """
 
