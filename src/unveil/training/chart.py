@@ -32,6 +32,8 @@ def draw_chart(title: str, lines: Sequence[Line], size: tuple[int, int]) -> Imag
     for line, colour in zip(lines, _COLOURS, strict=False):
         x, y = np.array(line.points, float).reshape(-1, 2).T
         axes.plot(x, y, "o-" if len(x) < _FEW else "-", c=colour, ms=4, lw=1.4, label=line.name)
+    axes.update_datalim([(0, 0)])  # so that room is left above what hardly changes, too
+    axes.autoscale_view()
     axes.set(ylim=(0, None), xlim=(0, None))
     axes.set_title(title, loc="left", color=_INK, fontsize=10)
     axes.tick_params(length=0, labelcolor=_FAINT, labelsize=8)
