@@ -239,7 +239,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     charts = []
     for grid in grids_of(results):
         lines = [Line(m, seconds_of(results, m, grid)) for m in ("fast", "paper")]
-        charts.append((f"CPU s for attention and clustering, {grid}, over frames", lines))
+        charts.append((f"CPU s of clustering, {grid}, over frames", lines))
     runs = [r for r in results if r["mode"] == "whole" and r["speed"] == "exact"]
     if runs:
         ms = [(r["frames"], 1000 * r["cpu"] / r["frames"]) for r in runs]
