@@ -25,6 +25,14 @@ def test_a_chart_shows_its_line_where_its_values_are():
     assert np.corrcoef(places.T)[0, 1] < -0.99
 
 
+def test_a_line_that_hardly_changes_has_room_above_it_like_any_other():
+    steep, flat = (
+        of_colour(draw_chart("", [Line("", [(50.0, y), (100.0, 530.0)])], (400, 200)), BLUE)
+        for y in (0.0, 529.0)
+    )
+    assert flat[:, 0].min() == steep[:, 0].min()
+
+
 def test_few_points_are_marked_and_many_are_not():
     few, many = (
         of_colour(draw_chart("", [Line("", [(float(x), 1.0) for x in range(n)])], (300, 150)), BLUE)
