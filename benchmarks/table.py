@@ -484,7 +484,7 @@ def head(lines: list[Line], frames: int, machines: dict[str, str], seeds: str) -
         "training was not at its end, nor its learning rate) x clips a step, CPU time of the steps "
         "(their number by the mean of those that the log has); features were computed once before. "
         "By the recipes in `configs/processor/`, each of which says in what it is not the one "
-        "published, or ones that differ in steps and in how far the rate falls.",
+        "published; on rendered clips with other steps and windows, as told.",
         "- Masks are exclusive. DAVIS-2017 takes the 20 most salient; STEVE may have 15, SMTC 64, "
         "TimeT 200. – where a method found more than the 300 that a protocol takes.",
         "- Keys are in the precision that a machine takes by itself: bf16 where the processor has "
