@@ -7,6 +7,10 @@ from unveil.cli import main
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs" / "processor"
 """Recipes with batches, rates, steps and windows for a processor."""
+LONG = ("savi", "slotcontrast", "videosaur")
+"""Recipes that take hours: on videos they are trained once, all else with every seed of SEEDS."""
+SEEDS = 3
+"""Seeds of a training, from 0 on."""
 RENDERED = {"slotcontrast": 2000, "videosaur": 2000, "savi": 1000, "solv": 600}
 """Recipes that are trained on rendered clips too, and for how many steps."""
 RENDERED_CLIPS, RENDERED_SEED, RENDERED_WINDOWS = 60, 1, 16
@@ -17,7 +21,11 @@ and windows of each."""
 def train_on_videos(videos: Path, runs: Path) -> list[Path]:
     """Models of every recipe, trained on a folder of videos."""
     recipes = sorted(RECIPES.glob("*.toml"))
-    return [train([str(videos)], recipe, runs / "real" / recipe.stem) for recipe in recipes]
+    return [
+        model
+        for recipe in recipes
+        for model in train([str(videos)], recipe, runs / "real", 1 if recipe.stem in LONG else SEEDS)
+    ]
 
 
 def train_on_rendered(runs: Path) -> list[Path]:
@@ -25,15 +33,23 @@ def train_on_rendered(runs: Path) -> list[Path]:
     clips = rendered(runs / "rendered-clips", RENDERED_CLIPS, RENDERED_SEED)
     how = f"--dataset davis2017 --split val --windows {RENDERED_WINDOWS} --steps".split()
     return [
-        train([str(clips), *how, str(steps)], RECIPES / f"{name}.toml", runs / "rendered" / name)
+        model
         for name, steps in RENDERED.items()
+        for model in train(
+            [str(clips), *how, str(steps)], RECIPES / f"{name}.toml", runs / "rendered", SEEDS
+        )
     ]
 
 
-def train(line: list[str], recipe: Path, out: Path) -> Path:
-    """The model of a run, which begins, goes on, or has ended. Raises SystemExit where it fails."""
-    model = out / "model.safetensors"
-    line = ["train", *line, "--recipe", str(recipe), "--out", str(out)]
-    if not model.is_file() and main(line):
-        raise SystemExit(f"the training of {out} ended with an error")
-    return model
+def train(line: list[str], recipe: Path, runs: Path, seeds: int) -> list[Path]:
+    """The models of runs with seeds 0, 1 and so on, which begin, go on, or have ended. Raises
+    SystemExit where one fails.
+    """
+    models = []
+    for seed in range(seeds):
+        out = runs / (f"{recipe.stem}-seed{seed}" if seed else recipe.stem)
+        models.append(out / "model.safetensors")
+        how = ["--recipe", str(recipe), "--seed", str(seed), "--out", str(out)]
+        if not models[-1].is_file() and main(["train", *line, *how]):
+            raise SystemExit(f"the training of {out} ended with an error")
+    return models

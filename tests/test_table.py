@@ -207,15 +207,18 @@ def test_recipes_are_trained_and_scored_by_one_command_that_goes_on(
     monkeypatch.setattr(training, "RECIPES", recipes)
     monkeypatch.setattr(training, "RENDERED", {"small": 1})
     monkeypatch.setattr(training, "RENDERED_CLIPS", 3)
+    monkeypatch.setattr(training, "LONG", ("small",))
+    monkeypatch.setattr(training, "SEEDS", 2)
     videos = page.data / "JPEGImages" / "480p"
     text, scored = page(modes=(), clips=videos)
     about = [row[1] for row in rows_of(text)]
     assert [x.rpartition(", ")[0] for x in about] == [
         "1 real clips, 1 windows of 4, 2 x 2",
-        "2 rendered clips, 16 windows of 4, 1 x 2",
+        "2 rendered clips, 16 windows of 4, 1 x 2, 2 seeds",
     ], "one clip is held out"
     models = sorted((tmp_path / "work" / "runs").rglob("model.safetensors"))
-    assert [m.parent.parent.name for m in models] == ["real", "rendered"] and scored
+    runs = [f"{m.parent.parent.name}/{m.parent.name}" for m in models]
+    assert runs == ["real/small", "rendered/small", "rendered/small-seed1"] and scored
     times = [m.stat().st_mtime_ns for m in models]
     assert page(modes=(), clips=videos) == (text, [])
     assert [m.stat().st_mtime_ns for m in models] == times, "nothing is trained again"
