@@ -24,7 +24,9 @@ def train_on_videos(videos: Path, runs: Path) -> list[Path]:
     return [
         model
         for recipe in recipes
-        for model in train([str(videos)], recipe, runs / "real", 1 if recipe.stem in LONG else SEEDS)
+        for model in train(
+            [str(videos)], recipe, runs / "real", 1 if recipe.stem in LONG else SEEDS
+        )
     ]
 
 
