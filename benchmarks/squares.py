@@ -1,6 +1,6 @@
 """Say which slot methods tell two moving squares apart, and after how many steps.
 
-    python benchmarks/squares.py                    # a quarter of an hour
+    python benchmarks/squares.py                    # half an hour of a core
     python benchmarks/squares.py --only mixer STEVE
 
 The smallest scene that a method could fail at, keys made up and plain to tell apart: whether what
@@ -111,7 +111,7 @@ def trials() -> Iterator[Trial]:
         yield slots(
             f"VideoSAUR, {start} slots, six kinds", VARIED, shape, SlotLossSettings(), **pairs
         )
-    windows = {"frames": 3, "batch": 16, "steps": 900, "decay": 0.25}
+    windows = {"frames": 3, "batch": 16, "steps": 900, "decay": 0.25, "lr": 4e-3}
     yield slots("SOLV, two kinds", ALIKE, SOLV, clips=64, **windows)
     yield smtc("SMTC, three semantics, two kinds", ALIKE, SmtcSettings(semantics=3, instances=1))
     yield smtc("SMTC, two instances each, two kinds", ALIKE, SmtcSettings(semantics=3, instances=2))
@@ -131,8 +131,8 @@ def slots(
     def method(seed: int) -> SlotMethod:
         return SlotMethod(
             SlotRecipe(
-                lr=1e-2, most_gradient=1.0, precision="fp32", seed=seed, model=model,
-                losses=losses or SlotLossSettings(similarity=0.0), **run,
+                most_gradient=1.0, precision="fp32", seed=seed, model=model,
+                losses=losses or SlotLossSettings(similarity=0.0), **{"lr": 1e-2, **run},
             )
         )  # fmt: skip
 

@@ -100,6 +100,13 @@ def test_invariant_slot_attention_is_that_of_the_loops():
     same_values_and_gradients(module, fast, slow, rand(2, 3, 4), rand(2, 6, 4, seed=1))
 
 
+def test_invariant_slots_begin_with_extents_of_their_own():
+    """As in SOLV's code; of one extent, they would stay alike (docs/slots.md)."""
+    torch.manual_seed(0)
+    extents = InvariantSlotAttention(8, 400, 0, places(2, 2)).extent.detach().flatten()
+    assert abs(float(extents.mean())) < 0.003 and 0.018 < float(extents.std()) < 0.022
+
+
 @pytest.mark.parametrize("memory", [False, True])
 def test_a_transformer_layer_is_that_of_the_loops(memory):
     torch.manual_seed(0)

@@ -111,9 +111,10 @@ class SlotAttention(nn.Module):
 class InvariantSlotAttention(nn.Module):
     """Slot attention that sees patches relative to where each slot is.
 
-    count: of slots; each has a place and an extent of its own before the first step, learned. SOLV
-    draws both around 0 (deviation .02); here extents begin at .1, as in Biza et al., for one
-    divides by them. grid: x and y of the patches, see `places`.
+    count: of slots; each has a place and an extent of its own before the first step, learned, both
+    drawn around 0 as in SOLV's code. So each sees the frame at another scale and mirrored or not,
+    which is what tells slots apart at first: with one extent for all (.1 in Biza et al.) they stay
+    alike for longer than a short training lasts. grid: x and y of the patches, see `places`.
     """
 
     grid: Tensor
@@ -127,7 +128,7 @@ class InvariantSlotAttention(nn.Module):
         self.update = _Update(width, mlp, raw=True)
         self.register_buffer("grid", grid)
         self.place = nn.Parameter(0.02 * torch.randn(count, 1, 2))
-        self.extent = nn.Parameter(torch.full((count, 1, 2), 0.1))
+        self.extent = nn.Parameter(0.02 * torch.randn(count, 1, 2))
 
     def forward(
         self, slots: Float[Tensor, "b k d"], x: Float[Tensor, "b n d"], steps: int
