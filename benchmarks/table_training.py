@@ -7,8 +7,9 @@ from unveil.cli import main
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs" / "processor"
 """Recipes with batches, rates, steps and windows for a processor."""
-LONG = ("savi", "slotcontrast", "videosaur")
-"""Recipes that take hours: on videos they are trained once, all else with every seed of SEEDS."""
+LONG = ("savi", "slotcontrast", "solv", "videosaur")
+"""Recipes that take half an hour to hours: on videos they are trained once, all else with every
+seed."""
 SEEDS = 3
 """Seeds of a training, from 0 on."""
 RENDERED = {"slotcontrast": 2000, "videosaur": 2000, "savi": 1000, "solv": 600}

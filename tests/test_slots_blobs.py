@@ -15,7 +15,7 @@ TRIALS = {trial.name: trial for trial in squares.trials()}
         ("SlotContrast without its contrast, learned slots, six kinds", [0, 1, 2]),
         ("SAVi, learned slots, six kinds", [1, 0]),
         ("SAVi, random slots, six kinds", [1, 2]),
-        ("SOLV, two kinds", [1, 2, 0]),
+        ("SOLV, two kinds", [2, 1, 0, 3, 4]),
         ("SMTC, three semantics, two kinds", [0, 1, 2]),
     ],
 )
