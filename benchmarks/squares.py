@@ -147,7 +147,7 @@ def smtc(name: str, scene: Scene, model: SmtcSettings) -> Trial:
     )
 
 
-def blobs(scene: Scene, number: int, frames: int) -> tuple[torch.Tensor, np.ndarray]:
+def video(scene: Scene, number: int, frames: int) -> tuple[torch.Tensor, np.ndarray]:
     """Keys [T, h, w, c] of two squares that move over a ground, each of its own kind, and which.
 
     As in the keys of a backbone something tells where a patch is: no slot could say so otherwise.
@@ -190,7 +190,7 @@ def course(trial: Trial, seed: int, folder: Path) -> Iterator[tuple[int, float, 
     """
     method = trial.method(seed)
     frames, fabric = method.recipe.frames, Fabric(accelerator="cpu", devices=1)
-    clips = [as_clip(blobs(trial.scene, i, frames)[0], folder, i) for i in range(trial.clips)]
+    clips = [as_clip(video(trial.scene, i, frames)[0], folder, i) for i in range(trial.clips)]
     module = method.new(clips)
     optimiser, errors = make_optimiser(module, *method.rates(0)), list[float]()
     yield 0, fg_ari(module, trial.scene), float("nan")
@@ -206,7 +206,7 @@ def fg_ari(module: torch.nn.Module, scene: Scene) -> float:
     model = model_of(module.eval())  # a step trains again
     scene = dataclasses.replace(scene, apart=max(scene.apart, 2.5))
     records = []
-    for keys, truth in (blobs(scene, 1000 + i, 8) for i in range(8)):
+    for keys, truth in (video(scene, 1000 + i, 8) for i in range(8)):
         carrier = Carrier(model)
         masks = torch.cat([carrier.add(keys), carrier.flush()])
         measured = Measured(1 + masks.argmax(1).numpy().astype(np.uint8), truth)
