@@ -84,7 +84,7 @@ class Trial:
 
 def trials() -> Iterator[Trial]:
     """All of them."""
-    pairs = {"frames": 2, "batch": 32, "steps": 600, "decay": 0.1}
+    pairs = {"frames": 2, "batch": 32, "steps": 600, "decay": 0.1, "lr": 1e-2}
     raw = dataclasses.replace(RECURRENT, hidden="raw")
     mixer = dataclasses.replace(RECURRENT, decoder="mixer")
     videosaur = dataclasses.replace(mixer, mlp=0, similarity=True)
@@ -132,7 +132,7 @@ def slots(
         return SlotMethod(
             SlotRecipe(
                 most_gradient=1.0, precision="fp32", seed=seed, model=model,
-                losses=losses or SlotLossSettings(similarity=0.0), **{"lr": 1e-2, **run},
+                losses=losses or SlotLossSettings(similarity=0.0), **run,
             )
         )  # fmt: skip
 

@@ -12,10 +12,10 @@ TRIALS = {trial.name: trial for trial in squares.trials()}
 @pytest.mark.parametrize(
     ("name", "seeds"),
     [
-        ("SlotContrast without its contrast, learned slots, six kinds", [0, 1, 2]),
-        ("SAVi, learned slots, six kinds", [1, 0]),
+        ("SlotContrast without its contrast, learned slots, six kinds", [1]),
+        ("SAVi, learned slots, six kinds", [1]),
         ("SAVi, random slots, six kinds", [1, 2]),
-        ("SOLV, two kinds", [2, 1, 0, 3, 4]),
+        ("SOLV, two kinds", [2, 1, 0]),
         ("SMTC, three semantics, two kinds", [0, 1, 2]),
     ],
 )
