@@ -146,8 +146,8 @@ class Table:
 
     clips: Path | None = None
     """Videos on which every recipe of configs/processor is trained, and those of slot methods on
-    rendered clips besides, with three seeds but for what takes hours, before all are scored; what
-    was trained before is not again."""
+    rendered clips besides, with three seeds but for what takes long, before all are scored: hours;
+    what was trained before is not again."""
     real: tuple[Path, ...] = ()
     """Slot models that `unveil train` wrote, trained on real clips; those that differ in the seed
     alone are one row."""
@@ -253,9 +253,8 @@ class Table:
         recipe, model = told["recipe"], told["model"]
         costs = [cpu_minutes(file.parent / "log.jsonl", told["steps"]) for file in files]
         known = [cost for cost in costs if cost is not None]
-        each = " each" if len(files) > 1 else ""
+        seeds, each = (f", {len(files)} seeds", " each") if len(files) > 1 else ("", "")
         spent = f"{np.mean(known):.1f} CPU min{each}" if known else "CPU time not known"
-        seeds = f", {len(files)} seeds" if len(files) > 1 else ""
         window = f"{recipe['windows']} windows of {recipe['frames']}"
         of = "" if told["steps"] == recipe["steps"] else f" of {recipe['steps']}"
         steps = f"{told['steps']}{of} x {recipe['batch']}"
