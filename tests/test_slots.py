@@ -1,21 +1,24 @@
 """Slot models against slow loops, and what every one of them has to keep."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
+from torch.nn import functional as F
 
 from oracles import slots_plain as plain
 from unveil.attention.tensor_file import write_module
 from unveil.errors import InputError, WeightsError
 from unveil.slots.attention import InvariantSlotAttention, SlotAttention, places
-from unveil.slots.carry import Carrier
+from unveil.slots.carry import Carrier, carried
 from unveil.slots.decoder import Autoregressive, Broadcast, Mixer
 from unveil.slots.kmeans import cluster_keys
 from unveil.slots.layers import TransformerLayer
 from unveil.slots.merging import alike, joined
-from unveil.slots.model import SlotModel, new_model
+from unveil.slots.model import Seen, SlotModel, new_model
 from unveil.slots.model_file import load_model, model_metadata, save_model
 from unveil.slots.settings import SlotSettings
 
@@ -296,6 +299,45 @@ def test_chunks_change_nothing(name):
         parts = [carrier.add(part) for part in keys.split(cuts)]
         assert len(parts[0]) == max(0, cuts[0] - carrier.delay)
         torch.testing.assert_close(torch.cat([*parts, carrier.flush()]), want)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_ids_of_the_frame_before_are_given_first(seed):
+    known, slots = (F.normalize(rand(n, 3, seed=seed + n), dim=-1) for n in (5, 2 + seed % 4))
+    known[4] = 0
+    visible = torch.tensor([True, False, seed % 2 == 0, False, False])
+
+    def worth(ids):
+        alike = sum(float(known[i] @ slots[j]) for j, i in enumerate(ids))
+        return sum(bool(visible[i]) for i in ids), alike
+
+    best = max(permutations(range(5), len(slots)), key=worth)
+    assert tuple(carried(known, visible, slots).tolist()) == best
+
+
+def test_an_object_keeps_its_id_though_a_joined_slot_looked_more_like_it():
+    model = new_model(SlotSettings(**SMALL, time="window", around=1), 5, (1, 2), seed=1)
+    swan, turned, water = torch.tensor([[1.0, 0, 0], [0.8, 0.6, 0], [0, 0, 1]])
+    nothing, left, right = torch.tensor([[0.0, 0], [1, 0], [0, 1]])
+    frames = [
+        ([swan, turned, water], [left, nothing, right]),
+        ([water, turned, turned], [right, left, nothing]),  # joined as 1, which was like it
+        ([water, turned, swan], [nothing, left + right, nothing]),  # the water is not seen
+        ([water, turned, swan], [right, nothing, left]),  # and is again
+    ]
+
+    def see(keys, *_, **__):
+        slots, masks = (torch.stack(x)[None, None] for x in frames[int(keys[0, 1].mean())])
+        return Seen(slots, masks, masks.new_zeros(1, 1, 2, 0))
+
+    model.forward = see
+    carrier = Carrier(model)
+    keys = torch.arange(4.0)[:, None, None, None].expand(-1, 1, 2, 5)
+    masks = torch.cat([carrier.add(keys), carrier.flush()])[:, :, 0]
+    both = left + right
+    assert masks[:, 0].equal(torch.stack([left, left, both, left]))
+    assert masks[:, 1].equal(torch.zeros(4, 2))
+    assert masks[:, 2].equal(torch.stack([right, right, nothing, right]))
 
 
 def test_a_video_shorter_than_a_window_is_seen():

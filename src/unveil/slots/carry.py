@@ -8,15 +8,16 @@
 How the frames were chunked changes nothing. A recurrent model decides every frame at once, and
 slot k is object k all along; one of prototypes carries nothing, for they last as they are. One that
 reads windows waits for the frames after each; the slots of a frame take the ids of the slots before
-that they are most like (one to one, cosine). So do SMTC's instances among those of their semantics,
-begun from the same draw in every frame.
+that they are most like (one to one, cosine): those of the frame before first, then those that were
+seen earlier. So do SMTC's instances among those of their semantics, begun from the same draw in
+every frame.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,6 +37,7 @@ class Carrier:
     model: Model
     seed: int = 0
     _slots: Tensor | None = None
+    _visible: Tensor | None = None
     _before: Tensor | None = None
     _waiting: deque[Tensor | None] = field(default_factory=deque, repr=False)
     _past: int = 0
@@ -97,15 +99,13 @@ class Carrier:
         seen = self.model(keys, None, self._generator(), present, only_masks=True)
         slots, masks = F.normalize(seen.slots[0, 0], dim=-1), seen.masks[0, 0]
         used = masks.sum(1) > 0
-        if self._slots is None:
-            self._slots = slots
+        if self._slots is None or self._visible is None:
+            self._slots, self._visible = slots * used[:, None], used
             return masks
-        old, new = linear_sum_assignment(-(self._slots @ slots[used].T).cpu().double().numpy())
-        old, new = torch.from_numpy(old).to(masks.device), torch.from_numpy(new).to(masks.device)
-        named = torch.zeros_like(masks)
-        named[old] = masks[used][new]
-        self._slots = self._slots.index_copy(0, old, slots[used][new])
-        return named
+        ids = carried(self._slots, self._visible, slots[used])
+        self._slots = self._slots.index_copy(0, ids, slots[used])
+        self._visible = torch.zeros_like(used).index_fill(0, ids, True)
+        return torch.zeros_like(masks).index_copy(0, ids, masks[used])
 
     def _instances(self, model: SmtcModel, keys: Tensor) -> list[Tensor]:
         """Masks whose instances are in the order of those before that they are most like."""
@@ -125,3 +125,19 @@ class Carrier:
         if not masks:
             return self.model.mean.new_zeros(0, k, h, w)
         return torch.stack(masks).unflatten(-1, (h, w))
+
+
+def carried(
+    known: Float[Tensor, "k d"], visible: Bool[Tensor, " k"], slots: Float[Tensor, "m d"]
+) -> Int[Tensor, " m"]:
+    """The ids of slots in a frame, one to one.
+
+    known: the slots of every id as last seen, zero where it never was. visible: the ids seen in the
+    frame before. slots: [m, d], m <= k. All are of norm 1. Ids that were visible are given first,
+    as in SOLV, where the slots of one frame are matched with those of the frame before; the others
+    are for objects that come, or come back.
+    """
+    first = 2 * len(slots) + 1  # more than all cosines together can lack
+    likeness = known @ slots.T + first * visible[:, None]
+    ids, order = linear_sum_assignment(-likeness.double().cpu().numpy())
+    return torch.from_numpy(ids[order.argsort()]).to(slots.device)
