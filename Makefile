@@ -14,7 +14,7 @@ test-fast: $(READY)  ## what two minutes can tell
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 docs: $(READY)  ## the pages, in site/; a warning is an error
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 wheel: $(READY)  ## the wheel, in a fresh environment, does README's first example
 	.ci/check-wheel
