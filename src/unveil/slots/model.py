@@ -37,7 +37,7 @@ from unveil.slots.merging import alike, joined
 from unveil.slots.settings import SlotSettings
 
 UNMERGED = 0.1
-"""How often no slots are merged while training, as in SOLV's code."""
+"""How often no slots are merged while training; in SOLV's code this falls from 1 to 0 meanwhile."""
 
 
 @dataclass(frozen=True)
