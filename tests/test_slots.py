@@ -103,6 +103,17 @@ def test_invariant_slot_attention_is_that_of_the_loops():
     same_values_and_gradients(module, fast, slow, rand(2, 3, 4), rand(2, 6, 4, seed=1))
 
 
+def test_what_the_perceptron_of_invariant_attention_adds_is_dropped_at_random_while_training():
+    torch.manual_seed(0)
+    module = moved(InvariantSlotAttention(8, 3, 5, places(2, 3), dropout=0.999999))
+    slots, x = rand(1, 3, 8), rand(1, 6, 8, seed=1)
+    dropped, whole = module(slots, x, 1).slots, module.eval()(slots, x, 1).slots
+    module.update.mlp = torch.nn.Sequential()
+    without = module(slots, x, 1).slots
+    torch.testing.assert_close(dropped, without)
+    assert not torch.allclose(whole, without)
+
+
 def test_invariant_slots_begin_with_extents_of_their_own():
     """As in SOLV's code; of one extent, they would stay alike (docs/slots.md)."""
     torch.manual_seed(0)
@@ -282,9 +293,12 @@ def test_merged_slots_leave_one_mask_a_group():
     with torch.no_grad():  # the places of two slots made those of two others
         for p in (model.first, model.attention.place, model.attention.extent):
             p[3:] = p[:2]
-    masks = model(rand(1, 3, 2, 3, 5)).masks[0, 0]
-    assert (masks[3:] == 0).all() and (masks[:3] > 0).all()
-    torch.testing.assert_close(masks.sum(0), torch.ones(6, dtype=torch.float64))
+    keys = rand(2, 3, 2, 3, 5)
+    for masks in model(keys).masks[:, 0]:
+        assert (masks[3:] == 0).all() and (masks[:3] > 0).all()
+        torch.testing.assert_close(masks.sum(0), torch.ones(6, dtype=torch.float64))
+    first, second = model(keys, merged=[False, True]).masks[:, 0]
+    assert (first > 0).all() and (second[3:] == 0).all()
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -37,7 +37,7 @@ from unveil.training.slots_losses import (
     slot_contrast,
     temporal_similarity,
 )
-from unveil.training.slots_method import SlotMethod
+from unveil.training.slots_method import SlotMethod, merging
 from unveil.training.slots_recipe import SlotRecipe
 from unveil.training.watcher import Watcher
 
@@ -185,6 +185,37 @@ def test_a_trial_is_a_mean_over_windows_of_clips_held_out(
     found = FeatureMonitor(tmp_path, method).trial(0, module, held)
     assert found["reconstruction"] == pytest.approx(sum(want) / 6, rel=1e-5)
     assert found["windows"] == 3
+
+
+def test_slots_are_merged_more_often_from_epoch_to_epoch():
+    """As in SOLV's code: with log(e + 1) / log(180) in epoch e of 180."""
+    for epoch, share in ((0, 0), (17, math.log(18) / math.log(180)), (179, 1)):
+        for within in (0.1, 0.9):
+            assert merging((epoch + within) / 180) == pytest.approx(share)
+    assert merging(1.0) == 1
+
+
+def test_slots_are_merged_as_often_as_the_step_says(videos, cache, tiny_backbone, monkeypatch):
+    recipe = replace(recipe_of("solv", tiny_backbone), precision="fp32", steps=180, batch=4)
+    method, asked = SlotMethod(recipe), []
+    clips = _features(videos, method, cache)
+    module = method.new(clips)
+    monkeypatch.setattr(
+        "unveil.slots.model.alike", lambda x, _: asked.append(1) or torch.arange(len(x))
+    )
+
+    def merged(samples) -> int:
+        asked.clear()
+        method.losses(module, samples, torch.device("cpu"))
+        return len(asked)
+
+    assert merged(method.draw(clips, 0)) == 0
+    assert merged(method.draw(clips, 179)) == 4
+    early = sum(merged(method.draw(clips, step)) for step in range(1, 5))
+    late = sum(merged(method.draw(clips, step)) for step in range(100, 104))
+    assert 0 < early < late
+    held = [Sample(c, 0, generator(0)) for c in clips[:2]]
+    assert merged(held) == 2, "what is not trained on is always merged"
 
 
 def test_windows_of_a_trial_are_spread_over_the_clip():

@@ -60,13 +60,14 @@ class Attended:
 class _Update(nn.Module):
     """What a slot becomes of what it won."""
 
-    def __init__(self, width: int, mlp: int, raw: bool) -> None:
+    def __init__(self, width: int, mlp: int, raw: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.raw = raw
         self.norm = nn.LayerNorm(width)
         self.gru = nn.GRUCell(width, width)
         hidden = [nn.LayerNorm(width), *perceptron(width, [mlp], width)] if mlp else []
         self.mlp = nn.Sequential(*hidden)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -77,7 +78,7 @@ class _Update(nn.Module):
     ) -> Float[Tensor, "b k d"]:
         hidden = slots if self.raw else normed
         new = self.gru(won.flatten(0, 1), hidden.flatten(0, 1)).view_as(slots)
-        return new + self.mlp(new) if mlp and len(self.mlp) else new
+        return new + self.dropout(self.mlp(new)) if mlp and len(self.mlp) else new
 
 
 class SlotAttention(nn.Module):
@@ -115,17 +116,25 @@ class InvariantSlotAttention(nn.Module):
     drawn around 0 as in SOLV's code. So each sees the frame at another scale and mirrored or not,
     which is what tells slots apart at first: with one extent for all (.1 in Biza et al.) they stay
     alike for longer than a short training lasts. grid: x and y of the patches, see `places`.
+    dropout: of what the perceptron after the gated unit adds.
     """
 
     grid: Tensor
 
-    def __init__(self, width: int, count: int, mlp: int, grid: Float[Tensor, "n xy"]) -> None:
+    def __init__(
+        self,
+        width: int,
+        count: int,
+        mlp: int,
+        grid: Float[Tensor, "n xy"],
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.q, self.k, self.v = (nn.Linear(width, width, bias=False) for _ in range(3))
         self.g = nn.Linear(2, width)
         self.f = perceptron(width, [width], width)
-        self.update = _Update(width, mlp, raw=True)
+        self.update = _Update(width, mlp, raw=True, dropout=dropout)
         self.register_buffer("grid", grid)
         self.place = nn.Parameter(0.02 * torch.randn(count, 1, 2))
         self.extent = nn.Parameter(0.02 * torch.randn(count, 1, 2))

@@ -17,6 +17,7 @@ autoencoder that it trained beside; here it says keys. SOLV drops half the token
 backbone while it trains, which frozen features do not allow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,9 +36,6 @@ from unveil.slots.decoder import Autoregressive, Broadcast, Decoded, Mixer
 from unveil.slots.layers import KeysModel, TransformerLayer, projection
 from unveil.slots.merging import alike, joined
 from unveil.slots.settings import SlotSettings
-
-UNMERGED = 0.1
-"""How often no slots are merged while training; in SOLV's code this falls from 1 to 0 meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class SlotModel(KeysModel):
         self.attention = (
             SlotAttention(s.width, s.mlp, s.hidden == "raw", s.mlp_last)
             if s.attention == "plain"
-            else InvariantSlotAttention(s.width, s.slots, s.mlp, self.places)
+            else InvariantSlotAttention(s.width, s.slots, s.mlp, self.places, s.dropout)
         )
         if s.time == "recurrent":
             self.predictor = TransformerLayer(s.width, s.heads)
@@ -118,6 +116,7 @@ class SlotModel(KeysModel):
         present: Bool[Tensor, "b t"] | None = None,
         begins: bool = False,
         only_masks: bool = False,
+        merged: Sequence[bool] | None = None,
     ) -> Seen:
         """See frames.
 
@@ -125,12 +124,13 @@ class SlotModel(KeysModel):
         begins: slots were given, and begin one all the same. generator: of all that is drawn.
         present: which frames of a window are frames of the video; the others count for nothing. A
         window is 2 around + 1 frames, and only the one in the middle is seen (t = 1 of the answer).
-        only_masks: nothing else is decoded.
+        only_masks: nothing else is decoded. merged: of which windows slots that are alike are
+        joined; of all by default.
         """
         features = self.standard(keys)
         if self.settings.time == "recurrent":
             return self._follow(features, slots, generator, begins or slots is None, only_masks)
-        return self._look_around(self.project(features), present, generator, only_masks)
+        return self._look_around(self.project(features), present, generator, only_masks, merged)
 
     def _decode(self, slots: Tensor, seen: Tensor | None, only_masks: bool) -> Decoded:
         assert not isinstance(self.decoder, Autoregressive)
@@ -171,6 +171,7 @@ class SlotModel(KeysModel):
         present: Tensor | None,
         generator: torch.Generator | None,
         only_masks: bool,
+        merged: Sequence[bool] | None,
     ) -> Seen:
         s, (b, t) = self.settings, x.shape[:2]
         attended = self.attention(self.begin(b * t, generator), x.flatten(0, 1), s.steps)
@@ -180,7 +181,8 @@ class SlotModel(KeysModel):
         middle = self.encoder(rows, src_key_padding_mask=absent)[:, s.around].unflatten(0, (b, -1))
         shares = attended.shares.unflatten(0, (b, t))[:, s.around]
         seen = [
-            self._merged(*one, generator, only_masks) for one in zip(middle, shares, strict=True)
+            self._merged(*one, only_masks)
+            for one in zip(middle, shares, merged or [True] * b, strict=True)
         ]
         return Seen(*(torch.stack(part)[:, None] for part in zip(*seen, strict=True)))
 
@@ -188,17 +190,14 @@ class SlotModel(KeysModel):
         self,
         slots: Tensor,
         shares: Tensor,
-        generator: torch.Generator | None,
+        merged: bool,
         only_masks: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Slots [k, d], masks and outputs of one frame: that of a group stands at its first slot,
         the places of the others are empty.
         """
         s, k = self.settings, len(slots)
-        groups = torch.arange(k)
-        kept = self.training and float(torch.rand((), generator=generator)) < UNMERGED
-        if s.merge and not kept:
-            groups = alike(slots, s.merge)
+        groups = alike(slots, s.merge) if merged and s.merge else torch.arange(k)
         together = joined(slots, groups, mean=True)[None]
         seen = None
         if s.attention == "invariant":

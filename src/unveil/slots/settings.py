@@ -43,7 +43,8 @@ class SlotSettings:
     encoder_layers: int = 3
     """Of the temporal encoder that reads a window."""
     dropout: float = 0.0
-    """Of the temporal encoder and the autoregressive decoder; .1 in SOLV and STEVE."""
+    """Of invariant attention's perceptron, the temporal encoder and the autoregressive decoder; .1
+    in SOLV and STEVE."""
     decoder: Literal["mixer", "broadcast", "autoregressive"] = "mixer"
     """See `unveil.slots.decoder`; broadcast in SlotContrast and SOLV, autoregressive in STEVE,
     whose masks are the shares of slot attention."""

@@ -17,18 +17,22 @@ from unveil.training.features import ClipFeatures
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip's part in a step: which window of its features, and its own random numbers."""
+    """One clip's part in a step: which window of its features, and its own random numbers.
+
+    progress: how much of the run is over, 0 at its first step; 1 for what is not trained on.
+    """
 
     features: ClipFeatures
     window: int
     generator: torch.Generator
+    progress: float = 1.0
 
     def __str__(self) -> str:
         return f"{self.features.clip.name} (window {self.window})"
 
 
 def draw_batch(recipe: Any, clips: Sequence[ClipFeatures], step: int) -> list[Sample]:
-    """The samples of a step of a recipe with a `batch` and a `seed`.
+    """The samples of a step of a recipe with a `batch`, `steps` and a `seed`.
 
     Each clip comes once an epoch, in an order drawn for the epoch.
     """
@@ -39,7 +43,7 @@ def draw_batch(recipe: Any, clips: Sequence[ClipFeatures], step: int) -> list[Sa
         own = generator(recipe.seed, "sample", number)
         features = clips[int(order[place])]
         window = int(torch.randint(features.count, (1,), generator=own))
-        samples.append(Sample(features, window, own))
+        samples.append(Sample(features, window, own, step / recipe.steps))
     return samples
 
 

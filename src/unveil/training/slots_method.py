@@ -1,5 +1,6 @@
 """How a slot model is trained: its rates and losses."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from unveil.training.method import bf16
 from unveil.training.sampling import Sample
 from unveil.training.slots_losses import reconstruction, slot_contrast, temporal_similarity
 from unveil.training.slots_recipe import SlotRecipe
+
+_EPOCHS = 180
+"""Parts of a run in each of which slots are merged as often; the epochs of SOLV's code."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,13 @@ class SlotMethod(FeatureMethod[SlotModel]):
 
     def _see(self, module: SlotModel, keys: Tensor, samples: Sequence[Sample]) -> Seen:
         s = module.settings
-        if s.time == "window" or s.start == "learned":
-            return module(keys, None, samples[0].generator)
+        if s.time == "window":
+            merged = [
+                float(torch.rand((), generator=x.generator)) < merging(x.progress) for x in samples
+            ]
+            return module(keys, None, samples[0].generator, merged=merged)
+        if s.start == "learned":
+            return module(keys)
         # Each clip's own numbers, so that its slots do not depend on its place in the batch.
         begun = torch.cat([module.begin(1, sample.generator) for sample in samples])
         return module(keys, begun, begins=True)
@@ -79,3 +88,12 @@ class SlotMethod(FeatureMethod[SlotModel]):
         if losses.contrast:
             found["contrast"] = slot_contrast(seen.slots.float(), losses.contrast_temperature)
         return found
+
+
+def merging(progress: float) -> float:
+    """How likely slots that are alike are joined when so much of a run is over, 0 … 1.
+
+    log(e + 1) / log(E) in epoch e of E, as in SOLV's code: never in the first, so that slots have
+    to part before they are joined, always in the last.
+    """
+    return min(1.0, math.log(int(progress * _EPOCHS) + 1) / math.log(_EPOCHS))
