@@ -147,7 +147,7 @@ class Table:
     clips: Path | None = None
     """Videos on which every recipe of configs/processor is trained, and those of slot methods on
     rendered clips besides, with three seeds but for what takes long, before all are scored: hours;
-    what was trained before is not again."""
+    what was trained before by the same recipe is not again."""
     real: tuple[Path, ...] = ()
     """Slot models that `unveil train` wrote, trained on real clips; those that differ in the seed
     alone are one row."""

@@ -1,9 +1,11 @@
 """The trainings behind docs/table.md: runs of `unveil train`, which go on where they stopped."""
 
+import tomllib
 from pathlib import Path
 
 from results import rendered
 from unveil.cli import main
+from unveil.evaluate.cache import digest
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs" / "processor"
 """Recipes with batches, rates, steps and windows for a processor."""
@@ -45,12 +47,12 @@ def train_on_rendered(runs: Path) -> list[Path]:
 
 
 def train(line: list[str], recipe: Path, runs: Path, seeds: int) -> list[Path]:
-    """The models of runs with seeds 0, 1 and so on, which begin, go on, or have ended. Raises
-    SystemExit where one fails.
+    """The models of runs with seeds 0, 1 and so on, which begin, go on, or have ended; by another
+    recipe, or another line, they are other runs. Raises SystemExit where one fails.
     """
-    models = []
+    models, asked = [], digest(tomllib.loads(recipe.read_text()), line)[:8]
     for seed in range(seeds):
-        out = runs / (f"{recipe.stem}-seed{seed}" if seed else recipe.stem)
+        out = runs / f"{recipe.stem}-{asked}-seed{seed}"
         models.append(out / "model.safetensors")
         how = ["--recipe", str(recipe), "--seed", str(seed), "--out", str(out)]
         if not models[-1].is_file() and main(["train", *line, *how]):

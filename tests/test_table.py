@@ -1,6 +1,7 @@
 """The benchmark of methods side by side: what its kept scores depend on, and what it says."""
 
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -218,11 +219,19 @@ def test_recipes_are_trained_and_scored_by_one_command_that_goes_on(
     ], "one clip is held out"
     models = sorted((tmp_path / "work" / "runs").rglob("model.safetensors"))
     runs = [f"{m.parent.parent.name}/{m.parent.name}" for m in models]
-    assert runs == ["real/small", "rendered/small", "rendered/small-seed1"] and scored
+    assert [re.sub("-[0-9a-f]{8}-", "-", run) for run in runs] == [
+        "real/small-seed0",
+        "rendered/small-seed0",
+        "rendered/small-seed1",
+    ]
+    assert scored
     times = [m.stat().st_mtime_ns for m in models]
     assert page(modes=(), clips=videos) == (text, [])
     assert [m.stat().st_mtime_ns for m in models] == times, "nothing is trained again"
-    models[0].unlink()
-    (recipes / "small.toml").write_text("nonsense")
-    with pytest.raises(SystemExit, match=r"the training of .*real.small ended with an error"):
+    small = (recipes / "small.toml").read_text()
+    (recipes / "small.toml").write_text(small.replace("steps = 2", "steps = 1"))
+    text, scored = page(modes=(), clips=videos)
+    assert scored and next(iter(rows_of(text)))[1].startswith("1 real clips, 1 windows of 4, 1 x 2")
+    (recipes / "small.toml").write_text("wrong = 1")
+    with pytest.raises(SystemExit, match=r"the training of .*real.small-\w+-seed0 ended with an"):
         page(modes=(), clips=videos)
