@@ -3,6 +3,7 @@
 import colorsys
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 from transformers import AutoModel
 
@@ -303,6 +304,17 @@ def test_a_damaged_file_is_computed_again(damage, tmp_path, clip, recipe, caplog
 def test_other_recipes_have_other_files(change, clip, recipe):
     assert features._key(clip, recipe) != features._key(clip, replace(recipe, **change))
     assert features._key(clip, recipe) == features._key(clip, replace(recipe, lr=3e-3, steps=9))
+
+
+def test_features_of_other_weights_in_the_same_folder_are_others(tmp_path, clip, recipe):
+    folder = shutil.copytree(recipe.backbone, tmp_path / "own")
+    recipe = replace(recipe, backbone=str(folder))
+    key = features._key(clip, recipe)
+    assert features._key(clip, recipe) == key
+    tensors = load_file(folder / "model.safetensors")
+    name = next(iter(tensors))
+    save_file({**tensors, name: tensors[name] + 1}, folder / "model.safetensors", {"format": "pt"})
+    assert features._key(clip, recipe) != key
 
 
 def test_a_cache_of_another_version_is_not_read(tmp_path, clip, recipe, monkeypatch):

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -232,10 +233,23 @@ def digest(spec: str) -> str:
 
     What the name alone does not say: a folder may hold others tomorrow. Errors as `pull`.
     """
-    files = [
-        p for p in sorted(pull(spec).iterdir()) if p.suffix in (".json", ".safetensors", ".bin")
+    stats = [
+        (file, file.stat().st_size, file.stat().st_mtime_ns)
+        for file in sorted(pull(spec).iterdir())
+        if file.suffix in (".json", ".safetensors", ".bin")
     ]
-    digests = [f"{file.name} {_sha256(file)}" for file in files]
+    return _digest_of(*stats)
+
+
+def folder_digest(spec: str) -> str | None:
+    """`digest` of weights in a folder of one's own; None for those that are known by their name."""
+    return digest(spec) if _is_local(spec) else None
+
+
+@lru_cache
+def _digest_of(*stats: tuple[Path, int, int]) -> str:
+    """Of files with their sizes and times, read once while these stay."""
+    digests = [f"{file.name} {_sha256(file)}" for file, *_ in stats]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 

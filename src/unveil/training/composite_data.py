@@ -11,7 +11,7 @@ from torch import Tensor
 from unveil.features.backbone import Backbone
 from unveil.training.composites import Composite
 from unveil.training.cutouts import CutOut
-from unveil.training.features import Store, resize
+from unveil.training.features import Store, own_weights, resize
 from unveil.training.objects_recipe import ObjectsRecipe
 from unveil.training.scenes import draw_scene
 from unveil.training.sources import Source, looked_by
@@ -48,6 +48,7 @@ def composite_features(
         "number": number,
         "clips": [s.clip.digest for s in sources],
         "scenes": asdict(recipe.scenes),
+        **own_weights(recipe.backbone),
         **looked_by(recipe),
         **{n: getattr(recipe, n) for n in names},
     }

@@ -257,11 +257,20 @@ _USUAL = {"augment": "photometric", "min_gap": 1, "class_token": "key"}
 """What caches of before there was another do not name."""
 
 
+def own_weights(backbone: str) -> dict[str, str]:
+    """What keys of a cache say of a backbone beside its name: the digest of weights in a folder of
+    one's own, which may hold others tomorrow; nothing of others. Errors as `weights.pull`.
+    """
+    digest = weights.folder_digest(backbone)
+    return {} if digest is None else {"weights": digest}
+
+
 def _key(clip: TrainingClip, recipe: Windows) -> str:
     parts = {
         "version": VERSION,
         "backbone": recipe.backbone,
         "clip": clip.digest,
+        **own_weights(recipe.backbone),
         **{k: getattr(recipe, k) for k in ("size", "frames", "max_gap", "windows", "seed")},
     }
     for name, usual in _USUAL.items():

@@ -18,7 +18,7 @@ from unveil.features.backbone import Backbone
 from unveil.segmentation import refine
 from unveil.training.clips import TrainingClip, count_frames, read_frames
 from unveil.training.cutouts import CutOut, cut_out, one_piece
-from unveil.training.features import Store, resize
+from unveil.training.features import Store, own_weights, resize
 from unveil.training.objects_recipe import ObjectsRecipe
 
 VERSION = 1
@@ -68,6 +68,7 @@ def read_source(
         "version": VERSION,
         "clip": clip.digest,
         **parts,
+        **own_weights(recipe.backbone),
         **looked_by(recipe),
     }
     found = store.get(about, lambda: _look(clip, recipe, backbone()))
