@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from training_runs import whole_and_stopped
 from unveil.attention.objects_file import head_metadata, load_head
@@ -21,13 +21,19 @@ from unveil.fast.groups import Grouper
 from unveil.features.backbone import Backbone
 from unveil.training import sources, work
 from unveil.training.clips import TrainingClip, find_clips
-from unveil.training.composite_data import composite_features, draw_composite
+from unveil.training.composite_data import (
+    CompositeFeatures,
+    composite_features,
+    draw_composite,
+)
 from unveil.training.features import Cache, Store
 from unveil.training.loop import train
+from unveil.training.method import Data
 from unveil.training.monitor import read_log
-from unveil.training.objects_method import HeadMethod
+from unveil.training.objects_method import CompositeSample, HeadMethod
 from unveil.training.objects_recipe import ObjectsRecipe
 from unveil.training.recipe import read_recipe, what_is_trained
+from unveil.training.sampling import generator
 from unveil.training.sources import read_source
 from unveil.training.watcher import Watcher
 
@@ -229,6 +235,39 @@ def test_clips_without_a_thing_are_an_error_that_says_so(recipe, cache, tmp_path
         )
     with pytest.raises(TrainingError, match="nothing that is surely one thing was found"):
         train_head(tmp_path / "clips", recipe, tmp_path / "out", cache)
+
+
+def test_one_clip_alone_is_an_error_that_says_so(recipe, cache, tmp_path):
+    write_clip(tmp_path / "clips" / "alone", 0)
+    with pytest.raises(TrainingError, match="things of one clip are pasted into others"):
+        train_head(tmp_path / "clips", recipe, tmp_path / "out", cache)
+
+
+def test_a_run_goes_on_exactly_where_a_step_has_no_pairs(tmp_path):
+    """The offset of pairs has no gradient in such a step; its momentum moves it all the same."""
+
+    def composite(number: int, things: int) -> CompositeFeatures:
+        drawn = torch.Generator().manual_seed(number)
+        shares = torch.zeros(things, 1, 4, 4)
+        for i in range(things):
+            shares[i, 0, i] = 1
+        keys = torch.randn(1, 4, 4, 8, generator=drawn)
+        return CompositeFeatures(number, keys, shares, torch.zeros(1, 4, 4), own=0)
+
+    class InTurn(HeadMethod):
+        def prepare(self, *_) -> Data:
+            return Data([composite(0, 2), composite(1, 1), composite(2, 1)], [], ["a"], {})
+
+        def draw(self, items, step):
+            return [CompositeSample(items[step], generator(step))]
+
+        def write(self, module, steps, clips, held, path) -> None:
+            save_file(module.state_dict(), path)
+
+    small = {"width": 12, "layers": 1, "embedding": 4, "composites": 3, "validation": 0}
+    recipe = ObjectsRecipe(batch=1, steps=3, checkpoint_every=1, **small)
+    whole = whole_and_stopped(tmp_path, InTurn(recipe), Cache(tmp_path, 0), tmp_path, stops=(2,))
+    assert whole["offset"] != 2.0
 
 
 @pytest.mark.slow

@@ -85,6 +85,8 @@ def train(
         check_fits(checkpoint, recipe, data.clips, out)
         module.load_state_dict(checkpoint.module)
         optimiser.load_state_dict(checkpoint.optimiser)
+        for p in optimiser.state:  # had a gradient, and has one in every step from there on
+            p.grad = torch.zeros_like(p)
         first = checkpoint.step
 
     def save(step: int) -> None:

@@ -82,6 +82,11 @@ class HeadMethod:
                 f"nothing that is surely one thing was found in the {len(sources)} clips of "
                 f"{videos}; give more clips, of people, animals or things that move"
             )
+        if len(sources) < 2:
+            raise TrainingError(
+                f"{videos}: things of one clip are pasted into others, and there is one alone; "
+                "give more clips"
+            )
         done = 0
 
         def ended(job: Job, outcome: Outcome) -> None:
