@@ -1,6 +1,8 @@
 """Videos in chunks of a few frames, cut to the square in their middle: read, segmented, scored."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from unveil.datasets.chunks import nearest, square
 from unveil.errors import DataError
 from unveil.evaluate.scoring import find, read
 from unveil.metrics import PROTOCOLS, Measured
+from unveil.synthetic.layouts import write_masks
 
 HERE = Workers(jobs=1)
 LENGTH, HEIGHT, WIDTH = 8, 22, 35
@@ -167,6 +170,62 @@ def test_masks_of_chunks_are_taken_before_those_of_whole_videos(root, tmp_path):
         assert prediction.labels.any() == own
     with pytest.raises(DataError, match="no masks of a in"):
         find(chunks[0], tmp_path / "a")
+
+
+def test_masks_of_whole_videos_are_cut_where_all_of_a_video_is_one_chunk(root, tmp_path):
+    whole = open_dataset("ytvis2021", root)
+    chunk = in_chunks(whole, None, 15).sequences[0]
+    np.savez(tmp_path / "a.npz", labels=chunk.whole.truth())
+    for expected in (chunk.whole.truth().shape, (LENGTH, 15, 15)):
+        with np.load(tmp_path / "a.npz") as given:
+            assert given["labels"].shape == expected
+        truth, prediction = read(chunk, *find(chunk, tmp_path))
+        assert np.array_equal(prediction.labels, truth) and truth.shape == (LENGTH, 15, 15)
+        np.savez(tmp_path / "a.npz", labels=truth)  # then those of the chunk
+    np.savez(tmp_path / "a.npz", labels=np.zeros((LENGTH, 7, 9), np.uint8))
+    with pytest.raises(DataError, match="masks of a are 9x7, the ground truth 35x22"):
+        read(chunk, *find(chunk, tmp_path))
+
+
+def test_a_proposal_that_a_chunk_shows_nothing_of_is_none_of_its_own(root, tmp_path):
+    """Else it would be a false positive there, which masks as pictures do not have."""
+    whole = open_dataset("ytvis2021", root)
+    for s in whole.sequences:
+        early = s.truth() == 1
+        early[4:] = False  # wrong of a video whose object goes on, right of none
+        masks = np.stack([*(s.truth() == i for i in np.unique(s.truth()) if i), early])
+        np.savez(tmp_path / f"{s.name}.npz", masks=masks)
+    for chunk, count in zip(in_chunks(whole, 4, 15).sequences, (3, 2, 0, 1), strict=True):
+        truth, prediction = read(chunk, *find(chunk, tmp_path))
+        assert len(prediction.tracks) == count, chunk.name
+        if truth.any():
+            assert len(Measured(prediction.labels, truth, {}, prediction.tracks).overlapping[0])
+
+
+def test_a_chunk_called_like_a_video_is_refused(root):
+    whole = open_dataset("ytvis2021", root)
+    a, b = whole.sequences
+    named = replace(whole, sequences=(a, replace(b, name="a_1")))
+    assert len(in_chunks(named, LENGTH).sequences) == 2, "a_0 alone"
+    with pytest.raises(DataError, match="a_1 is a video, and chunk 1 of a would be called so too"):
+        in_chunks(named, 4)
+
+
+def test_a_video_that_cannot_be_read_does_not_end_the_others(tmp_path, capsys):
+    for name in ("cat", "dog"):
+        write_masks(tmp_path / "masks" / name, np.pad(np.ones((4, 6, 6), np.uint8), 2)[2:-2])
+        write_masks(tmp_path / "theirs" / name, np.pad(np.ones((4, 6, 6), np.uint8), 2)[2:-2])
+    (tmp_path / "frames").mkdir()
+    shutil.rmtree(tmp_path / "masks" / "cat")
+    (tmp_path / "masks" / "cat").mkdir()
+    command = Evaluate(
+        "folder", tmp_path, tmp_path / "theirs", json=tmp_path / "o.json", workers=HERE,
+        protocol="miou", in_chunks=2,
+    )  # fmt: skip
+    record = scored(command, code=1)
+    assert [f["sequence"] for f in record["failures"]] == ["cat"]
+    assert record["protocols"]["miou"]["mean"]["mIoU"] == 1
+    assert "cat: a sequence without ground truth" in capsys.readouterr().err
 
 
 def test_a_list_of_results_of_whole_videos_keeps_what_overlaps(root, tmp_path):

@@ -97,7 +97,8 @@ def in_chunks(
 
     count: frames of a chunk, what is left at the end of a video dropped; None for one chunk of all
     of it. side: px to which the square in the middle of a frame is scaled; None for frames as they
-    are. Raises DataError where either is not positive, or no video has as many frames.
+    are. Raises DataError where either is not positive, no video has as many frames, or a chunk
+    would be called like a video.
     """
     for what, value in (("frames of a chunk", count), ("px of a square", side)):
         if value is not None and value < 1:
@@ -105,12 +106,23 @@ def in_chunks(
     chunks: list[Chunk] = []
     short = 0
     for whole in dataset.sequences:
-        length = len(whole.frame_names())
+        try:
+            length = len(whole.frame_names())
+        except DataError:  # is raised again when this one is read, and does not end the others
+            chunks.append(Chunk(whole, 0, 0, None, side))
+            continue
         if count is None:
             chunks.append(Chunk(whole, 0, length, None, side))
             continue
         short += length < count
         chunks += [Chunk(whole, count * i, count, i, side) for i in range(length // count)]
+    videos = {whole.name for whole in dataset.sequences}
+    for chunk in chunks:
+        if chunk.number is not None and chunk.name in videos:
+            raise DataError(
+                f"{chunk.name} is a video, and chunk {chunk.number} of {chunk.whole.name} would be "
+                "called so too: rename one of the two videos"
+            )
     said = [dataset.split]
     if count is not None:
         said.append(f"chunks of {count} frames")

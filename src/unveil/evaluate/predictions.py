@@ -45,8 +45,13 @@ class Prediction:
     tracks: Mapping[int, Track] | None = None
 
     def chunk(self, chunk: Chunk) -> "Prediction":
-        """What a chunk shows of it, where it is of the video that the chunk is of."""
-        tracks = self.tracks and {id: _Shown(x, chunk) for id, x in self.tracks.items()}
+        """What a chunk shows of it, where it is of the video that the chunk is of; proposals that
+        it shows nothing of are none of its own.
+        """
+        tracks = self.tracks
+        if tracks is not None:
+            shown = {id: _Shown(x, chunk) for id, x in tracks.items()}
+            tracks = {id: x for id, x in shown.items() if any(mask.any() for _, mask in x)}
         return replace(self, labels=chunk.labels(self.labels), tracks=tracks)
 
 

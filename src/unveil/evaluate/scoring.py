@@ -70,8 +70,18 @@ def find(sequence: Sequence, predictions: Path) -> tuple[Path, Sequence]:
 def read(sequence: Sequence, place: Path, of: Sequence) -> tuple[np.ndarray, Prediction]:
     """The ground truth [T, H, W] of a sequence, and the prediction for it.
 
-    place, of: as `find` gives them.
+    place, of: as `find` gives them. A chunk that is all of its video is called like that: where its
+    masks are not of the chunk's size they are the video's.
     """
+    if isinstance(sequence, Chunk) and sequence.number is None and of is sequence:
+        try:
+            return _read(sequence, place, sequence)
+        except DataError:
+            of = sequence.whole
+    return _read(sequence, place, of)
+
+
+def _read(sequence: Sequence, place: Path, of: Sequence) -> tuple[np.ndarray, Prediction]:
     truth = of.truth()
     _, h, w = truth.shape
     prediction = read_prediction(place, of.frame_names(), (h, w), of.name, of.video_id)
