@@ -68,6 +68,25 @@ def test_the_standard_protocol_is_the_toolkits_loops(h, w, proposals, objects):
     assert np.abs(f - expected_f).max() <= LIKE_THE_TOOLKIT
 
 
+def test_an_object_that_fills_a_frame_has_no_boundary_to_miss():
+    truth = np.ones((3, 12, 12), np.uint8)
+    truth[2, :6] = 2
+    labels = np.zeros_like(truth)
+    labels[2, :6] = 1
+    j, f, matched = davis.match_sequence(Measured(labels, truth))
+    expected_j, expected_f = davis_plain.unsupervised(labels, truth)
+    assert np.array_equal(j, expected_j) and np.array_equal(f, expected_f)
+    assert matched == [None, 1] and f[:2, 0].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("wrong", ["labels", "truth"])
+def test_ids_below_0_are_refused(wrong):
+    given = {"labels": np.ones((1, 2, 2), int), "truth": np.ones((1, 2, 2), int)}
+    given[wrong][0, 0, 0] = -1
+    with pytest.raises(DataError, match=f"{wrong}: -1 is no id"):
+        Measured(**given)
+
+
 @pytest.mark.parametrize("radius", [0, 1, 2, 5, 8, 11])
 @pytest.mark.parametrize("shape", [(3, 41), (29, 31), (1, 1)])
 def test_dilation_is_that_by_a_disk(radius, shape):

@@ -25,7 +25,7 @@ def match_sequence(
     Returns J and F [T, O] of the matched pairs, and the id matched to each object. Where there are
     fewer proposals than objects, the rest are matched with empty masks, as in the toolkit.
     """
-    j, f = padded(m.j, m.present), padded(m.f, m.present)
+    j, f = padded(m.j, m.present), padded(m.f, m.edged)
     rows, columns = linear_sum_assignment(-(j.mean(0) + f.mean(0)) / 2)
     order = rows[np.argsort(columns)]
     objects = np.arange(len(order))
@@ -39,7 +39,7 @@ def match_frames(
 
     Returns J and F [T, O], and the ids by frame.
     """
-    j, f = padded(m.j, m.present), padded(m.f, m.present)
+    j, f = padded(m.j, m.present), padded(m.f, m.edged)
     objects = np.arange(j.shape[2])
     best_j, best_f, ids = [], [], []
     for t in range(len(j)):
@@ -90,16 +90,17 @@ def statistics(values: Float[np.ndarray, "t"]) -> tuple[float, float, float]:
 
 
 def padded(
-    values: Float[np.ndarray, "t p o"], present: Bool[np.ndarray, "t o"]
+    values: Float[np.ndarray, "t p o"], something: Bool[np.ndarray, "t o"]
 ) -> Float[np.ndarray, "t q o"]:
     """J or F [T, P, O] with empty proposals added until there are as many as objects.
 
-    An empty mask scores 1 where the object is absent as well, 0 where it is present.
+    something: where the object has a pixel, for J, or its boundary, for F. Against nothing an empty
+    mask scores 1, else 0.
     """
     _, p, o = values.shape
     if p >= o:
         return values
-    empty = np.repeat(~present[:, None, :], o - p, axis=1).astype(values.dtype)
+    empty = np.repeat(~something[:, None, :], o - p, axis=1).astype(values.dtype)
     return np.concatenate((values, empty), axis=1)
 
 

@@ -24,7 +24,7 @@ class Measured:
     pixels that count for nothing. scores: id → how sure the method is; empty where it does not
     say. tracks: id → proposal, where proposals were given that overlap, of which labels show only
     the uppermost; what allows for overlap looks at these. Raises DataError where shapes differ,
-    labels are no integers, or there is no object.
+    labels are no integers from 0 on, or there is no object.
     """
 
     labels: np.ndarray
@@ -37,6 +37,11 @@ class Measured:
             if x.ndim != 3 or x.dtype.kind not in "iu":
                 raise DataError(
                     f"{what}: expected whole numbers [T, H, W], got {x.dtype} {list(x.shape)}"
+                )
+            if x.size and x.min() < 0:
+                raise DataError(
+                    f"{what}: {x.min()} is no id: expected 0 for the background, numbers from 1 on "
+                    f"for the rest, {VOID} for void in the ground truth"
                 )
         if self.labels.shape != self.truth.shape:
             raise DataError(
@@ -90,15 +95,26 @@ class Measured:
             self.inter, self.union, out=np.ones(self.inter.shape), where=self.union > 0
         )
 
-    @cached_property
+    @property
     def f(self) -> np.ndarray:
         """The boundary measure by frame, proposal and object, float64 [T, P, O]."""
+        return self._boundaries[0]
+
+    @property
+    def edged(self) -> np.ndarray:
+        """Whether an object has a boundary in a frame, bool [T, O]: not where it fills it."""
+        return self._boundaries[1]
+
+    @cached_property
+    def _boundaries(self) -> tuple[np.ndarray, np.ndarray]:
         t, h, w = self.labels.shape
         p, o, reach = len(self.ids), len(self.objects), tolerance(h, w)
-        f = np.empty((t, p, o))
+        f, edged = np.empty((t, p, o)), np.empty((t, o), bool)
         for i, (mine, theirs, _) in enumerate(self._frames()):
-            f[i] = f_matrix(boundaries(mine, p, reach), boundaries(theirs, o, reach))
-        return f
+            edges = boundaries(theirs, o, reach)
+            f[i] = f_matrix(boundaries(mine, p, reach), edges)
+            edged[i] = [len(edge.pixels) > 0 for edge in edges]
+        return f, edged
 
     @cached_property
     def present(self) -> np.ndarray:
