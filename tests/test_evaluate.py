@@ -1,5 +1,7 @@
 """unveil evaluate: what it writes, what it keeps, and that one broken sequence does not end it."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -153,6 +155,23 @@ def test_a_broken_sequence_is_reported_and_the_others_finish(made, perfect, tmp_
     assert [f["sequence"] for f in record["failures"]] == ["occlusion-1", "return-2"]
     assert record["protocols"]["davis2017"]["mean"]["J"] == 1
     assert str(broken) in (tmp_path / "out/index.html").read_text()
+
+
+def test_frames_of_another_size_than_the_annotation_are_shown_at_its_size(tmp_path):
+    truth = np.pad(np.ones((3, 8, 8), np.uint8), ((0, 0), (4, 4), (6, 6)))
+    for folder in ("masks", "theirs"):
+        write_masks(tmp_path / folder / "dog", truth)
+    for i in range(3):
+        place = tmp_path / "frames/dog" / f"{i:05d}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((32, 40, 3), 200, np.uint8)).save(place)
+    command = Evaluate(
+        "folder", tmp_path, tmp_path / "theirs", protocol="miou", out=tmp_path / "o", workers=HERE
+    )
+    assert command.run() == 0
+    page = (tmp_path / "o/index.html").read_text()
+    strip = Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', page)[1])))
+    assert strip.size == (3 * 24 - 4, 3 * 20 - 4)
 
 
 def test_a_surprise_inside_is_a_failure_of_its_sequence_only(made, perfect, tmp_path, monkeypatch):
@@ -426,6 +445,8 @@ def test_making_again_replaces_only_what_was_made(made, tmp_path):
     (out / "mine.txt").write_text("kept")
     with pytest.raises(OutputError, match="not from Unveil"):
         Make(out, "folder", sequences=1, frames=1, size=(33, 35)).run()
+    with pytest.raises(InputError, match="seed: expected a number from 0 on, got -1"):
+        Make(tmp_path / "new", "folder", sequences=1, seed=-1).run()
 
 
 def test_a_process_that_only_scores_does_without_torch():

@@ -40,30 +40,31 @@ _PAPER = (250, 250, 248)
 
 
 def strip(
-    frames: UInt8[np.ndarray, "t h w 3"],
+    frames: UInt8[np.ndarray, "t _h _w 3"],
     truth: Integer[np.ndarray, "t h w"],
     labels: Integer[np.ndarray, "t h w"],
     void: int = 255,
 ) -> bytes:
     """Frames over the ground truth over the prediction, as JPEG.
 
-    frames: uint8 [T, H, W, 3]. truth, labels: [T, H, W]. A proposal has the colour of the object
-    that it covers best; those that cover none have colours of their own.
+    frames: uint8 [T, H, W, 3], of any size. truth, labels: [T, H, W]. A proposal has the colour of
+    the object that it covers best; those that cover none have colours of their own.
     """
     t = len(frames)
     chosen = np.linspace(0, t - 1, min(_COLUMNS, t)).round().astype(int)
     truth = np.where(truth[chosen] == void, 0, truth[chosen])
     labels = recoloured(labels[chosen], truth)
-    _, h, w, _ = frames.shape
+    _, h, w = truth.shape
     scale = min(1, _SIDE / max(h, w))
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
     cell = (size[0] + _GAP, size[1] + _GAP)
     sheet = Image.new("RGB", (cell[0] * len(chosen) - _GAP, cell[1] * 3 - _GAP), _PAPER)
     for column, index in enumerate(chosen):
+        frame = np.array(Image.fromarray(frames[index]).resize((w, h)))
         rows = (
-            frames[index],
-            paint(frames[index], colour_index(truth[column]), _ALPHA, _DIM),
-            paint(frames[index], colour_index(labels[column]), _ALPHA, _DIM),
+            frame,
+            paint(frame, colour_index(truth[column]), _ALPHA, _DIM),
+            paint(frame, colour_index(labels[column]), _ALPHA, _DIM),
         )
         for row, picture in enumerate(rows):
             small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)

@@ -36,13 +36,17 @@ def write_results(
 
 
 def _pictures(dataset: Dataset, predictions: Path, names: list[str]) -> dict[str, bytes]:
-    """A strip a sequence; on grey where its frames are not there, as they need not be."""
+    """A strip a sequence, at the size of its annotation; on grey where its frames are not there, or
+    not as many, as they need not be.
+    """
     pictures = {}
     for sequence in dataset.select(names).sequences if names else ():
         truth, prediction = read(sequence, *find(sequence, predictions))
         try:
             frames = sequence.frames()
         except DataError:
-            frames = np.full((*truth.shape, 3), 128, np.uint8)
+            frames = np.empty((0, 1, 1, 3), np.uint8)
+        if len(frames) != len(truth):
+            frames = np.full((len(truth), 1, 1, 3), 128, np.uint8)
         pictures[sequence.name] = strip(frames, truth, prediction.labels, VOID)
     return pictures

@@ -39,6 +39,8 @@ def make_benchmark(
     """
     if sequences < 1:
         raise InputError(f"sequences: expected at least 1, got {sequences}")
+    if seed < 0:
+        raise InputError(f"seed: expected a number from 0 on, got {seed}")
     if layout not in LAYOUTS:
         raise InputError(f"no layout {layout!r}; there are {', '.join(LAYOUTS)}")
 
