@@ -309,6 +309,16 @@ def test_a_flipped_bit_and_a_cut_file_are_named(copy):
         open_dataset("movi", root)
 
 
+def test_videos_of_a_folder_are_found_whatever_their_suffix(tmp_path):
+    for name in ("IMG_1.MOV", "dog.m4v", "dog.txt"):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        (tmp_path / "frames" / name).write_bytes(b"")
+    for name in ("IMG_1", "dog", "gone"):
+        write_masks(tmp_path / "masks" / name, np.ones((1, 4, 4), np.uint8))
+    found = {s.name: s.images.name for s in open_dataset("folder", tmp_path).sequences}
+    assert found == {"IMG_1": "IMG_1.MOV", "dog": "dog.m4v", "gone": "gone"}
+
+
 def test_one_sequence_in_plain_folders_may_be_a_video(tmp_path, clips):
     from fractions import Fraction
 

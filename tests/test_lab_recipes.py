@@ -92,6 +92,16 @@ def test_a_run_on_shards_goes_on_and_says_what_it_lacks(clips, tiny_backbone, tm
     for wrong, said in (
         (["--split", "train"], "--split is of a dataset"),
         ([*data, "--split", "test"], "no movi_e-test.tfrecord"),
+        ([*data, "--cache-limit", "inf"], "--cache-limit: expected GB from 0 on, got inf"),
     ):
         assert main(["train", str(moved), *line[1:], str(tmp_path / "new"), *wrong]) != 0
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_plain_folders_are_a_dataset_without_splits(clips, tiny_backbone, tmp_path):
+    root = made("folder", tmp_path / "data", clips[:2])
+    recipe = ["--recipe", str(CONFIGS / "videosaur-movi-e.toml"), "--backbone", tiny_backbone]
+    line = [str(root), *recipe, *SMALL, "--cache", str(tmp_path / "cache")]
+    assert main(["train", *line, "--dataset", "folder", "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run/model.safetensors").is_file()

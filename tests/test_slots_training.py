@@ -375,6 +375,7 @@ def test_kmeans_is_a_mode(videos, tiny_backbone, tmp_path):
         ("[model]\nwidth = 6", "no multiple of 4 heads"),
         ("frames = 1", "at least 2 frames"),
         ("validation_windows = 0", "validation_windows must be positive"),
+        ("validation = -1", "validation is 0 or more clips, got -1"),
     ],
 )
 def test_recipes_that_make_no_sense(text, said, untyped, tmp_path):

@@ -578,6 +578,7 @@ def test_a_recipe_changes_only_what_it_names(tmp_path):
         ('start = "warm"', "random or tied"),
         ("[losses]\nquery = 1", "no such entry 'query'"),
         ("steps = ", "not TOML"),
+        ("validation = -1", "validation is 0 or more clips, got -1"),
         ("heads = 2.5", r"r.toml: recipe: heads: expected a whole number, got 2.5"),
         ("centred = 1", "centred: expected True or False, got 1"),
         ("keep = [1, 'x']", "keep: expected any number of values, each a whole number, got"),
@@ -588,6 +589,12 @@ def test_a_recipe_changes_only_what_it_names(tmp_path):
 def test_a_recipe_that_is_wrong_is_an_error(untyped, text, message, tmp_path):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(TrainingError, match=message):
+        read_recipe(tmp_path / "r.toml", Recipe)
+
+
+def test_a_recipe_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "r.toml").write_bytes(b"# caf\xe9\nsteps = 3\n")
+    with pytest.raises(TrainingError, match=r"r.toml is not TOML: .*can't decode byte 0xe9"):
         read_recipe(tmp_path / "r.toml", Recipe)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,6 +149,8 @@ class Train:
         from unveil.training.watcher import Watcher
 
         fabric = self._fabric(method.recipe.batch)
+        if not 0 <= self.cache_limit < math.inf:
+            raise TrainingError(f"--cache-limit: expected GB from 0 on, got {self.cache_limit}")
         cache = Cache(self.cache or default_cache(), int(self.cache_limit * 1e9))
         videos = self._videos()
         if not fabric.is_global_zero:
@@ -173,7 +176,8 @@ class Train:
         from unveil.datasets import open_dataset
         from unveil.training.clips import TrainingClip
 
-        found = open_dataset(self.dataset, self.folder, split=self.split or "train")
+        split = self.split or (None if self.dataset == "folder" else "train")
+        found = open_dataset(self.dataset, self.folder, split=split)
         clips = []
         for s in found.sequences:
             # Of its place and size: to read all would take as long as what is kept of it.

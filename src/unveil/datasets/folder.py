@@ -16,9 +16,7 @@ import numpy as np
 from unveil.datasets.masks import as_truth, image_files, read_frames, read_stack, unify_binary
 from unveil.datasets.sequence import Dataset, Finding
 from unveil.errors import DataError, UnveilError
-from unveil.video.listing import in_order
-
-_VIDEOS = (".mp4", ".mov", ".avi", ".webm", ".mkv", ".gif")
+from unveil.video.listing import in_order, videos_in
 
 
 @dataclass(frozen=True)
@@ -125,5 +123,7 @@ def check_folder(
 
 
 def _frames_of(images: Path, name: str) -> Path:
-    videos = [images / f"{name}{suffix}" for suffix in _VIDEOS]
-    return next((v for v in videos if v.is_file()), images / name)
+    """The folder of a sequence's pictures, or its video."""
+    if (images / name).is_dir() or not images.is_dir():
+        return images / name
+    return next((v for v in videos_in(images) if v.stem == name), images / name)

@@ -97,6 +97,7 @@ class Recipe(AnyRecipe):
             raise TrainingError(f"recipe: size must be positive, got {self.size}")
         whole = ("heads", "min_gap", "max_gap", "windows", "batch", "steps", "checkpoint_every")
         check_positive(self, *whole, "try_every", "lr", "sharpness")
+        check_held_out(self)
         if self.min_gap > self.max_gap:
             raise TrainingError(
                 f"recipe: min_gap must not exceed max_gap, got {self.min_gap} and {self.max_gap}"
@@ -148,13 +149,19 @@ def check_positive(recipe: Any, *names: str) -> None:
             raise TrainingError(f"recipe: {name} must be positive, got {getattr(recipe, name)}")
 
 
+def check_held_out(recipe: Any) -> None:
+    """Raise TrainingError where a recipe's `validation` is no number of clips."""
+    if recipe.validation < 0:
+        raise TrainingError(f"recipe: validation is 0 or more clips, got {recipe.validation}")
+
+
 def read_table(path: Path) -> dict[str, Any]:
     """What a TOML file holds. Raises TrainingError where there is none, or it is not TOML."""
     try:
-        return tomllib.loads(Path(path).read_text())
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path} is not TOML: {error}") from error
 
 

@@ -7,7 +7,7 @@ from unveil.checks import check_fields
 from unveil.errors import TrainingError
 from unveil.features import weights
 from unveil.slots.settings import SlotSettings
-from unveil.training.recipe import AnyRecipe, check_positive
+from unveil.training.recipe import AnyRecipe, check_held_out, check_positive
 from unveil.training.slots_losses import SlotLossSettings
 
 
@@ -65,6 +65,7 @@ class FeatureRecipe(AnyRecipe):
         check_fields(self, "recipe: ", TrainingError)
         counts = ("windows", "batch", "steps", "checkpoint_every", "try_every")
         check_positive(self, *counts, "validation_windows", "lr")
+        check_held_out(self)
         if min(self.size) <= 0:
             raise TrainingError(f"recipe: size is [height, width] in px, got {self.size}")
         if self.augment not in ("flip", "photometric"):
