@@ -140,16 +140,19 @@ def label_studio(out, t, h, w):
 
 
 def label_studio_video(out, t, h, w):
+    """A key frame is shown in its own frame; if it is enabled, up to the next one too."""
     (task,) = json.loads((out / "tasks.json").read_text())
     boxes, names = {}, {}
     for region in task["predictions"][0]["result"]:
         id = int(region["id"].removeprefix("object-"))
         names[id] = region["value"]["labels"][0]
-        for key in region["value"]["sequence"]:
-            if key["enabled"]:
-                sides = [key[x] for x in ("x", "y", "width", "height")]
-                box = np.round(np.array(sides) / 100 * (w, h, w, h)).astype(int)
-                boxes[key["frame"] - 1, id] = tuple(box.tolist())
+        sequence = region["value"]["sequence"]
+        stops = [key["frame"] for key in sequence[1:]] + [t + 4]  # the video may go on
+        for key, stop in zip(sequence, stops, strict=True):
+            sides = [key[x] for x in ("x", "y", "width", "height")]
+            box = np.round(np.array(sides) / 100 * (w, h, w, h)).astype(int)
+            for frame in range(key["frame"], stop if key["enabled"] else key["frame"] + 1):
+                boxes[frame - 1, id] = tuple(box.tolist())
     return {"boxes": boxes, "names": names}
 
 

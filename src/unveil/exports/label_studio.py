@@ -125,18 +125,20 @@ def _bits(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _sequence(
     result: Result, frames: list[int], seen: Iterator[tuple[int, str]], rate: float
 ) -> Iterator[dict[str, Any]]:
-    """The key frames of a track: shares of the frame in percent; where it leaves, not enabled."""
+    """The key frames of a track: shares of the frame in percent.
+
+    The last one before the object leaves, and of all, is not enabled: Label Studio shows it, and
+    nothing after it up to the next.
+    """
     size = np.array([result.width, result.height] * 2)
     before: tuple[int, dict[str, Any]] | None = None
     for i, text in seen:
-        if before is not None and i > before[0] + 1:
-            yield _key(frames[before[0] + 1], before[1], rate, enabled=False)
+        if before is not None:
+            yield _key(frames[before[0]], before[1], rate, enabled=i == before[0] + 1)
         share = np.array(text.split(), float) / size * 100
-        box = dict(zip(("x", "y", "width", "height"), share.tolist(), strict=True))
-        yield _key(frames[i], box, rate, enabled=True)
-        before = i, box
-    if before is not None and before[0] + 1 < len(result):
-        yield _key(frames[before[0] + 1], before[1], rate, enabled=False)
+        before = i, dict(zip(("x", "y", "width", "height"), share.tolist(), strict=True))
+    if before is not None:
+        yield _key(frames[before[0]], before[1], rate, enabled=False)
 
 
 def _key(index: int, box: dict[str, Any], rate: float, enabled: bool) -> dict[str, Any]:
