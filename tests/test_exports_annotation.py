@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import numpy as np
@@ -213,6 +214,24 @@ def test_label_studio_video(dog, tmp_path):
     config = ElementTree.parse(out / "config.xml").getroot()
     assert config.find("Video").get("value") == "$video"
     assert config.find("VideoRectangle").get("toName") == "video"
+
+
+def served(address):
+    """The file below its folder that Label Studio looks for, as Django reads an address."""
+    return parse_qs(urlsplit(address).query)["d"][0]
+
+
+@pytest.mark.parametrize("name", ["R&B", "50%50", "take #2", "a+b", "it's 💃, or not"])
+def test_label_studio_finds_files_of_any_name(name, tmp_path):
+    frames, labels = scene(2)
+    names = tuple(f"{name} {i}" for i in range(2))
+    result = open_result(write_result(tmp_path / name, labels, frames, names=names))
+    out = export(result, tmp_path / "images", "label-studio")
+    for task in json.loads((out / "tasks.json").read_text()):
+        assert (out / served(task["data"]["image"])).is_file()
+    out = export(result, tmp_path / "video", "label-studio-video")
+    (task,) = json.loads((out / "tasks.json").read_text())
+    assert served(task["data"]["video"]) == f"{name}.mp4"
 
 
 @pytest.mark.parametrize("form", ["label-studio", "label-studio-video"])

@@ -7,9 +7,11 @@ run whether it repeats, which of the four, its length, its value.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -51,7 +53,7 @@ def write_label_studio(result: Result, out: Path, report: Progress, images: bool
                 said = things[id].name or f"object {id}"
                 about = {"image_rotation": 0, "meta": {"text": [said]}, "score": things[id].score}
                 regions.append(region | size | {"value": value} | about)
-            data = {"image": f"{LOCAL}images/{name}.jpg", "frame": i, "video": result.name}
+            data = {"image": _address(f"images/{name}.jpg"), "frame": i, "video": result.name}
             _add(file, i, data, regions)
             report("label-studio", i + 1, len(result))
         file.write("]\n")
@@ -87,7 +89,7 @@ def write_label_studio_video(result: Result, out: Path, report: Progress) -> Non
             }
             for thing in result.things
         ]
-        _add(file, 0, {"video": f"{LOCAL}{name}"}, regions)
+        _add(file, 0, {"video": _address(name)}, regions)
         file.write("]\n")
     tags = f'<Video name="video" value="$video" framerate="{rate:g}"/>'
     tags += '\n  <VideoRectangle name="box" toName="video"/>'
@@ -144,6 +146,11 @@ def _sequence(
 def _key(index: int, box: dict[str, Any], rate: float, enabled: bool) -> dict[str, Any]:
     """A key frame; Label Studio counts frames from 1."""
     return {"frame": index + 1, "time": index / rate, "enabled": enabled, "rotation": 0, **box}
+
+
+def _address(file: str) -> str:
+    """Where Label Studio finds a file; what has a meaning in an address is written out."""
+    return LOCAL + quote(os.fsencode(file))
 
 
 def _region(id: str, tag: str, type_: str, of: str) -> dict[str, Any]:
