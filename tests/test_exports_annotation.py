@@ -148,6 +148,8 @@ def test_names_that_xml_cannot_write(tmp_path):
     root = read_cvat(export(result, tmp_path / "cvat", "cvat") / "annotations.xml")
     found = {int(t.get("group_id")): t.get("label") for t in root.findall("track")}
     assert found == {**names, 2: "bell � rings"}
+    labels = json.loads((tmp_path / "cvat" / "labels.json").read_text())
+    assert [label["name"] for label in labels] == list(found.values())
 
 
 # --- Label Studio --------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What every form has to bear: odd results, names, places and disks, and readers of others."""
 
+import os
 import resource
 import sys
 
@@ -107,6 +108,23 @@ def test_another_reader_finds_what_was_found(form, what, tmp_path):
     assert [p.name for p in (tmp_path / "to").iterdir()] == [FORMATS[form].file]
     kinds = {thing.id: names.get(thing.id, "object") for thing in result.things}
     check(READERS[form](out, *labels.shape), labels, kinds, exact="webm" not in form)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="files have names of UTF-8 there")
+@pytest.mark.parametrize("form", FORMATS)
+def test_names_that_are_no_text(form, tmp_path):
+    """Files may have names of any bytes, and so may what a person types in a shell."""
+    name = os.fsdecode(b"\xe9t\xe9")
+    frames, labels = scene(2)
+    folder = write_result(tmp_path / name, labels, frames, names=(f"{name}-0", f"{name}-1"))
+    result = open_result(folder).select(names={1: name})
+    out = export(result, tmp_path / "to" / FORMATS[form].file, form)
+    if form == "davis":
+        val = (out / "ImageSets" / "2017" / "val.txt").read_bytes()
+        assert val == b"\xe9t\xe9\n" and (out / "JPEGImages" / "480p" / name).is_dir()
+    if form.startswith("label-studio"):
+        text = (out / "tasks.json").read_text(encoding="utf-8")
+        assert "%E9t%E9" in text and "\ufffdt\ufffd" in text
 
 
 @pytest.mark.slow

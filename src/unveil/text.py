@@ -1,10 +1,13 @@
-"""Text files as people write them: UTF-8 with or without a byte order mark, or UTF-16."""
+"""Text as people write it: UTF-8 with or without a byte order mark, UTF-16, or names of files."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from unveil.errors import DataError
+
+_UNWRITABLE = re.compile("[\ud800-\udfff]")
 
 
 def read_text(path: Path) -> str:
@@ -24,3 +27,8 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}): write it or get it again") from error
+
+
+def writable(text: str) -> str:
+    """The same as UTF-8 can write it: � for each byte by which a file's name is no text."""
+    return _UNWRITABLE.sub("\ufffd", text)

@@ -157,7 +157,8 @@ def _write_labels(result: Result, path: Path) -> None:
     """What is pasted as the raw labels of a new task, so that nothing of the tracks is lost."""
     empty = {"mutable": False, "input_type": "text", "default_value": "", "values": [""]}
     attributes = [{"name": name, **empty} for name in (OBJECT, NAME)]
-    labels = [{"name": kind, "type": "any", "attributes": attributes} for kind in result.kinds]
+    kinds = map(_clean, result.kinds)  # as the tracks have them, or CVAT would not know theirs
+    labels = [{"name": kind, "type": "any", "attributes": attributes} for kind in kinds]
     path.write_text(json.dumps(labels, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 

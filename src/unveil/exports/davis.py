@@ -7,6 +7,7 @@
 Source: https://davischallenge.org
 """
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -45,4 +46,5 @@ def write_davis(result: Result, out: Path, report: Progress, images: bool = True
         for i, _ in enumerate(zip(written, steps, strict=images)):
             report("davis", i + 1, len(result))
     (out / "ImageSets" / "2017").mkdir(parents=True)
-    (out / "ImageSets" / "2017" / "val.txt").write_text(f"{result.file_name}\n", encoding="utf-8")
+    with (out / "ImageSets" / "2017" / "val.txt").open("wb") as file:
+        file.write(os.fsencode(f"{result.file_name}\n"))  # as the folders are called

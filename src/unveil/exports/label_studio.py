@@ -21,6 +21,7 @@ from unveil.exports.result import Result
 from unveil.exports.spool import Spool
 from unveil.progress import Progress
 from unveil.results.extents import extents
+from unveil.text import writable
 
 LOCAL = "/data/local-files/?d="
 """How Label Studio addresses a file below the folder that it serves."""
@@ -162,7 +163,7 @@ def _add(file: Any, index: int, data: dict[str, Any], regions: list[dict[str, An
     said = [{k: v for k, v in region.items() if v is not None} for region in regions]
     task = {"data": data, "predictions": [{"model_version": "unveil", "result": said}]}
     text = json.dumps(task, ensure_ascii=False, separators=(",", ":"))
-    file.write(("," if index else "[") + "\n" + text)
+    file.write(("," if index else "[") + "\n" + writable(text))
 
 
 def _write_config(result: Result, out: Path, tags: str, labels: str, name: str) -> None:
@@ -170,4 +171,4 @@ def _write_config(result: Result, out: Path, tags: str, labels: str, name: str) 
     kinds = "".join(f"    <Label value={quoteattr(kind)}/>\n" for kind in result.kinds)
     control = f'<{labels} name="{name}" toName="{of}">\n{kinds}  </{labels}>'
     text = f"<View>\n  {tags}\n  {control}\n</View>\n"
-    (out / "config.xml").write_text(text, encoding="utf-8")
+    (out / "config.xml").write_text(writable(text), encoding="utf-8")

@@ -20,6 +20,7 @@ from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.extents import extents
 from unveil.results.palette import colour_index, vivid_palette
+from unveil.text import writable
 
 Layer = tuple[Any, dict[str, Any], str]
 """What napari makes a layer of: data, arguments, kind."""
@@ -86,7 +87,7 @@ def write_rerun(result: Result, out: Path, report: Progress, images: bool = True
     """
     rerun = need("rerun", "rerun")
     _check_room(out)
-    recording = rerun.RecordingStream("unveil", recording_id=result.file_name)
+    recording = rerun.RecordingStream("unveil", recording_id=writable(result.file_name))
     try:
         recording.save(str(out))
         _record(rerun, recording, result, report, images)
@@ -106,10 +107,10 @@ def _check_room(out: Path) -> None:
 
 def _record(rerun: Any, recording: Any, result: Result, report: Progress, images: bool) -> None:
     """Log every frame, and who is who."""
-    classes = [
-        rerun.AnnotationInfo(id=t.id, label=t.name or f"{t.kind} {t.id}", color=_colour(t.id))
-        for t in result.things
+    names = [
+        (thing.id, writable(thing.name or f"{thing.kind} {thing.id}")) for thing in result.things
     ]
+    classes = [rerun.AnnotationInfo(id=id, label=name, color=_colour(id)) for id, name in names]
     recording.log("video", rerun.AnnotationContext(classes), static=True)
     frames = result.frames() if images else repeat(None)
     every = zip(result.chosen, result.labels(), frames, strict=images)

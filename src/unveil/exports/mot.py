@@ -16,6 +16,7 @@ from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.coco import encode
 from unveil.results.extents import extents
+from unveil.text import writable
 from unveil.video.prefetch import mapped
 
 PEDESTRIAN = 1
@@ -46,7 +47,7 @@ def write_mot(result: Result, out: Path, report: Progress, images: bool = True) 
                 file.write(f"{i},{id},{x + 1},{y + 1},{w},{h},1,{PEDESTRIAN},1\n")
             report("mot", i, len(result))
     about = {
-        "name": result.file_name,
+        "name": writable(result.file_name),
         "imDir": "img1",
         "frameRate": f"{float(result.fps):g}",
         "seqLength": len(result),

@@ -10,6 +10,7 @@ from unveil.exports.result import Result, Thing
 from unveil.exports.tracks import COLUMNS, rows
 from unveil.progress import Progress
 from unveil.results.palette import colour_index, vivid_palette
+from unveil.text import writable
 
 _LEGEND = 24  # objects that the legend names
 _FEW = 60  # frames that are marked; more are a line
@@ -88,4 +89,4 @@ def _colour(id: int) -> tuple[float, ...]:
 
 def _plain(text: str) -> str:
     """Text that Matplotlib takes for no formula, on one line."""
-    return " ".join(text.split()).replace("$", r"\$")
+    return " ".join(writable(text).split()).replace("$", r"\$")

@@ -1,7 +1,7 @@
 """One row an object and frame: CSV and Parquet, and a plot of them over time."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from unveil.exports.extra import need
 from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.extents import extents
+from unveil.text import writable
 
 COLUMNS = {
     "id": ("int32", "of the object, the same in every frame"),
@@ -66,8 +67,15 @@ def write_parquet(result: Result, out: Path, report: Progress) -> None:
     with parquet.ParquetWriter(out, schema) as writer:
         for part in _parts(rows(result, "parquet", report)):
             columns = list(zip(*part, strict=True)) if part else [()] * len(COLUMNS)
-            arrays = [arrow.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)]
+            arrays = [
+                arrow.array(_texts(c) if f.type == arrow.string() else c, type=f.type)
+                for c, f in zip(columns, schema, strict=True)
+            ]
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+
+
+def _texts(column: Iterable[str | None]) -> list[str | None]:
+    return [None if text is None else writable(text) for text in column]
 
 
 def _parts(every: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:

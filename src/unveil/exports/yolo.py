@@ -15,6 +15,7 @@ from unveil.exports.polygons import outline
 from unveil.exports.result import Result
 from unveil.progress import Progress
 from unveil.results.extents import extents
+from unveil.text import writable
 
 WITHIN = 0.25
 """Where in its pixel a vertex lies: readers that cut off and readers that round find the pixel."""
@@ -50,9 +51,8 @@ def write_yolo(
             )
             _write_lines(out / "labels" / f"{stem}.txt", lines)
             report("yolo", i + 1, count)
-    names = "".join(
-        f"  {i}: {json.dumps(kind, ensure_ascii=False)}\n" for i, kind in enumerate(result.kinds)
-    )
+    kinds_said = (json.dumps(writable(kind), ensure_ascii=False) for kind in result.kinds)
+    names = "".join(f"  {i}: {kind}\n" for i, kind in enumerate(kinds_said))
     head = f"train: images/train\nval: images/{'val' if kept else 'train'}\n"
     (out / "data.yaml").write_text(f"{head}names:\n{names}", encoding="utf-8")
 
