@@ -643,6 +643,20 @@ def test_a_failed_rename_keeps_the_earlier_export(dog, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["coco"]
 
 
+@pytest.mark.parametrize("form", ["coco", "csv"])
+def test_an_export_where_a_link_points(form, dog, tmp_path):
+    """The link stays, as that to a result does."""
+    place, link = tmp_path / "there" / FORMATS[form].file, tmp_path / "link"
+    result = open_result(dog)
+    export(result, place, form, **without({}, form))
+    link.symlink_to(place)
+    export(result.select([1]), link, form, again=True, **without({}, form))
+    assert link.is_symlink() and sorted(p.name for p in tmp_path.iterdir()) == ["link", "there"]
+    assert [p.name for p in place.parent.iterdir()] == [place.name]
+    found = place / "annotations.json" if form == "coco" else place
+    assert '"track_id":2' not in found.read_text() and "\n2," not in found.read_text()
+
+
 def test_forms_and_options_that_are_not_there(dog, tmp_path):
     with pytest.raises(InputError, match="no format 'coko' to export to; there are coco, "):
         export(open_result(dog), tmp_path / "x", "coko")

@@ -19,12 +19,14 @@ MARK = "unveil.json"
 def whole(out: Path, again: bool = False) -> Iterator[Path]:
     """A path beside `out` to write a file or a folder to; it becomes `out` when the block ends.
 
-    again: what lies at `out` is replaced: a file, or a folder that an export wrote. Otherwise
-    nothing may lie there. When the block fails, nothing is left and nothing was replaced. Raises
-    OutputError where `out` cannot be written.
+    again: what lies at `out`, or where a link there points, is replaced: a file, or a folder that
+    an export wrote. Otherwise nothing may lie there. When the block fails, nothing is left and
+    nothing was replaced. Raises OutputError where `out` cannot be written.
     """
     out = out_path(out).absolute()
     check_place(out, again)
+    if out.is_symlink():
+        out = out.resolve()
     partial = beside(out)
     sweep(out)
     missing = [p for p in out.parents if not p.exists()]
