@@ -229,6 +229,9 @@ def test_one_video_of_several(dog, tmp_path):
         (lambda c: c["images"][1].update(width=9), "expected 61, 83 as the first"),
         (lambda c: c["images"].clear(), "no images"),
         (lambda c: c["annotations"][0]["segmentation"].update(size=[1, 1]), "size: expected"),
+        (lambda c: c["annotations"].insert(0, None), r"annotations\[0\]: the record: expected"),
+        (lambda c: c["annotations"][0].update(category_id=[1]), r"the id of a category, got \[1\]"),
+        (lambda c: c["categories"][0].update(id={}), "the id of a category, got {}"),
     ],
 )
 def test_mistakes_of_coco(change, message, dog, tmp_path):
@@ -244,6 +247,13 @@ def cvat_of(dog, tmp_path, change):
     place = export(open_result(dog), tmp_path / "cvat", "cvat") / "annotations.xml"
     place.write_text(change(place.read_text()))
     return place
+
+
+def with_polygon(points, frame=0):
+    """A change that adds a track of one polygon."""
+    shape = f'frame="{frame}" keyframe="1" outside="0" occluded="0" points="{points}" z_order="3"'
+    track = f'<track id="900" label="cat"><polygon {shape}></polygon></track>'
+    return lambda text: text.replace("</annotations>", f"{track}</annotations>")
 
 
 def test_a_person_paints_in_cvat(dog, tmp_path):
@@ -281,6 +291,9 @@ def test_a_person_paints_in_cvat(dog, tmp_path):
         (lambda text: text.replace('frame="5"', 'frame="7"'), "a shape in frame 7, the task has 0"),
         (lambda text: text.replace('frame="5"', 'frame="x"'), "expected a whole number, got 'x'"),
         (lambda text: text.replace("stop_frame>5", "stop_frame>x"), "are no numbers"),
+        (with_polygon("5,5;10,12"), "expected three points or more"),
+        (with_polygon("5,5;10;12,3"), "does not fit 83x61"),
+        (with_polygon("5,5;10,inf;12,3"), "expected three points or more"),
     ],
 )
 def test_mistakes_of_cvat(change, message, dog, tmp_path):

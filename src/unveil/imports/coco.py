@@ -39,7 +39,8 @@ def read_coco(path: Path, name: str | None = None) -> Tracks:
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
         raise DataError(f"{path} holds no annotations: give a file of COCO or YouTube-VIS")
     annotations = content["annotations"]
-    whole = "images" not in content or any("segmentations" in a for a in annotations[:1])
+    first = annotations[0] if annotations else None
+    whole = "images" not in content or (isinstance(first, dict) and "segmentations" in first)
     read = _youtube_vis if whole else _coco
     return read(path, source, content, name)
 
@@ -55,7 +56,7 @@ def _youtube_vis(
     new, dtype = fitting_ids((x.id for x in tracks if x.id is not None), warnings)
     tracks.sort(key=lambda x: -1 if x.score is None else x.score)
     frames: list[list[Layer]] = [[] for _ in video.file_names]
-    kinds = _kinds(content)
+    kinds = _kinds(source, content)
     about, scores = {}, {}
     for track in tracks:
         assert track.id is not None
@@ -97,7 +98,7 @@ def _coco(path: Path, source: records.Source, content: dict[str, Any], name: str
     given = [_track_id(a) for a in mine]
     warnings: list[str] = []
     new, dtype = fitting_ids(given, warnings)
-    kinds = _kinds(content)
+    kinds = _kinds(source, content)
     about: dict[int, About] = {}
     of_object: dict[int, list[float]] = defaultdict(list)
     layers: list[list[tuple[float, Layer]]] = [[] for _ in images]
@@ -160,16 +161,21 @@ def _track_id(record: records.Record) -> int:
 
 
 def _about(record: records.Record, kinds: Mapping[Any, str]) -> About:
-    return said(str(record.fields.get("name") or ""), kinds.get(record.get("category_id"), ""))
+    kind = kinds.get(_category(record, "category_id"), "")
+    return said(str(record.fields.get("name") or ""), kind)
 
 
-def _kinds(content: dict[str, Any]) -> dict[Any, str]:
-    every = content.get("categories")
-    return {
-        c.get("id"): str(c.get("name") or "")
-        for c in (every if isinstance(every, list) else [])
-        if isinstance(c, dict)
-    }
+def _kinds(source: records.Source, content: dict[str, Any]) -> dict[Any, str]:
+    every = records.read_records(source, content.get("categories") or [], "categories")
+    return {_category(c, "id"): str(c.fields.get("name") or "") for c in every}
+
+
+def _category(record: records.Record, field: str) -> Any:
+    """The id of a category: a number, or text."""
+    value = record.get(field)
+    if isinstance(value, list | dict):
+        raise record.fault(field, "the id of a category", value)
+    return value
 
 
 def _rate(fields: Mapping[str, Any]) -> Fraction | None:

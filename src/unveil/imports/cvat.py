@@ -171,8 +171,11 @@ def _mask(element: dict[str, str], h: int, w: int, path: Path) -> np.ndarray:
     """The pixels of a mask or of a polygon, which is filled as COCO fills it."""
     try:
         if element["tag"] == "polygon":
-            points = [float(v) for pair in element["points"].split(";") for v in pair.split(",")]
-            return coco.decode(coco.merge(coco.frPyObjects([points], h, w))).astype(bool)
+            points = np.array([p.split(",") for p in element["points"].split(";")], float)
+            if points.shape[0] < 3 or points.shape[1] != 2 or not np.isfinite(points).all():
+                raise ValueError("expected three points or more, x,y;x,y;x,y;…")
+            filled = coco.frPyObjects([points.ravel().tolist()], h, w)
+            return coco.decode(coco.merge(filled)).astype(bool)
         left, top, width, height = (int(element[k]) for k in ("left", "top", "width", "height"))
         runs = np.array([int(n) for n in element["rle"].split(",")])
         fits = 0 <= left <= w - width and 0 <= top <= h - height
