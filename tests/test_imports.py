@@ -316,6 +316,18 @@ def test_the_shell_imports(dog, tmp_path, capsys, monkeypatch):
     assert "is a result of Unveil already" in capsys.readouterr().err
 
 
+def test_a_video_is_called_after_the_folder_it_is_in(dog, tmp_path, monkeypatch):
+    coco = export(open_result(dog), tmp_path / "cat", "coco", images=False)
+    record(coco, lambda c: c.pop("videos") and [image.pop("video_id") for image in c["images"]])
+    for here, source, name in (
+        (dog, "masks", "dog"),
+        (dog / "masks", ".", "dog"),
+        (coco, "annotations.json", "cat"),
+    ):
+        monkeypatch.chdir(here)
+        assert read_tracks(source).name == name
+
+
 def test_places_that_hold_no_tracks(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.txt").write_text("a")

@@ -27,8 +27,9 @@ class Import:
         from unveil.imports.result import import_result
         from unveil.results.folder import OUTPUT, RUN
 
-        out = self.out or Path("out") / (self.name or self.source.expanduser().absolute().stem)
-        with progress(self.source.name) as show:
+        place = self.source.expanduser().absolute()
+        out = self.out or Path("out") / (self.name or place.stem)
+        with progress(place.name) as show:
             folder = import_result(
                 self.source, out, video=self.video, name=self.name, on_progress=show
             )

@@ -34,9 +34,9 @@ def read_tracks(source: str | Path, name: str | None = None) -> Tracks:
 
     name: of the video, where there are several. Raises DataError for anything else.
     """
-    place = as_path(source)
+    place = as_path(source).absolute()  # the video may be called after a folder above
     if not place.exists():
-        raise DataError(f"no such file or folder: {place}")
+        raise DataError(f"no such file or folder: {source}")
     if place.is_dir():
         if (place / RUN).is_file():
             raise DataError(f"{place} is a result of Unveil already: there is nothing to import")
