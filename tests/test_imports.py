@@ -228,6 +228,8 @@ def test_one_video_of_several(dog, tmp_path):
         (lambda c: c["annotations"][0].update(track_id="1"), "expected a whole number, got '1'"),
         (lambda c: c["images"][1].update(width=9), "expected 61, 83 as the first"),
         (lambda c: c["images"].clear(), "no images"),
+        (lambda c: c["images"][1].update(id=1), r"images\[1\].*: id: expected what no other has"),
+        (lambda c: c["annotations"][0].update(image_id=99), "expected the id of an image, got 99"),
         (lambda c: c["annotations"][0]["segmentation"].update(size=[1, 1]), "size: expected"),
         (lambda c: c["annotations"].insert(0, None), r"annotations\[0\]: the record: expected"),
         (lambda c: c["annotations"][0].update(category_id=[1]), r"the id of a category, got \[1\]"),

@@ -147,8 +147,8 @@ def read_records(source: Source, content: Any, name: str) -> list[Record]:
 def read_videos(source: Source, content: Any) -> list[Video]:
     """The videos of a file, by `videos`. Raises DataError where two share an id or a name."""
     videos = [_video(r) for r in read_records(source, _part(source, content, "videos"), "videos")]
-    _no_two_alike([(v.record, "id", v.id) for v in videos])
-    _no_two_alike([(v.record, "file_names", v.name) for v in videos])
+    no_two_alike([(v.record, "id", v.id) for v in videos])
+    no_two_alike([(v.record, "file_names", v.name) for v in videos])
     return videos
 
 
@@ -161,7 +161,7 @@ def read_tracks(source: Source, content: Any, *, ids: bool) -> list[Track]:
     name = "results" if isinstance(content, list) else "annotations"
     tracks = [_track(r, ids) for r in read_records(source, part, name)]
     if ids:
-        _no_two_alike([(x.record, "id", x.id) for x in tracks])
+        no_two_alike([(x.record, "id", x.id) for x in tracks])
     without = [x for x in tracks if x.score is None]
     if 0 < len(without) < len(tracks):
         raise without[0].record.fault("score", "a number, as the others have one", NOTHING)
@@ -183,7 +183,7 @@ def _video(record: Record) -> Video:
         if path is None or path.is_absolute() or ".." in path.parts or not path.name:
             raise record.fault(f"file_names[{i}]", "FOLDER/FRAME.jpg", name)
     stems = [PurePosixPath(name).stem for name in names]
-    _no_two_alike([(record, f"file_names[{i}]", stem) for i, stem in enumerate(stems)])
+    no_two_alike([(record, f"file_names[{i}]", stem) for i, stem in enumerate(stems)])
     return Video(
         record,
         record.whole("id"),
@@ -202,7 +202,7 @@ def _track(record: Record, ids: bool) -> Track:
     )
 
 
-def _no_two_alike(fields: Sequence[tuple[Record, str, object]]) -> None:
+def no_two_alike(fields: Sequence[tuple[Record, str, object]]) -> None:
     """Raise DataError where two records hold the same in a field that tells them apart."""
     seen: dict[object, Record] = {}
     for record, name, value in fields:

@@ -84,8 +84,9 @@ def _youtube_vis(
 
 
 def _coco(path: Path, source: records.Source, content: dict[str, Any], name: str | None) -> Tracks:
-    images = records.read_records(source, content["images"], "images")
-    title, images, rate = _video(path, source, content, images, name)
+    every_image = records.read_records(source, content["images"], "images")
+    records.no_two_alike([(image, "id", image.whole("id")) for image in every_image])
+    title, images, rate = _video(path, source, content, every_image, name)
     if not images:
         raise DataError(f"{path} has no images: there is nothing to import")
     at = {image.whole("id"): i for i, image in enumerate(images)}
@@ -94,6 +95,10 @@ def _coco(path: Path, source: records.Source, content: dict[str, Any], name: str
         if (image.whole("height"), image.whole("width")) != (h, w):
             raise image.fault("height, width", f"{h}, {w} as the first", image.get("height"))
     every = records.read_records(source, content["annotations"], "annotations")
+    known = {image.whole("id") for image in every_image}
+    for record in every:
+        if record.whole("image_id") not in known:
+            raise record.fault("image_id", "the id of an image", record.get("image_id"))
     mine = [a for a in every if a.whole("image_id") in at]
     given = [_track_id(a) for a in mine]
     warnings: list[str] = []
