@@ -280,6 +280,47 @@ def test_a_person_paints_in_cvat(dog, tmp_path):
     assert [t.kind for t in result.things] == ["object", "object", "object", "cat", "cat"]
 
 
+def test_what_joins_the_tracks_of_a_group(dog, tmp_path):
+    """Shapes of one frame and one label; what goes over several frames is an object of its own."""
+    tracks, count = "", 0
+
+    def add(label, *frames, group=4):
+        nonlocal tracks, count
+        shapes = "".join(
+            f'<mask frame="{frame}" keyframe="1" outside="0" occluded="0" rle="0, 3" '
+            f'left="{4 * count}" top="0" width="3" height="1" z_order="0"></mask>'
+            for frame in frames
+        )
+        tracks += f'<track id="{900 + count}" label="{label}" group_id="{group}">{shapes}</track>'
+        count += 1
+
+    add("cat", 1, 2)
+    add("cat", 1, 2)
+    add("cat", 1)
+    add("cat", 2)
+    add("dog", 2)
+    add("cat", 2, group=5)
+    place = cvat_of(dog, tmp_path, lambda text: text.replace("</ann", f"{tracks}</ann"))
+    result = open_result(import_result(place, tmp_path / "out"))
+    labels = stack(result)
+    assert labels[2, 0, ::4][:6].tolist() == [4, 5, 0, 6, 7, 8] and labels[1, 0, 8] == 6
+    kinds = {thing.id: thing.kind for thing in result.things}
+    assert kinds == dict.fromkeys((1, 2, 3), "object") | dict.fromkeys((4, 5, 6, 8), "cat") | {
+        7: "dog"
+    }
+
+
+def test_boxes_beside_masks_are_counted(dog, tmp_path):
+    where = 'keyframe="1" occluded="0" xtl="1" ytl="1" xbr="5" ybr="5" z_order="0"'
+    boxes = "".join(f'<box frame="{i}" outside="{i // 2}" {where}></box>' for i in range(3))
+    track = f'<track id="900" label="cat">{boxes}</track>'
+    place = cvat_of(dog, tmp_path, lambda text: text.replace("</ann", f"{track}</ann"))
+    out = import_result(place, tmp_path / "out")
+    (warning,) = json.loads((out / "run.json").read_text())["warnings"]
+    assert warning.startswith("2 boxes or other shapes are no masks")
+    assert np.array_equal(stack(open_result(out)), scene()[1])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -19,6 +19,8 @@ from unveil.imports.tracks import Layer, Tracks, fitting_ids, painted, said
 FILE = "annotations.xml"
 _SHAPES = ("mask", "polygon")
 _OTHERS = ("box", "polyline", "points", "ellipse", "cuboid", "skeleton")
+Whose = tuple[str, int, str]
+"""Which object a shape is of: by what it is known, the number of that, and the label of a group."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,16 @@ class _Shape:
     frame: int
     z: int
     element: dict[str, str]
-    whose: tuple[str, int]
+    whose: Whose
 
 
 def read_cvat(path: Path) -> Tracks:
     """The masks and polygons of the tracks in a file.
 
-    Which object a mask is of says its attribute `object`, as Unveil writes it, else the group of
-    its track; a track with neither is an object of its own. Where shapes overlap, the higher
-    z_order is in front, else the later one. Raises DataError for a file of images, of boxes alone,
-    or one that is not CVAT's.
+    Which object a mask is of says its attribute `object`, as Unveil writes it. Shapes of a single
+    frame, as which CVAT has masks, are one object where they share a group and a label; any other
+    track is an object of its own. Where shapes overlap, the higher z_order is in front, else the
+    later one. Raises DataError for a file of images, of boxes alone, or one that is not CVAT's.
     """
     try:
         root = ElementTree.parse(path).getroot()
@@ -48,10 +50,10 @@ def read_cvat(path: Path) -> Tracks:
     if root.find("image") is not None:
         raise DataError(f"{path} is of single images: export the task as 'CVAT for video 1.1'")
     h, w = (_size(root, path, side) for side in ("height", "width"))
-    shapes, labels, names = _shapes(root, path)
+    warnings: list[str] = []
+    shapes, labels, names = _shapes(root, path, warnings)
     first, last, step = _range(root, path, [s.frame for s in shapes])
     ids = _ids(shapes)
-    warnings: list[str] = []
     new, dtype = fitting_ids(ids.values(), warnings)
     of_frame: dict[int, list[_Shape]] = defaultdict(list)
     for shape in shapes:
@@ -84,38 +86,42 @@ def read_cvat(path: Path) -> Tracks:
 
 
 def _shapes(
-    root: ElementTree.Element, path: Path
-) -> tuple[list[_Shape], dict[tuple[str, int], str], dict[tuple[str, int], str]]:
+    root: ElementTree.Element, path: Path, warnings: list[str]
+) -> tuple[list[_Shape], dict[Whose, str], dict[Whose, str]]:
     """All that is to be seen, and of each object its label and name."""
     shapes: list[_Shape] = []
-    labels: dict[tuple[str, int], str] = {}
-    names: dict[tuple[str, int], str] = {}
+    labels: dict[Whose, str] = {}
+    names: dict[Whose, str] = {}
     others = 0
     for number, track in enumerate(root.iter("track")):
-        for element in track:
-            others += element.tag in _OTHERS
-            if element.tag not in _SHAPES or element.get("outside") == "1":
-                continue
+        seen = [element for element in track if element.get("outside") != "1"]
+        others += sum(element.tag in _OTHERS for element in seen)
+        drawn = [element for element in seen if element.tag in _SHAPES]
+        label, group = track.get("label", ""), track.get("group_id") or "0"
+        joined = group != "0" and len(drawn) == 1
+        for element in drawn:
             said = {a.get("name"): (a.text or "").strip() for a in element.iter("attribute")}
-            whose = ("track", number)
+            whose: Whose = ("track", number, "")
             if said.get(OBJECT, "").isdecimal():
-                whose = ("object", int(said[OBJECT]))
-            elif track.get("group_id", "0") not in ("", "0"):
-                whose = ("group", _whole(track, "group_id", path))
+                whose = ("object", int(said[OBJECT]), "")
+            elif joined:
+                whose = ("group", _whole(track, "group_id", path), label)
             z = _whole(element, "z_order", path) if element.get("z_order") else 0
             kept = {**element.attrib, "tag": element.tag}
             shapes.append(_Shape(_whole(element, "frame", path), z, kept, whose))
-            labels.setdefault(whose, track.get("label", ""))
+            labels.setdefault(whose, label)
             names.setdefault(whose, said.get(NAME, ""))
     if not shapes and others:
         raise DataError(
             f"{path} holds {others} boxes or other shapes, and no mask or polygon: a result is of "
             "masks"
         )
+    if others:
+        warnings.append(f"{others} boxes or other shapes are no masks, and are left out here")
     return shapes, labels, names
 
 
-def _ids(shapes: list[_Shape]) -> dict[tuple[str, int], int]:
+def _ids(shapes: list[_Shape]) -> dict[Whose, int]:
     """Objects keep their numbers; groups and tracks without one get those that are free."""
     whose = list(dict.fromkeys(s.whose for s in shapes))
     ids = {w: w[1] for w in whose if w[0] == "object"}
