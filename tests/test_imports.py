@@ -1,6 +1,7 @@
 """Tracks of others as results: what comes back is what went out, and mistakes are named."""
 
 import json
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 from PIL import Image
 
 from exported import NAMES, NTSC, scene, write_result
+from filming import write_video
 from unveil.cli import main
 from unveil.errors import DataError, InputError, OutputError
 from unveil.exports.formats import export
 from unveil.exports.result import open_result
 from unveil.imports.result import import_result, read_tracks
+from unveil.view.film import Film
 
 FORMS = ("davis", "coco", "ytvis", "cvat")
 
@@ -82,6 +85,80 @@ def test_frames_of_cvat_are_found_in_their_video(dog, tmp_path):
     result = open_result(import_result(place, tmp_path / "out", video=f"{dog}-frames"))
     assert np.array_equal(np.stack(list(result.frames())), scene()[0][::2])
     assert np.array_equal(stack(result), scene()[1][::2]) and result.fps == 12
+
+
+def greys(tmp_path, suffix=".mp4", fps=30, t=40):
+    """A video each of whose frames says its number by its brightness."""
+    frames = np.repeat(np.arange(t, dtype=np.uint8), 61 * 83 * 3).reshape(t, 61, 83, 3) * 5
+    return write_video(tmp_path / f"grey{suffix}", frames, None, Fraction(fps))
+
+
+def numbers(result):
+    """Which frames of that video are those of a result."""
+    return [round(frame.mean() / 5) for frame in result.frames()]
+
+
+def later(first):
+    """A change that lets a task begin with a later frame of its video."""
+    pattern = re.compile(r'((?: frame="|_frame>))(\d+)')
+    return lambda text: pattern.sub(lambda m: f"{m[1]}{int(m[2]) + first}", text)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "fps"), [(".mkv", 30), (".mkv", NTSC), (".mkv", 24), (".mp4", 30), (".avi", 25)]
+)
+def test_a_task_that_begins_later(suffix, fps, dog, tmp_path):
+    """Matroska counts whole milliseconds: a frame may be shown before its time, or after it."""
+    video = greys(tmp_path, suffix, fps)
+    for first in range(1, 8):
+        place = cvat_of(dog, tmp_path / f"{first}", later(first))
+        out = import_result(place, tmp_path / f"{first}" / "out", video=video)
+        result = open_result(out)
+        assert numbers(result) == list(result.in_source()) == list(range(first, first + 6))
+        assert json.loads((out / "run.json").read_text())["warnings"] == []
+
+
+def test_a_task_that_begins_later_finds_its_video_afterwards(dog, tmp_path):
+    """Without the video nobody knows when its frames are shown, but which ones they are."""
+    video = greys(tmp_path)
+    place = cvat_of(dog, tmp_path, later(10))
+    out = import_result(place, tmp_path / "out")
+    expected = list(range(10, 16))
+    assert list(open_result(out).in_source()) == expected
+    result = open_result(out, video)
+    assert numbers(result) == list(result.in_source()) == expected
+    assert result.start == pytest.approx(10 / 30)
+    about = json.loads((out / "run.json").read_text())["video"]
+    film = Film(out, about, 6, video)
+    assert [round(film.frame(i).mean() / 5) for i in range(6)] == expected
+    again = export(result, tmp_path / "again", "cvat") / "annotations.xml"
+    assert "<start_frame>10</start_frame>" in again.read_text()
+
+
+@pytest.mark.parametrize("form", ["coco", "ytvis", "davis"])
+def test_masks_of_every_second_frame(form, tmp_path):
+    """The rates of both tell it; of masks alone nobody knows."""
+    video = greys(tmp_path, fps=24, t=11)
+    before = open_result(write_result(tmp_path / "dog", scene(11)[1], fps=Fraction(24)))
+    place = export(before.select(every=2), tmp_path / form, form, images=False)
+    out = import_result(place, tmp_path / "out", video=video)
+    (warning,) = json.loads((out / "run.json").read_text())["warnings"]
+    if form == "davis":
+        assert numbers(open_result(out)) == list(range(6))
+        assert warning.startswith("the video grey has more frames than there are masks")
+    else:
+        assert numbers(open_result(out)) == list(range(0, 11, 2))
+        assert warning.startswith("grey.mp4 has 2 times as many frames a second")
+
+
+def test_pictures_have_no_rate_of_their_own(tmp_path):
+    """They count as 24 a second: half as many a second does not mean every second of them."""
+    frames, labels = scene(4)
+    dog = write_result(tmp_path / "dog", labels, frames, fps=Fraction(12))
+    place = export(open_result(dog), tmp_path / "coco", "coco", images=False)
+    out = import_result(place, tmp_path / "out", video=f"{dog}-frames")
+    assert np.array_equal(np.stack(list(open_result(out).frames())), frames)
+    assert json.loads((out / "run.json").read_text())["warnings"] == []
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -308,6 +385,16 @@ def test_what_joins_the_tracks_of_a_group(dog, tmp_path):
     assert kinds == dict.fromkeys((1, 2, 3), "object") | dict.fromkeys((4, 5, 6, 8), "cat") | {
         7: "dog"
     }
+
+
+def test_a_task_of_images_has_the_size_of_its_video(dog, tmp_path):
+    """CVAT says the size of videos alone."""
+    size = re.compile("<original_size>.*</original_size>", re.DOTALL)
+    place = cvat_of(dog, tmp_path, lambda text: size.sub("", text))
+    out = import_result(place, tmp_path / "out", video=f"{dog}-frames")
+    assert np.array_equal(stack(open_result(out)), scene()[1])
+    with pytest.raises(DataError, match="give the video, or the folder of the images, with --vid"):
+        import_result(place, tmp_path / "no")
 
 
 def test_boxes_beside_masks_are_counted(dog, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 from unveil.errors import InputError
 from unveil.types import Clip
 from unveil.video import listing
-from unveil.video.source import open_video, read_clip
+from unveil.video.source import open_video, read_clip, start_of
 
 NTSC = Fraction(30000, 1001)
 
@@ -173,6 +173,22 @@ def test_variable_frame_rate(tmp_path):
     video = open_video(encode(tmp_path / "a.mkv", n=8, times=times), start=0.1)
     assert [number(f) for f in video] == [3, 4, 5, 6, 7]
     assert "variable frame rate" in " ".join(video.warnings)
+
+
+@pytest.mark.parametrize(
+    ("times", "rate"),
+    [
+        (None, 30),  # Matroska rounds these: 0, 33, 67, 100 ms
+        (None, NTSC),
+        ([0, 40, 80, 120, 500, 540, 580, 1000], 25),
+        ([0, 200, 240, 280, 320, 360, 400, 440], 25),
+    ],
+)
+def test_a_start_at_every_frame(tmp_path, times, rate):
+    path = encode(tmp_path / "a.mkv", n=8, times=times, rate=rate)
+    for i in range(1, 8):
+        video = open_video(path, start=start_of(open_video(path), i))
+        assert [number(f) for f in video] == list(range(i, 8))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from unveil.address import as_path
 from unveil.errors import DataError, InputError
 from unveil.results.folder import OUTPUT, RUN
 from unveil.video.prefetch import ahead, mapped
-from unveil.video.source import Video, open_video
+from unveil.video.source import Video, open_video, span_of
 
 OBJECTS = "objects.json"
 ANYTHING = "object"
@@ -62,8 +62,9 @@ class Result:
     its frames are read. open_frames: the pictures of the whole result from its first frame on;
     None where there are none, and `lacks` says why. open_files: the image files that these are, one
     each; none where they are decoded from something else. sound: the file whose sound goes with it,
-    and start: the second in it at which the first frame is shown. stride: every so many frames of
-    it one is in the whole result. shares: of a frame, by its number and its picture, the ids in it
+    and start: the second in it at which the first frame is shown. first: the number of that in the
+    video, where it is known without the rate. stride: every so many frames of it one is in the
+    whole result. shares: of a frame, by its number and its picture, the ids in it
     and how much of every pixel is each one's; None where only hard masks are known.
     """
 
@@ -80,6 +81,7 @@ class Result:
     lacks: str = "this result kept no frames"
     sound: Path | None = None
     start: float = 0.0
+    first: int | None = None
     stride: int = 1
     shares: Callable[[int, np.ndarray], Shares] | None = None
 
@@ -166,7 +168,7 @@ class Result:
     def in_source(self) -> Iterator[int]:
         """The number of every frame in its video, from 0; approximate where the rate varies."""
         rate = self.fps * self.chosen.step * self.stride
-        first = math.ceil(self.start * rate - 1e-6)
+        first = math.ceil(self.start * rate - 1e-6) if self.first is None else self.first
         return (first + i * self.stride for i in self.chosen)
 
     def select(
@@ -237,13 +239,14 @@ def with_video(
     about: what run.json says of the video. source: where it is now.
     """
     place = source if source is not None else about.get("source")
+    result = replace(result, first=about.get("first"), stride=int(about.get("stride") or 1))
     if place is None:
         return replace(result, lacks="it was made of frames in memory; give their video, --source")
-    span = {"start": about.get("start"), "end": about.get("end")}
+    span = span_of(place, about)
 
     def opened() -> Video:
         try:
-            video = open_video(place, stride=about.get("stride") or 1, **span)
+            video = open_video(place, **span)
         except InputError as error:
             if source is not None:
                 raise
@@ -263,8 +266,7 @@ def with_video(
         open_frames=lambda: iter(opened()),
         open_files=lambda: opened().files,
         sound=sound if sound.is_file() else None,
-        start=float(about.get("start") or 0),
-        stride=int(about.get("stride") or 1),
+        start=float(span["start"] or 0),
     )
 
 

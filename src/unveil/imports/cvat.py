@@ -33,9 +33,10 @@ class _Shape:
     whose: Whose
 
 
-def read_cvat(path: Path) -> Tracks:
+def read_cvat(path: Path, size: tuple[int, int] | None = None) -> Tracks:
     """The masks and polygons of the tracks in a file.
 
+    size: height and width of its frames, for a task made of images, of which CVAT does not say it.
     Which object a mask is of says its attribute `object`, as Unveil writes it. Shapes of a single
     frame, as which CVAT has masks, are one object where they share a group and a label; any other
     track is an object of its own. Where shapes overlap, the higher z_order is in front, else the
@@ -49,7 +50,7 @@ def read_cvat(path: Path) -> Tracks:
         raise DataError(f"{path} is no file of CVAT: export the task as 'CVAT for video 1.1'")
     if root.find("image") is not None:
         raise DataError(f"{path} is of single images: export the task as 'CVAT for video 1.1'")
-    h, w = (_size(root, path, side) for side in ("height", "width"))
+    h, w = _size(root, path, size)
     warnings: list[str] = []
     shapes, labels, names = _shapes(root, path, warnings)
     first, last, step = _range(root, path, [s.frame for s in shapes])
@@ -156,10 +157,20 @@ def _range(root: ElementTree.Element, path: Path, seen: list[int]) -> tuple[int,
     return start, end, by
 
 
-def _size(root: ElementTree.Element, path: Path, side: str) -> int:
+def _size(root: ElementTree.Element, path: Path, known: tuple[int, int] | None) -> tuple[int, int]:
+    if root.find("meta//original_size") is None and known is not None:
+        return known
+    h, w = (_side(root, path, side) for side in ("height", "width"))
+    return h, w
+
+
+def _side(root: ElementTree.Element, path: Path, side: str) -> int:
     text = next((e.text for e in root.iterfind(f"meta//original_size/{side}")), None)
     if text is None or not text.strip().isdecimal() or int(text) < 1:
-        raise DataError(f"{path} does not say the {side} of the video (original_size)")
+        raise DataError(
+            f"{path} does not say the {side} of the video (original_size), as CVAT does not of a "
+            "task made of images: give the video, or the folder of the images, with --video"
+        )
     return int(text)
 
 

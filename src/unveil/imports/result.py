@@ -22,17 +22,21 @@ from unveil.progress import Progress, silent
 from unveil.results.folder import RUN, check_out
 from unveil.results.writer import Writer
 from unveil.video.listing import images_in
-from unveil.video.source import IMAGE_FPS, Video, open_video
+from unveil.video.source import IMAGE_FPS, Video, open_video, start_of
 
 IMPORTED = "imported"
 """The entry of run.json that says where a result comes from."""
 _CHUNK = 16  # frames at a time
+_SLACK = 0.01  # by which a rate may be rounded and still be that rate
 
 
-def read_tracks(source: str | Path, name: str | None = None) -> Tracks:
+def read_tracks(
+    source: str | Path, name: str | None = None, size: tuple[int, int] | None = None
+) -> Tracks:
     """The tracks in a file or folder of DAVIS masks, COCO, YouTube-VIS or CVAT.
 
-    name: of the video, where there are several. Raises DataError for anything else.
+    name: of the video, where there are several. size: its height and width, for a file that does
+    not say them. Raises DataError for anything else.
     """
     place = as_path(source).absolute()  # the video may be called after a folder above
     if not place.exists():
@@ -50,7 +54,7 @@ def read_tracks(source: str | Path, name: str | None = None) -> Tracks:
             return read_davis(place, name)
         place = inside
     if place.suffix.lower() == ".xml":
-        return read_cvat(place)
+        return read_cvat(place, size)
     if place.suffix.lower() == ".json":
         return read_coco(place, name)
     raise DataError(f"{place} is no .xml of CVAT, .json of COCO or YouTube-VIS, or folder of masks")
@@ -78,9 +82,14 @@ def import_result(
     """
     report = on_progress or silent
     check_out(out)
-    tracks = read_tracks(source, name)
-    place = _pictures(tracks) if video is None else as_path(video).absolute()
-    film = None if place is None else _open(place, tracks)
+    place = None if video is None else as_path(video).absolute()
+    film = None if place is None else open_video(place)
+    tracks = read_tracks(source, name, None if film is None else (film.height, film.width))
+    span: dict[str, Any] = {"start": None, "end": None, "stride": tracks.step}
+    if place is None and (place := _pictures(tracks)) is not None:
+        film = open_video(place)
+    if place is not None and film is not None:
+        film, span = _chosen(place, film, tracks)
     fps = tracks.fps or (IMAGE_FPS if film is None else film.fps)
     frames = repeat(None) if film is None else _frames(film, tracks)
     size: dict[str, Any] = {"height": tracks.height, "width": tracks.width}
@@ -99,7 +108,7 @@ def import_result(
                 part = []
                 report("importing", i + 1, total)
         scores.pop(0, None)
-        return writer.finish(scores, _run(source, tracks, place, fps, size))
+        return writer.finish(scores, _run(source, tracks, place, fps, size | span))
 
 
 def _run(
@@ -107,10 +116,9 @@ def _run(
     tracks: Tracks,
     place: Path | None,
     fps: Fraction,
-    size: dict[str, Any],
+    shape: dict[str, Any],
 ) -> dict[str, Any]:
-    """What run.json says."""
-    rate = fps * tracks.step
+    """What run.json says. shape: the size of the frames, and which of the video they are."""
     return {
         "unveil": version("unveil"),
         IMPORTED: {"from": str(as_path(source).absolute()), "form": tracks.form},
@@ -119,10 +127,8 @@ def _run(
             "name": tracks.name,
             "frames": len(tracks.frame_names),
             "fps": str(fps),
-            **size,
-            "start": float(tracks.first / rate) if tracks.first else None,
-            "end": None,
-            "stride": tracks.step,
+            "first": tracks.first,
+            **shape,
         },
         "warnings": list(tracks.warnings),
     }
@@ -137,26 +143,55 @@ def _pictures(tracks: Tracks) -> Path | None:
     return folder.absolute() if there == tracks.frame_names else None
 
 
-def _open(place: Path, tracks: Tracks) -> Video:
-    video = open_video(place)
-    if tracks.first or tracks.step > 1:
-        video = open_video(place, start=float(tracks.first / video.fps), stride=tracks.step)
+def _chosen(place: Path, video: Video, tracks: Tracks) -> tuple[Video, dict[str, Any]]:
+    """The frames of a video that the tracks are of, and which these are."""
+    start = start_of(video, tracks.first) if tracks.first else None
+    stride = tracks.step if tracks.first is not None else _stride(video, tracks)
+    span: dict[str, Any] = {"start": start, "end": None, "stride": stride}
+    if stride > tracks.step:
+        tracks.warnings.append(
+            f"{place.name} has {stride} times as many frames a second as the masks: one of "
+            f"{stride} is taken"
+        )
+    if start is not None or stride > 1:
+        video = open_video(place, **span)
     if (video.height, video.width) != (tracks.height, tracks.width):
         raise InputError(
             f"{place} is {video.width}x{video.height}, the masks of {tracks.name} "
             f"{tracks.width}x{tracks.height}: give the video that they are of"
         )
-    return video
+    return video, span
+
+
+def _stride(video: Video, tracks: Tracks) -> int:
+    """Every how many frames of a video one has a mask, where the rates of both tell it; else 1."""
+    if tracks.fps is None:
+        return 1
+    stride = max(1, round(video.fps / tracks.fps))
+    fits = abs(video.fps / tracks.fps / stride - 1) <= _SLACK
+    enough = (len(tracks.frame_names) - 1) * stride < len(video.times())
+    return stride if fits and enough else 1
 
 
 def _frames(film: Video, tracks: Tracks) -> Iterator[np.ndarray]:
-    """As many pictures as there are masks. Raises InputError where there are fewer."""
+    """As many pictures as there are masks. Raises InputError where there are fewer.
+
+    Where there are more and nobody says which ones the masks are of, a warning tells of it.
+    """
     count = len(tracks.frame_names)
     i = -1
     for i, frame in enumerate(film):
-        yield frame
-        if i + 1 == count:
-            return
+        if i < count:
+            yield frame
+            continue
+        if tracks.first is None:
+            tracks.warnings.append(
+                f"the video {film.name} has more frames than there are masks, which are taken as "
+                f"of its first {count}"
+            )
+        return
+    if i + 1 == count:
+        return
     raise InputError(
         f"{film.name} has {i + 1} frames, {tracks.name} {count} masks: give the video that they "
         "are of"

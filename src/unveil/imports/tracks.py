@@ -23,8 +23,8 @@ class Tracks:
     form: of the file, in words. name: of the video. frame_names: one a frame. read: the labels,
     uint8 or uint16 [H, W], frame by frame. scores, about: of the ids that the file says them of.
     fps: of these frames; None where the file does not say. pictures: a folder of the frames, where
-    there is one beside. first, step: which frames of its video these are. warnings: what was lost;
-    filled while frames are read.
+    there is one beside. first, step: which frames of its video these are; first is None where the
+    file does not say. warnings: what was lost; filled while frames are read.
     """
 
     form: str
@@ -37,7 +37,7 @@ class Tracks:
     about: Mapping[int, About] = field(default_factory=dict)
     fps: Fraction | None = None
     pictures: Path | None = None
-    first: int = 0
+    first: int | None = None
     step: int = 1
     warnings: list[str] = field(default_factory=list)
 

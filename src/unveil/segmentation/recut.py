@@ -26,7 +26,7 @@ from unveil.segmentation.first_pass import Found, cut
 from unveil.segmentation.second_pass import write
 from unveil.settings import cut_wishes
 from unveil.timing import Clock, peak_memory_mb
-from unveil.video.source import Video, open_video
+from unveil.video.source import Video, open_video, span_of
 
 logger = logging.getLogger(__name__)
 
@@ -171,9 +171,9 @@ def open_again(folder: Path, about: dict[str, Any], source: str | Path | None) -
         raise InputError(
             f"{folder} was made of frames in memory: give a video of them with --source"
         )
-    span = {name: about.get(name) for name in ("start", "end")}
+    place = source or about["source"]
     try:
-        video = open_video(source or about["source"], stride=about.get("stride", 1), **span)
+        video = open_video(place, **span_of(place, about))
     except InputError as error:
         if source is not None:
             raise

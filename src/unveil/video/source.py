@@ -8,10 +8,10 @@ A Video holds no frames. It can be passed over as often as is needed, in flat me
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +24,7 @@ from unveil.video import container, images
 from unveil.video.recording import is_live
 
 IMAGE_FPS = Fraction(24)  # the rate of sources that have none: images, arrays, tensors
+_TICK = 1e-6  # seconds by which a frame may be shown before a start and still is in the range
 
 Source = str | Path | np.ndarray | Tensor | Clip
 Seconds = Annotated[float | int, Within(0, unit="s")] | None
@@ -168,6 +169,29 @@ def open_video(
     except PermissionError as e:
         raise InputError(f"{path} cannot be read: permission denied") from e
     return _of_file(path, start, end, stride)
+
+
+def start_of(video: Video, frame: int) -> float:
+    """The seconds by which `open_video` starts with a frame of the whole video, from 1 on.
+
+    They are those of an even rate, unless the times of the file have another frame there.
+    """
+    even, times = float(frame / video.fps), video.times()
+    if frame >= len(times) or times[frame - 1] < even - _TICK <= times[frame]:
+        return even
+    return times[frame]
+
+
+def span_of(place: str | Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The start, end and stride of a result in its video, as `open_video` takes them.
+
+    about: what run.json says of the video. Where that has only the number of the first frame, as
+    of tracks that were imported without their video, the video is asked when it is shown.
+    """
+    start, first = about.get("start"), about.get("first")
+    if start is None and first:
+        start = start_of(open_video(place), first)
+    return {"start": start, "end": about.get("end"), "stride": about.get("stride") or 1}
 
 
 def read_clip(

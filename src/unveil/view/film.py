@@ -13,6 +13,7 @@ from PIL import Image
 from unveil.errors import InputError
 from unveil.segmentation.recut import open_again
 from unveil.video.access import Frames
+from unveil.video.source import span_of
 
 _KEPT = 48 << 20  # bytes of encoded frames that are kept
 _QUALITY = 88  # of the JPEGs
@@ -49,8 +50,7 @@ class Film:
         about = self._about
         video = open_again(self._folder, about, source)
         path = Path(source or about["source"]).expanduser().absolute()
-        span = {name: about.get(name) for name in ("start", "end")}
-        frames = Frames(path, self._count, **span, stride=about.get("stride", 1))
+        frames = Frames(path, self._count, **span_of(path, about))
         frames[self._count - 1]  # the last one there, so are the others
         if source is not None:
             about["source"] = str(path)
