@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from exported import NAMES, scene, write_result
+from filming import write_video
 from oracles.label_studio_plain import read_brush
 from unveil.exports.cvat import row_runs
 from unveil.exports.formats import export
@@ -124,6 +126,34 @@ def test_boxes_are_tracks_that_leave_and_return(dog, tmp_path):
         ys, xs = np.nonzero(scene()[1][i] == 1)
         corners = [int(shape.get(x)) for x in ("xtl", "ytl", "xbr", "ybr")]
         assert corners == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stride", "every", "gone"),
+    [
+        (None, None, 2, 1, None),  # to the end of the video
+        (None, 6, 1, 1, 6),
+        (3, 9, 1, 1, 9),
+        (6, None, 1, 1, None),
+        (1, 12, 2, 1, None),  # the next would be frame 13
+        (3, 9, 1, 2, 9),
+    ],
+)
+def test_boxes_end_with_the_result(start, end, stride, every, gone, tmp_path):
+    """CVAT keeps a box to the end of the task, and refuses frames that a task does not have."""
+    frames, labels = scene(12)
+    video = write_video(tmp_path / "dog.mp4", frames, None, 30)
+    about = {"start": start and start / 30, "end": end and end / 30, "stride": stride}
+    run = {"video": {"source": str(video), **about}}
+    folder = write_result(tmp_path / "dog", labels[:6], run=run, fps=Fraction(30, stride))
+    result = open_result(folder).select(every=every)
+    last = list(result.in_source())[-1]
+    root = read_cvat(export(result, tmp_path / "cvat", "cvat-boxes") / "annotations.xml")
+    for track in root.findall("track"):
+        told = [(int(s.get("frame")), s.get("outside")) for s in track]
+        expected = [(last, "0")] + ([] if gone is None else [(gone, "1")])
+        assert told[-len(expected) :] == expected
+        assert all(frame < 12 for frame, _ in told)
 
 
 def test_datumaro_reads_boxes(dog, tmp_path):

@@ -55,9 +55,15 @@ def write_cvat(result: Result, out: Path, report: Progress) -> None:
 
 
 def write_cvat_boxes(result: Result, out: Path, report: Progress) -> None:
-    """The same folder with the boxes alone: a track an object, a key frame wherever it is seen."""
+    """The same folder with the boxes alone: a track an object, a key frame wherever it is seen.
+
+    What is still seen in the last frame leaves in the one after it, if the video has one: CVAT
+    would keep its box to the end of the task.
+    """
     out.mkdir()
     frames = list(result.in_source())
+    if (result.chosen[-1] + result.chosen.step) * result.stride < result.count_in_source():
+        frames.append(frames[-1] + _step(result))
     with Spool() as spool, (out / "annotations.xml").open("w", encoding="utf-8") as file:
         for i, labels in enumerate(result.labels()):
             for id, mask in extents(labels).items():
@@ -74,7 +80,10 @@ def write_cvat_boxes(result: Result, out: Path, report: Progress) -> None:
 def _track_of_boxes(
     file: TextIO, count: int, thing: Thing, frames: list[int], seen: Iterator[tuple[int, str]]
 ) -> None:
-    """A box a frame; where the object leaves, its last box says so. Nothing if it is never seen."""
+    """A box a frame; where the object leaves, its last box says so. Nothing if it is never seen.
+
+    frames: their numbers, and that of the one after them where the video goes on.
+    """
     before: tuple[int, dict[str, object]] | None = None
     for i, text in seen:
         x, y, w, h = map(int, text.split())

@@ -59,13 +59,14 @@ class Result:
 
     name: of the video. fps: frames a second of what is read, exact. frame_names: one a frame.
     things: by ascending id. read: labels [H, W] of a frame of the whole result. chosen: which of
-    its frames are read. open_frames: the pictures of the whole result from its first frame on;
-    None where there are none, and `lacks` says why. open_files: the image files that these are, one
+    its frames are read. open_frames: the pictures of the whole result from its first frame on; None
+    where there are none, and `lacks` says why. open_files: the image files that these are, one
     each; none where they are decoded from something else. sound: the file whose sound goes with it,
     and start: the second in it at which the first frame is shown. first: the number of that in the
     video, where it is known without the rate. stride: every so many frames of it one is in the
-    whole result. shares: of a frame, by its number and its picture, the ids in it
-    and how much of every pixel is each one's; None where only hard masks are known.
+    whole result. count_in_source: frames that the video has from the first one on, 0 where that is
+    not known. shares: of a frame, by its number and its picture, the ids in it and how much of
+    every pixel is each one's; None where only hard masks are known.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Result:
     start: float = 0.0
     first: int | None = None
     stride: int = 1
+    count_in_source: Callable[[], int] = int
     shares: Callable[[int, np.ndarray], Shares] | None = None
 
     def __len__(self) -> int:
@@ -260,6 +262,12 @@ def with_video(
             )
         return video
 
+    def count() -> int:
+        try:
+            return len(open_video(place, start=span["start"]).times())
+        except InputError:
+            return 0
+
     sound = as_path(place)
     return replace(
         result,
@@ -267,6 +275,7 @@ def with_video(
         open_files=lambda: opened().files,
         sound=sound if sound.is_file() else None,
         start=float(span["start"] or 0),
+        count_in_source=count,
     )
 
 
