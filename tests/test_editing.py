@@ -464,6 +464,23 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
     assert len(read(path).edits) == 2
 
 
+def test_a_disk_that_is_full_at_the_first_edit_leaves_a_log_that_goes_on(tmp_path, monkeypatch):
+    path = tmp_path / "edits.jsonl"
+
+    def full(file, data):
+        raise OSError(28, "No space left on device")
+
+    with Pen(path, Log(WISHES)) as pen:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            for _ in range(2):
+                with pytest.raises(OutputError, match="the disk is full"):
+                    pen.write(parse(PROMOTE))
+        pen.write(parse(SPLIT))
+        pen.write(Undo())
+    assert read(path).edits == (parse(SPLIT), Undo())
+
+
 def write_log(folder, *said):
     with Pen(folder / "edits.jsonl", read(folder / "edits.jsonl", WISHES)) as pen:
         for each in said:

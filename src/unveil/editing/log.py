@@ -93,9 +93,8 @@ class Pen:
             if self._file is None:
                 self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
                 os.ftruncate(self._file, self._log.size)  # without the half line of a crash
-                os.lseek(self._file, 0, os.SEEK_END)
-                if self._log.size == 0:
-                    _append(self._file, header(self._log.cut))
+            if os.lseek(self._file, 0, os.SEEK_END) == 0:
+                _append(self._file, header(self._log.cut))
             _append(self._file, line(edit))
 
     def close(self) -> None:
