@@ -220,6 +220,13 @@ def test_the_sliders_of_one_object_cut_it_alone_and_back(board):
         after(board, {"edit": "split", "of": 1, "into": 99}, {"edit": "split", "of": 3, "into": 2})
 
 
+def test_an_object_that_was_erased_everywhere_is_cut_no_finer(board):
+    over = {"points": [[0, 0.5], [1, 0.5]], "radius": 1.0, "add": False, "carry": False}
+    erased = [{"edit": "brush", "of": 1, "frame": frame, **over} for frame in range(T)]
+    with pytest.raises(InputError, match="no frame shows object 1"):
+        after(board, *erased, {"edit": "settings", "of": 1, "granularity": 0.5})
+
+
 def test_min_scores_drop_objects_and_shrink_them(board):
     fleeting = after(board, {"edit": "cut", "of": 1, "frame": 2}, {"edit": "drop", "of": 1})
     score = fleeting.scores(board)[2]

@@ -414,6 +414,8 @@ def _regrain(scene: Scene, board: Board, id: int, granularity: float) -> Scene:
     piece = np.where(mine, pieces[leaf], 0)
     size = np.bincount(piece.ravel(), board.patches.ravel())[1:]
     wanted = (np.argsort(-size, kind="stable") + 1).tolist()
+    if not wanted:
+        raise InputError(f"no frame shows object {id}: there is nothing to cut finer or coarser")
     piece[mine & (piece == 0)] = wanted[0]
     hard = np.where(scene.share > INSIDE, piece, 0)
     others = {i: thing for i, thing in scene.things.items() if i not in family}
