@@ -266,6 +266,89 @@ def test_a_brush_leaves_what_a_person_fixed_elsewhere_alone(board):
     assert (ids[3] == 2).sum() < (ids[4] == 2).sum() == (patches(T)[4] == 3).sum()
 
 
+def shown(board, scene, frame: int) -> np.ndarray:
+    """The labels of a frame, its patches as they are and its strokes over them: 8 px a patch."""
+    patches = scene.hard()[frame][board.of_patch[frame]].astype(np.uint8)
+    pixels = patches.repeat(8, 0).repeat(8, 1)
+    return draw(pixels, tuple(s for s in scene.strokes if s.frame == frame))
+
+
+def test_a_split_parts_what_was_painted(board):
+    """A stroke over the left and the right one, of too little of their groups to take them."""
+    line = [[0.21, 0.2], [0.42, 0.2]]
+    stroke = {"edit": "brush", "of": 1, "frame": 0, "points": line, "radius": 0.02, "carry": False}
+    labels = shown(board, after(board, stroke, SPLIT), 0)
+    left, right = labels[14, 28:39], labels[14, 41:52]
+    assert (left == 1).all() and (right == 2).all()
+    again = shown(board, after(board, stroke, SPLIT, {"edit": "drop", "of": 2}), 0)
+    assert (again[14, 28:39] == 1).all() and not again[14, 41:52].any()
+
+
+def test_an_eraser_of_one_object_leaves_the_other_alone_when_they_are_merged(board):
+    disc = {"edit": "brush", "of": 2, "frame": 0, "points": [[40 / 128, 0.5]], "radius": 0.15}
+    erased = after(board, SPLIT, {**disc, "add": False, "carry": False})
+    merged = apply(erased, board, parse({"edit": "merge", "objects": [1, 2]}))
+    before, now = shown(board, erased, 0), shown(board, merged, 0)
+    assert (before == 0)[20:52, 40:64].any() and (before == 1).any() and (before == 2).any()
+    np.testing.assert_array_equal(now == 1, before > 0)
+
+
+def test_finer_and_back_keeps_what_was_painted_in_a_piece(board):
+    fine = after(board, {"edit": "settings", "of": 1, "granularity": 1.0})
+    piece = max(fine.things)
+    corner = {"edit": "brush", "of": piece, "frame": 0, "points": [[0.9, 0.1]], "radius": 0.05}
+    painted = apply(fine, board, parse({**corner, "carry": False}))
+    coarse = apply(painted, board, parse({"edit": "settings", "of": 1, "granularity": 0.0}))
+    assert shown(board, painted, 0)[7, 115] == piece and shown(board, coarse, 0)[7, 115] == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_edits_pass_the_pixels_of_their_objects_on_and_no_others(board, seed):
+    """Whatever was painted and erased before: what was theirs is theirs, to a pixel."""
+    rng = np.random.default_rng(seed)
+    scene, frame, met = after(board, SPLIT, PROMOTE), 9, set()
+    while len(met) < 5:
+        strokes = [_stroke(rng, rng.choice(sorted(scene.things)), frame) for _ in range(3)]
+        for stroke in strokes:
+            scene = apply(scene, board, parse(stroke))
+        a, b = rng.permutation(sorted(scene.things))[:2].tolist()
+        said = [
+            {"edit": "merge", "objects": [a, b]},
+            {"edit": "split", "of": a, "into": 2},
+            {"edit": "settings", "of": a, "granularity": round(float(rng.random()), 2)},
+            {"edit": "cut", "of": a, "frame": int(rng.integers(1, T))},
+            {"edit": "drop", "of": a},
+        ][int(rng.integers(5))]
+        try:
+            then = apply(scene, board, parse(said))
+        except InputError:
+            continue
+        if len(then.things) < 3:
+            continue
+        root = scene.things[a].root
+        theirs = {a, b} if said["edit"] == "merge" else {a}
+        if said["edit"] == "settings":
+            theirs = {id for id, thing in scene.things.items() if thing.root == root}
+        others = set(scene.things) - theirs
+        before, now = shown(board, scene, frame), shown(board, then, frame)
+        mine = np.isin(before, list(theirs))
+        if said["edit"] == "drop":  # its eraser is gone with it
+            theirs.add(0)
+            assert a not in now
+        else:
+            assert np.isin(now[mine], list(set(then.things) - others)).all()
+        np.testing.assert_array_equal(*(x[~np.isin(before, list(theirs))] for x in (now, before)))
+        scene = then
+        met.add(said["edit"])
+
+
+def _stroke(rng, of, frame: int) -> dict:
+    """A stroke somewhere, of the brush or the eraser."""
+    points = rng.random((2, 2)).round(3).tolist()
+    kind = {"add": bool(rng.random() < 0.6), "carry": False}
+    return {"edit": "brush", "of": int(of), "frame": frame, "points": points, "radius": 0.1, **kind}
+
+
 def test_points_find_what_is_near_and_say_where_nothing_is(board):
     assert list(after(board, {"edit": "rename", "of": LEFT, "name": "a"}).things) == [1]
     with pytest.raises(InputError, match="no object at"):

@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int, Integer
 from unveil.editing import edits as e
 from unveil.editing.apart import apart
 from unveil.editing.board import Board, Sliders
-from unveil.editing.stroke import Stroke
+from unveil.editing.follow import follow
+from unveil.editing.stroke import Painted, Stroke
 from unveil.errors import InputError
 from unveil.fast.state import INSIDE, Objects
 from unveil.fast.tree import cut, cut_below
@@ -54,14 +55,14 @@ class Scene:
 
     near: [T, L] the object that a cell is of or next to, 0 = none. share: [T, L] 0 … 1, how much of
     it is that object's. fixed: [T, L] cells that a person decided on. things: by id. strokes: of
-    the brush, in their order. sliders: where they stand.
+    the brush, and what became of their objects, in their order. sliders: where they stand.
     """
 
     near: Integer[np.ndarray, "t l"]
     share: Float[np.ndarray, "t l"]
     fixed: Bool[np.ndarray, "t l"]
     things: Mapping[int, Thing]
-    strokes: tuple[Stroke, ...] = ()
+    strokes: tuple[Painted, ...] = ()
     sliders: Sliders = field(default_factory=Sliders)
 
     def hard(self) -> Integer[np.ndarray, "t l"]:
@@ -192,12 +193,13 @@ def _merge(scene: Scene, board: Board, edit: e.Merge | e.Join) -> Scene:
         kept = replace(kept, name=kept.name or other.name, class_=kept.class_ or other.class_)
     things[into] = replace(kept, fixed=True, root=into, score=None)
     mine = np.isin(scene.near, ids)
+    near = np.where(mine, into, scene.near).astype(np.int32)
     return replace(
         scene,
-        near=np.where(mine, into, scene.near).astype(np.int32),
+        near=near,
         fixed=scene.fixed | mine,
         things=things,
-        strokes=tuple(replace(s, id=into) if s.id in ids else s for s in scene.strokes),
+        strokes=follow(scene.strokes, board, scene.near, near, dict.fromkeys(ids, into)),
     )
 
 
@@ -217,12 +219,13 @@ def _split(scene: Scene, board: Board, edit: e.Split) -> Scene:
         piece = apart(board, mine, sides)
         if missing := sorted(set(range(len(sides))) - set(np.unique(piece).tolist())):
             raise InputError(f"side {missing[0] + 1} came out empty: click nearer to its middle")
-    scene = _fix(scene, id, changed=True)
+    whole = scene = _fix(scene, id, changed=True)
     for i in np.unique(piece[piece > 0]).tolist():
         new = _free(_taken(scene.things))
         made = replace(scene.things[id], name="", colour=None, root=new)
         scene = _give(scene, piece == i, new, made)
-    return scene
+    strokes = follow(scene.strokes, board, whole.near, scene.near, {id: id})
+    return replace(scene, strokes=strokes)
 
 
 def _cell_at(board: Board, mine: Bool[np.ndarray, "t l"], at: e.Point) -> tuple[int, int]:
@@ -241,13 +244,14 @@ def _cell_at(board: Board, mine: Bool[np.ndarray, "t l"], at: e.Point) -> tuple[
 def _drop(scene: Scene, board: Board, edit: e.Drop) -> Scene:
     id = target(scene, board, edit.of)
     mine = scene.near == id
+    near = np.where(mine, 0, scene.near).astype(np.int32)
     return replace(
         scene,
-        near=np.where(mine, 0, scene.near).astype(np.int32),
+        near=near,
         share=np.where(mine, 0, scene.share).astype(np.float32),
         fixed=scene.fixed | mine,
         things={other: thing for other, thing in scene.things.items() if other != id},
-        strokes=tuple(s for s in scene.strokes if s.id != id),
+        strokes=follow(scene.strokes, board, scene.near, near, {id: 0}),
     )
 
 
@@ -273,11 +277,10 @@ def _cut(scene: Scene, board: Board, edit: e.Cut) -> Scene:
     new = _free(_taken(scene.things))
     later = scene.near == id
     later[: edit.frame] = False
-    strokes = tuple(
-        replace(s, id=new) if s.id == id and s.frame >= edit.frame else s for s in scene.strokes
-    )
     made = replace(scene.things[id], name="", colour=None, root=new)
-    return replace(_give(scene, later, new, made), strokes=strokes)
+    parted = _give(scene, later, new, made)
+    strokes = follow(scene.strokes, board, scene.near, parted.near, {id: new}, edit.frame)
+    return replace(parted, strokes=strokes)
 
 
 def _brush(scene: Scene, board: Board, edit: e.Brush) -> Scene:
@@ -428,12 +431,14 @@ def _regrain(scene: Scene, board: Board, id: int, granularity: float) -> Scene:
         if new not in family:
             known = replace(known, name="", colour=None)
         things[new] = replace(known, fixed=True, root=root, score=None)
+    near = np.where(mine, new_id[piece], scene.near).astype(np.int32)
+    to = {old: old if old in things else names[wanted[0]] for old in family}
     return replace(
         scene,
-        near=np.where(mine, new_id[piece], scene.near).astype(np.int32),
+        near=near,
         fixed=scene.fixed | mine,
         things=things,
-        strokes=tuple(s for s in scene.strokes if s.id in things),
+        strokes=follow(scene.strokes, board, scene.near, near, to),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from unveil.editing.board import Board
 from unveil.editing.log import Log, text
 from unveil.editing.scene import Scene, play
-from unveil.editing.stroke import Stroke
+from unveil.editing.stroke import Painted
 from unveil.fast.evidence import Evidence
 from unveil.fast.state import State
 from unveil.results.coco import About
@@ -35,7 +35,7 @@ def found_in(board: Board, scene: Scene, log: Log) -> Found:
         for id, thing in scene.things.items()
         if thing.name or thing.class_ or thing.colour
     }
-    strokes: dict[int, tuple[Stroke, ...]] = {}
+    strokes: dict[int, tuple[Painted, ...]] = {}
     for stroke in scene.strokes:
         strokes[stroke.frame] = (*strokes.get(stroke.frame, ()), stroke)
     return Found(

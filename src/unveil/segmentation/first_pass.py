@@ -17,7 +17,7 @@ from torch import Tensor
 from unveil.attention.block import Block
 from unveil.attention.objects_head import ObjectsHead
 from unveil.attention.rows import Rows, block_rows, cosine_rows
-from unveil.editing.stroke import Stroke
+from unveil.editing.stroke import Painted
 from unveil.errors import InputError
 from unveil.fast.describe import describe, of_groups
 from unveil.fast.evidence import Evidence, evidence
@@ -49,7 +49,7 @@ class Found:
     state: State | None = None
     evidence: Evidence | None = None
     about: Mapping[int, About] = field(default_factory=dict)
-    strokes: Mapping[int, tuple[Stroke, ...]] = field(default_factory=dict)
+    strokes: Mapping[int, tuple[Painted, ...]] = field(default_factory=dict)
     edits: str = ""
     masks: np.ndarray | None = None
 

@@ -20,7 +20,7 @@ from unveil.editing.board import Board, Sliders
 from unveil.editing.edits import Edit, Redo, Undo, plain, standing
 from unveil.editing.log import Log, Pen, read
 from unveil.editing.scene import Scene, apply, start
-from unveil.editing.stroke import Stroke, draw
+from unveil.editing.stroke import Painted, draw
 from unveil.errors import DataError, InputError
 from unveil.progress import Progress
 from unveil.results.folder import EDITS
@@ -380,7 +380,7 @@ def _middle(inside: np.ndarray) -> tuple[float, float]:
     return round(float((columns[i] + 0.5) / w), 5), round(float((rows[i] + 0.5) / h), 5)
 
 
-def _strokes(scene: Scene, frame: int) -> tuple[Stroke, ...]:
+def _strokes(scene: Scene, frame: int) -> tuple[Painted, ...]:
     return tuple(s for s in scene.strokes if s.frame == frame)
 
 
