@@ -243,6 +243,21 @@ def test_min_scores_drop_objects_and_shrink_them(board):
         assert (got.hard() == 1).any(1).sum() == frames
 
 
+def test_how_sure_patches_have_to_be_counts_from_what_was_found(board):
+    shares = np.random.default_rng(0).uniform(0.55, 0.95, board.state.share.shape)
+    share = np.where(board.state.share > 0.5, shares, 0).astype(np.float32)
+    unsure = Board(replace(board.state, share=share), board.evidence)
+
+    def at(*least):
+        return after(unsure, *({"edit": "settings", "of": 1, "min_score": v} for v in least))
+
+    found, surer, back = at(), at(0.8), at(0.8, 0.8, 0.5)
+    assert 0 < (surer.hard() == 1).sum() < (found.hard() == 1).sum()
+    assert same(at(0.9, 0.2, 0.8), surer, unsure) and surer.things[1].min_score == 0.8
+    np.testing.assert_array_equal(back.objects(unsure).near, found.objects(unsure).near)
+    np.testing.assert_array_equal(back.objects(unsure).share, found.objects(unsure).share)
+
+
 def test_a_brush_adds_and_erases_and_groups_carry_it_along(board):
     here = {"edit": "brush", "of": 1, "frame": 3, "points": [[12.5 / W, 7 / H], [14.5 / W, 7 / H]]}
     carried = after(board, {**here, "radius": 0.12})

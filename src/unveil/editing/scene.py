@@ -38,7 +38,7 @@ class Thing:
 
     fixed: a person has touched it. root: the id of the object that it was cut out of by its
     granularity, its own otherwise. score: as the automatic cut gave it; None where an edit changed
-    it and it follows from its patches.
+    it and it follows from its patches. granularity, min_score: where its own sliders stand.
     """
 
     name: str = ""
@@ -47,6 +47,8 @@ class Thing:
     fixed: bool = False
     root: int = 0
     score: float | None = None
+    granularity: float = 0.0
+    min_score: float = INSIDE
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,35 @@ class Scene:
     """The objects of a video after some edits.
 
     near: [T, L] the object that a cell is of or next to, 0 = none. share: [T, L] 0 … 1, how much of
-    it is that object's. fixed: [T, L] cells that a person decided on. things: by id. strokes: of
-    the brush, and what became of their objects, in their order. sliders: where they stand.
+    it is that object's, as found. least: [T, L] the share above which it is of it. fixed: [T, L]
+    cells that a person decided on. things: by id. strokes: of the brush, and what became of their
+    objects, in their order. sliders: where they stand.
     """
 
     near: Integer[np.ndarray, "t l"]
     share: Float[np.ndarray, "t l"]
+    least: Float[np.ndarray, "t l"]
     fixed: Bool[np.ndarray, "t l"]
     things: Mapping[int, Thing]
     strokes: tuple[Painted, ...] = ()
     sliders: Sliders = field(default_factory=Sliders)
 
+    def inside(self) -> Bool[np.ndarray, "t l"]:
+        """The cells that are of what they are next to."""
+        return self.share > self.least
+
     def hard(self) -> Integer[np.ndarray, "t l"]:
         """The object that has most of a cell, 0 = background."""
-        return np.where(self.share > INSIDE, self.near, 0)
+        return np.where(self.inside(), self.near, 0)
+
+    def weighed(self, frames: int | slice = slice(None)) -> Float[np.ndarray, "*t l"]:
+        """Shares of some frames, weighed so that one that is at its least is undecided."""
+        share, least = self.share[frames], self.least[frames]
+        if (least == INSIDE).all():
+            return share
+        share = share.astype(np.float64)
+        yes, no = share * (1 - least), (1 - share) * least
+        return np.where(least == INSIDE, share, yes / (yes + no)).astype(np.float32)
 
     def areas(self, board: Board) -> Int[np.ndarray, "t k"]:
         """Patches of every id, from 0, in every frame."""
@@ -89,7 +106,7 @@ class Scene:
             areas = self.areas(board)
         t, k = areas.shape
         hard, weight = self.hard().ravel(), board.patches.ravel()
-        likely = np.bincount(hard, weight * self.share.ravel().astype(float), minlength=k)
+        likely = np.bincount(hard, weight * self.weighed().ravel().astype(float), minlength=k)
         mass = areas.sum(0)
         score = likely / np.maximum(mass, 1) * np.sqrt((areas > 0).sum(0) / t)
         return {
@@ -102,14 +119,15 @@ class Scene:
         dtype = np.uint8 if max(self.things, default=0) <= 255 else np.uint16
         frames = np.arange(board.frames)[:, None, None]
         near = self.near.astype(dtype)[frames, board.of_patch]
-        share = np.where(near > 0, self.share[frames, board.of_patch], 0).astype(np.float32)
+        share = np.where(near > 0, self.weighed()[frames, board.of_patch], 0).astype(np.float32)
         return Objects(near, share, self.scores(board))
 
 
 def start(board: Board, sliders: Sliders) -> Scene:
     """The scene before any edit: the automatic cut."""
     shape = (board.frames, board.cells)
-    blank = Scene(np.zeros(shape, np.int32), np.zeros(shape, np.float32), np.zeros(shape, bool), {})
+    near, share, least = np.zeros(shape, np.int32), np.zeros(shape, np.float32), np.float32(INSIDE)
+    blank = Scene(near, share, np.full(shape, least), np.zeros(shape, bool), {})
     return _slide(blank, board, sliders)
 
 
@@ -191,7 +209,7 @@ def _merge(scene: Scene, board: Board, edit: e.Merge | e.Join) -> Scene:
     for id in ids[1:]:
         other = scene.things[id]
         kept = replace(kept, name=kept.name or other.name, class_=kept.class_ or other.class_)
-    things[into] = replace(kept, fixed=True, root=into, score=None)
+    things[into] = replace(kept, fixed=True, root=into, score=None, granularity=0.0)
     mine = np.isin(scene.near, ids)
     near = np.where(mine, into, scene.near).astype(np.int32)
     return replace(
@@ -222,7 +240,7 @@ def _split(scene: Scene, board: Board, edit: e.Split) -> Scene:
     whole = scene = _fix(scene, id, changed=True)
     for i in np.unique(piece[piece > 0]).tolist():
         new = _free(_taken(scene.things))
-        made = replace(scene.things[id], name="", colour=None, root=new)
+        made = _part(scene.things[id], new)
         scene = _give(scene, piece == i, new, made)
     strokes = follow(scene.strokes, board, whole.near, scene.near, {id: id})
     return replace(scene, strokes=strokes)
@@ -277,8 +295,7 @@ def _cut(scene: Scene, board: Board, edit: e.Cut) -> Scene:
     new = _free(_taken(scene.things))
     later = scene.near == id
     later[: edit.frame] = False
-    made = replace(scene.things[id], name="", colour=None, root=new)
-    parted = _give(scene, later, new, made)
+    parted = _give(scene, later, new, _part(scene.things[id], new))
     strokes = follow(scene.strokes, board, scene.near, parted.near, {id: new}, edit.frame)
     return replace(parted, strokes=strokes)
 
@@ -316,7 +333,7 @@ def _wish(scene: Scene, board: Board, edit: e.Wishes) -> Scene:
         return _slide(scene, board, sliders)
     id = target(scene, board, edit.of)
     if edit.min_score is not None:
-        scene = _firm(_fix(scene, id, changed=True), id, edit.min_score)
+        scene = _firm(scene, id, edit.min_score)
     if edit.granularity is not None:
         scene = _regrain(scene, board, id, edit.granularity)
     return scene
@@ -398,12 +415,10 @@ def _inherit(
 
 
 def _firm(scene: Scene, id: int, least: float) -> Scene:
-    """Shares of an object's cells weighed anew, so that what was at `least` is now undecided."""
-    p = scene.share.astype(np.float64)
+    """An object that has the cells of which more than a share was found to be its."""
+    scene = _fix(scene, id, changed=True, min_score=least)
     least = min(max(least, 0.01), 0.99)
-    yes, no = p * (1 - least), (1 - p) * least
-    weighed = np.where(scene.near == id, yes / np.maximum(yes + no, 1e-12), p)
-    return replace(scene, share=weighed.astype(np.float32))
+    return replace(scene, least=np.where(scene.near == id, np.float32(least), scene.least))
 
 
 def _regrain(scene: Scene, board: Board, id: int, granularity: float) -> Scene:
@@ -420,7 +435,7 @@ def _regrain(scene: Scene, board: Board, id: int, granularity: float) -> Scene:
     if not wanted:
         raise InputError(f"no frame shows object {id}: there is nothing to cut finer or coarser")
     piece[mine & (piece == 0)] = wanted[0]
-    hard = np.where(scene.share > INSIDE, piece, 0)
+    hard = np.where(scene.inside(), piece, 0)
     others = {i: thing for i, thing in scene.things.items() if i not in family}
     names = _inherit(scene, board, hard, wanted, family, _taken(others) | ({root} - family))
     new_id = np.zeros(int(piece.max()) + 1, np.int32)
@@ -430,7 +445,7 @@ def _regrain(scene: Scene, board: Board, id: int, granularity: float) -> Scene:
         known = scene.things[new if new in family else id]
         if new not in family:
             known = replace(known, name="", colour=None)
-        things[new] = replace(known, fixed=True, root=root, score=None)
+        things[new] = replace(known, fixed=True, root=root, score=None, granularity=granularity)
     near = np.where(mine, new_id[piece], scene.near).astype(np.int32)
     to = {old: old if old in things else names[wanted[0]] for old in family}
     return replace(
@@ -449,7 +464,7 @@ def _leaves(
 
     What is only next to an object is of the part that it is next to.
     """
-    s, inside = board.state, scene.share > INSIDE
+    s, inside = board.state, scene.inside()
     leaf = np.where(s.leaf >= 0, s.leaf, s.ground)[board.group]
     ground = inside & (s.share <= INSIDE)[board.group]
     leaf = np.where(ground, s.ground[board.group], leaf)
@@ -466,6 +481,11 @@ def _top(tree: np.ndarray, keep: np.ndarray) -> float:
         if has[a] and has[b]:
             top = float(tree[step, 2])
     return top
+
+
+def _part(thing: Thing, id: int) -> Thing:
+    """What is said of an object that is parted from another."""
+    return replace(thing, name="", colour=None, root=id, granularity=0.0)
 
 
 def _fix(scene: Scene, id: int, changed: bool = False, **said: Any) -> Scene:

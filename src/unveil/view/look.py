@@ -17,6 +17,7 @@ from unveil.editing.edits import Edit, Point
 from unveil.editing.scene import MAX_ID
 from unveil.errors import DataError, InputError
 from unveil.exports.result import OBJECTS, open_result
+from unveil.fast.state import INSIDE
 from unveil.progress import Progress
 from unveil.results.folder import RUN
 from unveil.results.writer import STATE
@@ -142,6 +143,8 @@ class Look:
                     "colour": said[thing.id].get("color") or colour_of(thing.id),
                     "fixed": False,
                     "score": 1.0 if thing.score is None else thing.score,
+                    "granularity": 0.0,
+                    "min_score": INSIDE,
                     **presence(np.array(areas, np.int64), total),
                 }
             )

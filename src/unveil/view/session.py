@@ -252,7 +252,7 @@ class Session:
 
     def _paint(self, scene: Scene, frame: int) -> Integer[np.ndarray, "H W"]:
         cell = self.board.of_patch[frame]
-        near, share = scene.near[frame][cell], scene.share[frame][cell]
+        near, share = scene.near[frame][cell], scene.weighed(frame)[cell]
         share = np.where(near > 0, share, 0).astype(np.float32)
         picture = self.film.frame(frame)
         labels = refine.sharpen(near.astype(np.uint16)[None], share[None], picture[None])[0]
@@ -322,6 +322,8 @@ class Session:
                 "colour": thing.colour or colour_of(id),
                 "fixed": thing.fixed,
                 "score": scores[id],
+                "granularity": thing.granularity,
+                "min_score": thing.min_score,
                 **presence(areas[:, id], total),
             }
             for id, thing in sorted(scene.things.items())
