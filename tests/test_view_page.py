@@ -310,6 +310,25 @@ def test_sliders_show_at_once_and_are_kept_when_let_go(browser, copy):
         page.keys("Control+z").settle(1)
 
 
+def test_the_card_of_an_object_shows_what_its_sliders_did(browser, copy):
+    with opened(browser, copy) as page:
+        page.open().click(LEFT)
+        finer, facts = page.page.locator("#own-granularity"), page.page.locator("#chosen .facts")
+        assert "sliders may change it" in facts.inner_text()
+        box = finer.bounding_box()
+        page.page.mouse.click(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
+        page.settle(1)
+        facts.get_by_text("by hand").wait_for()
+        assert float(finer.input_value()) > 0.9 and len(page.lanes()) > 1
+        assert page.page.evaluate("document.activeElement.id") == "own-granularity"
+        page.page.locator("#own-score").press("ArrowLeft")
+        page.settle(2).keys("ArrowLeft").settle(3)
+        assert page.page.locator("#own-score").input_value() == "0.48"
+        page.keys("Control+z", "Control+z", "Control+z").settle(0)
+        facts.get_by_text("sliders may change it").wait_for()
+        assert finer.input_value() == "0" and len(page.lanes()) == 1
+
+
 def test_background_clusters_are_listed_and_promoted(browser, copy):
     with opened(browser, copy) as page:
         page.open().keys("k")

@@ -33,6 +33,7 @@ export class Side {
     this.late = null;
     /** @type {number | undefined} the object whose card is shown */
     this.last = undefined;
+    this.dragging = false; // a slider, which has to stay under the pointer
     const { locked } = store.view.about;
     const why = h("section", { class: "card", "aria-label": "Only to look at" }, h("h2", {}, "Only to look at"), h("p", { class: "faint small" }, locked), h("p", { class: "faint small" }, "It goes to other tools by"), h("code", {}, `unveil export ${store.view.about.folder}`));
     find("side").append(this.chosen, ...(locked ? [this.look, why] : [this.cut, this.clusters, this.look]));
@@ -60,7 +61,7 @@ export class Side {
     const things = store.things;
     if (document.activeElement && chosen.contains(document.activeElement) && this.last === things[0]?.id && things.length === 1) {
       const active = /** @type {HTMLInputElement} */ (document.activeElement);
-      if (active.type === "range") return;
+      if (active.type === "range" && this.dragging) return;
       if (active.type === "text") {
         // What somebody is writing must not vanish under the caret: the card is drawn when it is left.
         if (this.late === active) return;
@@ -100,6 +101,7 @@ export class Side {
       const was = kind === "rename" ? thing.name : kind === "class" ? thing.class : thing.colour;
       if (value.trim() !== was) doings.edit({ edit: kind, of: thing.id, [field]: value });
     };
+    const focus = focused(chosen);
     const frames = thing.seen.reduce((n, [a, b]) => n + b - a, 0);
     const gaps = Math.max(thing.seen.length - 1, 0);
     const facts = [
@@ -129,20 +131,23 @@ export class Side {
         button("parts", "By parts", "", "In two, as its own tree of parts says", () => doings.edit({ edit: "split", of: thing.id, into: 2 })),
         button("cut-time", "Cut here", "C", "From this frame on it is another", doings.cut),
         button("drop", "Drop", "Del", "Not an object", doings.drop, "danger")),
-      this.#slider("own-granularity", "Finer", 0, "whole", "parts", (v) => ({ edit: "settings", of: thing.id, granularity: v })),
-      this.#slider("own-score", "Surer", 0.5, "more", "less", (v) => ({ edit: "settings", of: thing.id, min_score: v })),
+      this.#slider("own-granularity", "Finer", thing.granularity, "whole", "parts", (v) => ({ edit: "settings", of: thing.id, granularity: v })),
+      this.#slider("own-score", "Surer", thing.min_score, "more", "less", (v) => ({ edit: "settings", of: thing.id, min_score: v })),
     );
+    focus();
   }
 
   #cut() {
     const { sliders } = this.store.view.scene;
-    if (this.cut.contains(document.activeElement) && /** @type {HTMLInputElement} */ (document.activeElement).type === "range" && this.dragging) return;
+    if (this.cut.contains(document.activeElement) && this.dragging) return;
+    const focus = focused(this.cut);
     this.cut.replaceChildren(
       h("h2", {}, "Whole video"),
       this.#slider("granularity", "Granularity", sliders.granularity ?? 0.5, "one", "parts", (v) => ({ edit: "settings", granularity: v })),
       this.#slider("least-score", "Least score", sliders.min_score, "all", "sure", (v) => ({ edit: "settings", min_score: v })),
       h("p", { class: "faint small" }, "What you fixed by hand stays as it is."),
     );
+    focus();
   }
 
   /**
@@ -159,6 +164,7 @@ export class Side {
           out.textContent = Number(range.value).toFixed(2);
           this.doings.preview(edit(Number(range.value)));
         },
+        onpointerup: () => (this.dragging = false),
         onchange: () => {
           this.dragging = false;
           this.doings.edit(edit(Number(range.value)));
@@ -227,6 +233,13 @@ export class Side {
 
 /** @param {HTMLElement} node @param {...(Node | false)} children */
 const fill = (node, ...children) => node.replaceChildren(...children.filter((child) => child !== false));
+
+/** What gives the keyboard back to a slider once its card is drawn anew. @param {HTMLElement} card */
+function focused(card) {
+  const active = document.activeElement;
+  const id = active instanceof HTMLInputElement && active.type === "range" && card.contains(active) ? active.id : "";
+  return () => id && document.getElementById(id)?.focus();
+}
 
 /** @param {KeyboardEvent} event */
 function leave(event) {

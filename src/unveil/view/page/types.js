@@ -3,7 +3,7 @@
 /**
  * @typedef {[number, number, number]} Point frame, and x and y as shares of the frame
  * @typedef {{seen: [number, number][], areas: string, largest: number}} Presence
- * @typedef {Presence & {id: number, name: string, class: string, colour: string, fixed: boolean, score: number}} Thing
+ * @typedef {Presence & {id: number, name: string, class: string, colour: string, fixed: boolean, score: number, granularity: number, min_score: number}} Thing
  * @typedef {Presence & {id: number, at: Point}} Cluster
  * @typedef {{objects: number | null, granularity: number | null, min_score: number, keep_background: boolean}} Sliders
  * @typedef {{edit: string, [field: string]: unknown}} Edit
