@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -237,6 +238,53 @@ def test_saving_writes_what_recut_would_and_goes_on(copy, tmp_path):
         assert set(np.unique(mask_of(copy, 4))) == {0, 2, 3}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "wanted"]
     Session(copy).close()
+
+
+def test_masks_of_other_edits_are_not_shown_as_saved(copy):
+    def saved(*edits):
+        with viewer(copy) as v:
+            for edit in edits:
+                v.json("api/edit", edit)
+            scene = v.json("api/scene")
+            ids = [0, *(thing["id"] for thing in scene["objects"])]
+            labels = v.labels(f"api/mask/{scene['version']}/0", H, W)
+            assert np.unique(labels).tolist() == ids  # whatever the masks are of
+            return scene["saved"]
+
+    def save():
+        with viewer(copy) as v:
+            v.json("api/save", {})
+            v.wait()
+
+    assert not saved(PROMOTE)
+    save()
+    assert saved()
+    # As many edits, but others; however old the files are.
+    assert not saved({"edit": "undo"}, SPLIT)
+    for name in ("edits.jsonl", "run.json"):
+        os.utime(copy / name, (0, 0))
+    assert not saved()
+    # Without a log the masks of its edits are still there.
+    (copy / "edits.jsonl").unlink()
+    assert not saved()
+    save()
+    assert saved() and "edits" not in json.loads((copy / "run.json").read_text())
+    assert np.unique(mask_of(copy, 0)).tolist() == [0, 1]
+
+
+def test_results_of_before_there_was_a_digest_go_by_count_and_time(copy):
+    with viewer(copy) as v:
+        v.json("api/edit", PROMOTE)
+        v.json("api/save", {})
+        v.wait()
+    run = json.loads((copy / "run.json").read_text())
+    del run["edits_sha256"]
+    (copy / "run.json").write_text(json.dumps(run))
+    for time, saved in ((1, True), (3, False)):
+        os.utime(copy / "edits.jsonl", (time, time))
+        os.utime(copy / "run.json", (2, 2))
+        with viewer(copy) as v:
+            assert v.json("api/scene")["saved"] == saved
 
 
 def test_a_result_that_cannot_be_written_is_said_and_nothing_is_lost(copy, result, monkeypatch):
@@ -542,8 +590,6 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(copy):
 
     code = f"from unveil.cli import main; import sys; sys.exit(main(['view', {str(copy)!r}]))"
     env_browser = {"BROWSER": "/nothing/there"}
-    import os
-
     run = subprocess.Popen(
         [sys.executable, "-u", "-c", code],
         stdout=subprocess.PIPE,

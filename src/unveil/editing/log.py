@@ -9,13 +9,14 @@ the edit it interrupts. The header says the cut that the edits start from, for w
 a function of the state and the log and of nothing else.
 """
 
+import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unveil.editing.edits import Edit, parse, plain
+from unveil.editing.edits import Edit, parse, plain, standing
 from unveil.errors import DataError, InputError
 from unveil.files import output_errors
 from unveil.settings import cut_wishes
@@ -126,6 +127,12 @@ def header(cut: dict[str, Any]) -> str:
 def text(log: Log) -> str:
     """All lines of a log, as a file holds them."""
     return "\n".join([header(log.cut), *map(line, log.edits), ""])
+
+
+def digest(log: Log) -> str:
+    """SHA-256 of the cut and of the edits that stand: what the objects of a state follow from."""
+    done, _ = standing(log.edits)
+    return hashlib.sha256(text(replace(log, edits=done)).encode()).hexdigest()
 
 
 def _header(path: Path, content: bytes) -> dict[str, Any]:

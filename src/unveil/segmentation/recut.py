@@ -15,7 +15,7 @@ from typing import Any
 
 from unveil.address import as_path
 from unveil.editing.edits import Wishes, standing
-from unveil.editing.log import Log, read
+from unveil.editing.log import Log, digest, read
 from unveil.errors import DataError, InputError
 from unveil.fast.state import State
 from unveil.progress import Progress, silent
@@ -112,8 +112,10 @@ def write_anew(
             "seconds": {k: round(v, 3) for k, v in clock.seconds.items()},
             "peak_memory_mb": peak_memory_mb(),
         }
+        for said in ("edits", "edits_sha256"):
+            run.pop(said, None)
         if log.edits:
-            run["edits"] = len(standing(log.edits)[0])
+            run |= {"edits": len(standing(log.edits)[0]), "edits_sha256": digest(log)}
         writer.finish(found.scores, run)
     return run
 

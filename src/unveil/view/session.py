@@ -18,12 +18,12 @@ from PIL import Image
 
 from unveil.editing.board import Board, Sliders
 from unveil.editing.edits import Edit, Redo, Undo, plain, standing
-from unveil.editing.log import Log, Pen, read
+from unveil.editing.log import Log, Pen, digest, read
 from unveil.editing.scene import Scene, apply, start
 from unveil.editing.stroke import Painted, draw
 from unveil.errors import DataError, InputError
 from unveil.progress import Progress
-from unveil.results.folder import EDITS
+from unveil.results.folder import EDITS, RUN
 from unveil.results.writer import STATE
 from unveil.segmentation import refine
 from unveil.segmentation.edited import board_of, found_in
@@ -269,13 +269,16 @@ class Session:
             return None
 
     def _is_saved(self) -> bool:
-        """Whether the folder's masks are those of the log: its last line is older than they are."""
-        path = self.folder / EDITS
-        if not self.log.edits:
-            return True
-        done = len(standing(self.log.edits)[0])
-        run = self.folder / "run.json"
-        return self.run.get("edits") == done and path.stat().st_mtime <= run.stat().st_mtime
+        """Whether the folder's masks are those of the log, by what run.json says of its edits.
+
+        One that says no digest says how many they were: then the log has to be older, too.
+        """
+        done, _ = standing(self.log.edits)
+        if done and "edits_sha256" in self.run:
+            return bool(self.run["edits_sha256"] == digest(self.log))
+        log, run = self.folder / EDITS, self.folder / RUN
+        older = not done or log.stat().st_mtime <= run.stat().st_mtime
+        return self.run.get("edits", 0) == len(done) and older
 
     def _at(self, done: tuple[Edit, ...]) -> Scene:
         """The scene of the edits that stand, from the nearest one that is remembered."""

@@ -329,7 +329,9 @@ async function main() {
     set("undo", "Undo", undo, "Ctrl+Z");
     set("redo", "Redo", redo, "Ctrl+Shift+Z");
     /** @type {HTMLButtonElement} */ (find("save")).disabled = saved;
-    find("saved").textContent = saved ? "saved" : `${view.scene.edits} ${view.scene.edits === 1 ? "edit" : "edits"}, not in the masks yet`;
+    const { edits } = view.scene;
+    const unsaved = edits ? `${edits} ${edits === 1 ? "edit" : "edits"}, not in the masks yet` : "no edits, the masks are of some";
+    find("saved").textContent = saved ? "saved" : unsaved;
   };
   find("undo").append(icon("undo"));
   find("redo").append(icon("redo"));
