@@ -290,6 +290,53 @@ def test_brush_and_erase(browser, copy):
         assert "Select the object first" in page.page.locator("#toast").inner_text()
 
 
+def test_a_stroke_is_of_the_moment_it_began_or_given_up(browser, copy):
+    with opened(browser, copy) as page:
+        mouse = page.page.mouse
+
+        def begin():
+            mouse.move(*page.at(0.25, 0.5))
+            mouse.down()
+            mouse.move(*page.at(0.3, 0.5), steps=3)
+
+        page.open().click(LEFT)
+        ends = "document.getElementById('canvas').dispatchEvent(new PointerEvent('pointercancel'))"
+        for give_up in (
+            lambda: page.keys("Escape"),
+            lambda: page.keys("e"),
+            lambda: page.page.evaluate(ends),
+        ):
+            page.keys("b")
+            begin()
+            give_up()
+            mouse.up()
+        page.page.wait_for_timeout(200)
+        assert not (copy / "edits.jsonl").exists()
+        # Nothing is selected, and the brush is larger, before it is done.
+        name = page.page.locator(".lane .name")
+        page.keys("b")
+        begin()
+        name.dispatch_event("click", {"shiftKey": True})
+        page.keys("]", "ArrowRight").page.wait_for_timeout(100)
+        assert page.page.locator(".lane.chosen").count() == 0
+        mouse.up()
+        page.settle(1)
+        name.dispatch_event("click")
+        page.keys("Home").settle()
+        # Nor does it go on playing.
+        page.keys(" ")
+        page.until(lambda: int(page.page.locator("#scrub").input_value()) >= 2)
+        begin()
+        frame = int(page.page.locator("#scrub").input_value())
+        page.page.wait_for_timeout(400)
+        assert page.page.locator("#play").get_attribute("aria-label") == "Play"
+        mouse.up()
+        page.settle(2)
+    first, second = read(copy / "edits.jsonl").edits
+    assert (first.of, first.frame, first.add, first.radius) == (1, 0, True, 0.03)
+    assert (second.of, second.frame) == (1, frame)
+
+
 def test_sliders_show_at_once_and_are_kept_when_let_go(browser, copy):
     with opened(browser, copy) as page:
         page.open()

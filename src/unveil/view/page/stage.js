@@ -25,6 +25,8 @@ const MOST = 16; // times that a frame is enlarged
  * @property {(why: string) => void} fail
  */
 
+/** @typedef {{of: number, frame: number, add: boolean, radius: number, carry: boolean, points: [number, number][]}} Stroke */
+
 export class Stage {
   /** @param {Store} store @param {Hands} hands */
   constructor(store, hands) {
@@ -53,8 +55,8 @@ export class Stage {
     this.hovered = 0;
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
-    /** @type {[number, number][]} */
-    this.way = [];
+    /** @type {Stroke | null} that is being painted, as all was when it began */
+    this.stroke = null;
     /** @type {{x: number, y: number} | null} */
     this.pointer = null;
     /** @type {{at: Point, side: number}[]} */
@@ -71,6 +73,7 @@ export class Stage {
       const { version } = store.view.scene;
       if (changed.has("frame") || (changed.has("scene") && version !== this.version)) this.loading = this.load();
       else if (changed.has("clusters")) void this.loadClusters();
+      if (changed.has("tool")) this.stroke = null;
       if (changed.has("scene") || changed.has("tool")) this.tip.hidden = true;
       this.draw();
     });
@@ -285,13 +288,14 @@ export class Stage {
     const { about, radius, tool, frame, pressed } = this.store.view;
     const { width, height } = about;
     const r = radius * height;
-    if (this.way.length) {
-      c.strokeStyle = tool === "erase" ? "rgb(20 20 24 / .65)" : "rgb(255 255 255 / .6)";
-      c.lineWidth = 2 * r;
+    if (this.stroke?.frame === this.shown) {
+      const { add, points } = this.stroke;
+      c.strokeStyle = add ? "rgb(255 255 255 / .6)" : "rgb(20 20 24 / .65)";
+      c.lineWidth = 2 * this.stroke.radius * height;
       c.lineCap = c.lineJoin = "round";
       c.beginPath();
-      for (const [x, y] of this.way) c.lineTo(x * width, y * height);
-      if (this.way.length === 1) c.lineTo(this.way[0][0] * width + 0.01, this.way[0][1] * height);
+      for (const [x, y] of points) c.lineTo(x * width, y * height);
+      if (points.length === 1) c.lineTo(points[0][0] * width + 0.01, points[0][1] * height);
       c.stroke();
     }
     if (this.pointer && (tool === "brush" || tool === "erase")) {
@@ -331,13 +335,15 @@ export class Stage {
     let last = { x: 0, y: 0 };
     canvas.addEventListener("pointerdown", (event) => {
       canvas.focus({ preventScroll: true });
-      const { tool } = store.view;
+      const { tool, radius, carry } = store.view;
       const found = this.under(event);
       if (event.button === 1 || event.button === 2 || (event.button === 0 && event.shiftKey && !found.inside)) {
         panning = true;
       } else if (event.button === 0 && (tool === "brush" || tool === "erase") && found.inside) {
         if (!store.things.length) return hands.fail("Select the object first, then paint.");
-        this.way = [[found.at[1], found.at[2]]];
+        const [frame, x, y] = found.at;
+        this.stroke = { of: store.things[0].id, frame, add: tool === "brush", radius, carry, points: [[x, y]] };
+        store.set({ playing: false, frame });
       } else return;
       last = { x: event.clientX, y: event.clientY };
       canvas.setPointerCapture(event.pointerId);
@@ -350,21 +356,23 @@ export class Stage {
         this.pan.x += event.clientX - last.x;
         this.pan.y += event.clientY - last.y;
         last = { x: event.clientX, y: event.clientY };
-      } else if (this.way.length) {
-        const [x, y] = this.way[this.way.length - 1];
-        if (Math.hypot(found.at[1] - x, found.at[2] - y) > 0.004) this.way.push([found.at[1], found.at[2]]);
+      } else if (this.stroke) {
+        const { points } = this.stroke;
+        const [x, y] = points[points.length - 1];
+        if (Math.hypot(found.at[1] - x, found.at[2] - y) > 0.004) points.push([found.at[1], found.at[2]]);
       } else this.#hover(event, found);
       this.draw();
     });
     canvas.addEventListener("pointerup", () => {
       panning = false;
-      if (this.way.length) {
-        const points = this.way.slice(0, 2000);
-        this.way = [];
-        const { radius, tool, carry } = store.view;
-        const of = store.things[0].id;
-        hands.stroke({ edit: "brush", of, frame: this.shown, points, radius, add: tool === "brush", carry });
-      }
+      const said = this.stroke;
+      this.stroke = null;
+      if (said) hands.stroke({ edit: "brush", ...said, points: said.points.slice(0, 2000) });
+    });
+    canvas.addEventListener("pointercancel", () => {
+      panning = false;
+      this.stroke = null;
+      this.draw();
     });
     canvas.addEventListener("pointerleave", () => {
       this.pointer = null;
