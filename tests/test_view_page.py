@@ -516,6 +516,25 @@ def test_a_result_without_a_tree_is_looked_at_and_edits_are_refused(browser, cop
         page.until(lambda: int(page.page.locator("#scrub").input_value()) >= 3)
 
 
+def test_a_picture_that_is_shown_outlives_its_place_among_those_kept(browser, copy):
+    """Fast scrubbing there and back: it is asked for, let go of, and drawn."""
+    with opened(browser, copy) as page:
+        page.open()
+        drawn = page.page.evaluate(
+            """async () => {
+                const { Cache } = await import("./cache.js");
+                const { pictures } = new Cache(16);
+                pictures.fetch = () => createImageBitmap(new ImageData(4, 4));
+                const shown = await pictures.get("0");
+                await Promise.all([...Array(100).keys()].map((i) => pictures.get(String(i + 1))));
+                const kept = pictures.here.size;
+                new OffscreenCanvas(4, 4).getContext("2d").drawImage(shown, 0, 0);
+                return [kept, shown.width, pictures.here.has("0")];
+            }"""
+        )
+        assert drawn == [48, 4, False]
+
+
 def test_what_is_being_typed_outlives_an_edit_that_ends_meanwhile(browser, copy):
     with opened(browser, copy) as page:
         page.open().click(LEFT).keys("r")

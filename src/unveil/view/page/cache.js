@@ -8,11 +8,10 @@ const MASKS = 64;
 
 /** @template V */
 class Kept {
-  /** @param {number} room @param {(key: string) => Promise<V>} fetch @param {(value: V) => void} [drop] */
-  constructor(room, fetch, drop) {
+  /** @param {number} room @param {(key: string) => Promise<V>} fetch */
+  constructor(room, fetch) {
     this.room = room;
     this.fetch = fetch;
-    this.drop = drop;
     /** @type {Map<string, V>} */
     this.here = new Map();
     /** @type {Map<string, Promise<V>>} */
@@ -41,9 +40,7 @@ class Kept {
     this.here.set(key, value);
     for (const old of this.here.keys()) {
       if (this.here.size <= this.room) break;
-      const gone = this.here.get(old);
       this.here.delete(old);
-      if (gone !== undefined) this.drop?.(gone);
     }
   }
 }
@@ -52,8 +49,9 @@ export class Cache {
   /** @param {number} size pixels of a frame */
   constructor(size) {
     this.size = size;
+    // None is closed when it is let go of: it may be on the canvas, or wait for its mask.
     /** @type {Kept<ImageBitmap>} */
-    this.pictures = new Kept(PICTURES, (key) => ask.picture(Number(key)), (bitmap) => bitmap.close());
+    this.pictures = new Kept(PICTURES, (key) => ask.picture(Number(key)));
     /** @type {Kept<Uint16Array<ArrayBuffer>>} */
     this.masks = new Kept(MASKS, async (key) => {
       const [version, frame] = key.split("/").map(Number);
