@@ -516,6 +516,22 @@ def test_a_result_without_a_tree_is_looked_at_and_edits_are_refused(browser, cop
         page.until(lambda: int(page.page.locator("#scrub").input_value()) >= 3)
 
 
+def test_an_object_with_the_id_of_one_that_was_hidden_is_seen(browser, copy):
+    with opened(browser, copy) as page:
+        page.open()
+        plain = page.colour(STILL)
+        for edits, hide in ((0, "h"), (4, "o")):
+            page.click(STILL, click_count=2).settle(edits + 1)
+            assert page.lanes() == ["object 1", "object 2"]
+            page.keys(hide, "Delete").settle(edits + 2)
+            assert page.lanes() == ["object 1"]
+            page.click(STILL, click_count=2).settle(edits + 3)
+            assert page.page.locator(".lane.off").count() == 0
+            page.page.mouse.move(*page.at(*AIR))
+            page.until(lambda: page.colour(STILL) != plain)
+            page.keys("Delete").settle(edits + 4)
+
+
 def test_a_picture_that_is_shown_outlives_its_place_among_those_kept(browser, copy):
     """Fast scrubbing there and back: it is asked for, let go of, and drawn."""
     with opened(browser, copy) as page:

@@ -9,7 +9,7 @@ import { Stage } from "./stage.js";
 import { Store, nameOf } from "./store.js";
 import { Timeline } from "./timeline.js";
 
-/** @import {Edit, Point, State} from "./types.js" */
+/** @import {Edit, Point, Scene, State} from "./types.js" */
 
 const TOOLS = [
   { name: "select", key: "V", title: "Select" },
@@ -124,6 +124,17 @@ async function main() {
     tell(names.length ? `${names.join(", ")} selected` : "nothing selected");
   };
 
+  /** Show a scene; what is gone is selected and hidden no more. @param {Scene} scene */
+  const take = (scene, selected = view.selected) => {
+    const there = new Set(scene.objects.map((o) => o.id));
+    store.set({
+      scene, cluster: null,
+      selected: selected.filter((id) => there.has(id)),
+      hidden: new Set([...view.hidden].filter((id) => there.has(id))),
+      solo: view.solo !== null && there.has(view.solo) ? view.solo : null,
+    });
+  };
+
   let chain = Promise.resolve();
   /** One edit after the other, in the order they were made. @param {Edit} edit */
   const edit = (edit) => {
@@ -135,15 +146,14 @@ async function main() {
         const [after, mask] = await ask.edit(edit, frame);
         if (mask) stage.cache.take(after.version, frame, mask);
         const fresh = after.objects.map((o) => o.id).filter((id) => !before.has(id));
-        const there = new Set(after.objects.map((o) => o.id));
-        let selected = view.selected.filter((id) => there.has(id));
+        let { selected } = view;
         if (edit.edit === "promote" && fresh.length) selected = fresh;
         if (edit.edit === "split" && fresh.length) selected = [fresh[0]];
         if (edit.edit === "cut" && fresh.length) selected = fresh;
         if (edit.edit === "merge" || edit.edit === "join") selected = selected.slice(0, 1);
         // The background's clusters come later: what was asked for is seen at once.
         after.clusters ??= view.scene.clusters;
-        store.set({ scene: after, selected, cluster: null });
+        take(after, selected);
         void stage.settled().then(ask.scene).then((full) => full.version === view.scene.version && store.set({ scene: full }), () => {});
         tell(`${words(edit)} done; ${after.objects.length} objects`);
       } catch (error) {
