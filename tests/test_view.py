@@ -188,6 +188,16 @@ def test_edits_are_on_the_disk_before_they_are_answered(copy):
         assert v.json("api/scene")["objects"][1]["id"] == 2
 
 
+def test_an_edit_of_a_scene_that_is_gone_is_refused(copy):
+    with viewer(copy) as v:
+        first = v.json("api/edit?frame=0&version=0", PROMOTE)["version"]
+        for version in (0, first + 1):
+            status, body, _ = v.ask(f"api/edit?frame=0&version={version}", {"edit": "undo"})
+            assert status == 409 and "in another tab" in json.loads(body)["error"]
+        assert v.ask("api/edit?version=last", {"edit": "undo"})[0] == 400
+        assert v.json(f"api/edit?version={first}", {"edit": "undo"})["edits"] == 0
+
+
 def test_a_preview_shows_what_an_edit_would_do_and_does_nothing(copy):
     with viewer(copy) as v:
         status, body, _ = v.ask("api/preview", {"edit": SPLIT, "frame": 3})

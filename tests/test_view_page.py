@@ -36,6 +36,7 @@ pytestmark = [
 ]
 T, H, W = 20, 72, 128
 LEFT, RIGHT, STILL, AIR = (0.22, 0.5), (0.4, 0.5), (0.85, 0.8), (0.9, 0.1)
+SLIDE = "document.getElementById('granularity').dispatchEvent(new Event('change'))"
 QUIET = ("net::ERR_ABORTED",)
 OWN = ("409", "willReadFrequently")
 """What the console says because of these tests: refusals that they provoke, pixels they read."""
@@ -532,6 +533,56 @@ def test_an_object_with_the_id_of_one_that_was_hidden_is_seen(browser, copy):
             page.keys("Delete").settle(edits + 4)
 
 
+def test_what_another_tab_changed_is_shown_and_no_edit_of_before_is_done(browser, copy):
+    with opened(browser, copy) as page:
+        other = Page(page.page.context.new_page(), page.viewer)
+        toast = other.page.locator("#toast").get_by_text("in another tab")
+        asked = []
+        other.page.on("request", lambda r: asked.append(r) if "/mask/" in r.url else 0)
+
+        @contextmanager
+        def changed(count):
+            """In the first tab, and then the second one says it and is as it is."""
+            for n in range(3):
+                page.viewer.json("api/edit", {"edit": "rename", "of": 1, "name": f"a{count + n}"})
+            yield
+            toast.wait_for()
+            other.until(lambda: other.lanes()[0] == f"a{count + 2}")
+            other.settle(count + 3)
+            other.page.evaluate("document.getElementById('toast').hidden = true")
+
+        other.open()
+        with changed(0):
+            other.keys("ArrowRight")
+        assert other.page.locator("#canvas").get_attribute("data-frame") == "1"
+        with changed(3):
+            other.keys("ArrowRight", "ArrowRight")
+        asked.clear()
+        with changed(6):
+            other.keys(" ")
+            other.until(lambda: other.page.locator("#play").get_attribute("aria-label") == "Play")
+            assert len(asked) < 20
+        # Two objects are dropped by one key: neither is.
+        other.page.mouse.dblclick(*other.at(*STILL))
+        other.settle(10).keys("Control+a")
+        page.viewer.json("api/edit", {"edit": "rename", "of": 1, "name": "the left one"})
+        other.keys("Delete")
+        toast.wait_for()
+        other.until(lambda: other.lanes()[0] == "the left one")
+        other.settle(11)
+        other.keys("Delete").settle(13)
+        assert other.lanes() == []
+
+
+def test_what_cannot_be_fetched_while_it_plays_is_said_and_it_stops(browser, copy):
+    with opened(browser, copy) as page:
+        other = Page(page.page.context.new_page(), page.viewer).open()
+        other.page.route("**/api/mask/**", lambda route: route.abort())
+        other.keys(" ")
+        other.page.locator("#toast").get_by_text("no longer answers").wait_for()
+        assert other.page.locator("#play").get_attribute("aria-label") == "Play"
+
+
 def test_a_picture_that_is_shown_outlives_its_place_among_those_kept(browser, copy):
     """Fast scrubbing there and back: it is asked for, let go of, and drawn."""
     with opened(browser, copy) as page:
@@ -555,10 +606,8 @@ def test_what_is_being_typed_outlives_an_edit_that_ends_meanwhile(browser, copy)
     with opened(browser, copy) as page:
         page.open().click(LEFT).keys("r")
         page.page.keyboard.type("the left")
-        page.viewer.json("api/edit", {"edit": "promote", "at": [0, *STILL]})
-        page.page.evaluate(  # the page hears of it while somebody is writing
-            "document.getElementById('granularity').dispatchEvent(new Event('change'))"
-        )
+        for _ in range(2):  # the page hears of it while somebody is writing
+            page.page.evaluate(SLIDE)
         page.settle(2)
         assert page.page.locator("#name").input_value() == "the left"
         page.page.keyboard.type(" one")
@@ -566,6 +615,20 @@ def test_what_is_being_typed_outlives_an_edit_that_ends_meanwhile(browser, copy)
         assert page.lanes()[0] == "the left one"
         page.page.locator("#name").wait_for()
         assert page.page.locator("#name").input_value() == "the left one"
+
+
+def test_what_is_being_typed_outlives_an_edit_of_another_tab(browser, copy):
+    with opened(browser, copy) as page:
+        page.open().click(LEFT).keys("r")
+        page.page.keyboard.type("the left")
+        page.viewer.json("api/edit", {"edit": "promote", "at": [0, *STILL]})
+        page.page.evaluate(SLIDE)
+        page.page.locator("#toast").get_by_text("in another tab").wait_for()
+        page.until(lambda: len(page.lanes()) == 2)
+        assert page.settle(1).page.locator("#name").input_value() == "the left"
+        page.page.keyboard.type(" one")
+        page.keys("Enter").settle(2)
+        assert page.lanes()[0] == "the left one"
 
 
 def test_progress_is_shown_while_a_video_is_segmented(browser, result, tmp_path):

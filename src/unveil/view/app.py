@@ -88,9 +88,9 @@ def make_app(desk: Desk, token: str, hosts: frozenset[str]) -> ASGIApp:
         return Response(content, media_type="image/png", headers=_FOREVER)
 
     def edit(request: Request, said: Any) -> Response:
-        session, looked_at = desk.session, request.query_params.get("frame")
-        frame = None if looked_at is None else int(looked_at)
-        after = session.edit(parse(said), frame)
+        session, asked = desk.session, request.query_params
+        frame, version = (int(asked[x]) if x in asked else None for x in ("frame", "version"))
+        after = session.edit(parse(said), frame, version)
         if frame is not None:
             # What is done is done: where its mask cannot be painted, it is asked for and said then.
             with contextlib.suppress(KeyError, UnveilError):

@@ -83,7 +83,9 @@ class Look:
         """Of no cluster anything is known."""
         return run_lengths(np.zeros_like(self._of(frame)))
 
-    def edit(self, edit: Edit, frame: int | None = None) -> dict[str, Any]:
+    def edit(
+        self, edit: Edit, frame: int | None = None, version: int | None = None
+    ) -> dict[str, Any]:
         """Raises InputError, as `preview` and `save` do: it says why, and what to do."""
         raise InputError(self.why)
 

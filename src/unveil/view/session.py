@@ -131,15 +131,23 @@ class Session:
             said["clusters"] = self._of_clusters(self._scene) if clusters else None
             return said
 
-    def edit(self, edit: Edit, frame: int | None = None) -> dict[str, Any]:
+    def edit(
+        self, edit: Edit, frame: int | None = None, version: int | None = None
+    ) -> dict[str, Any]:
         """Do one edit, on the disk and on the page. Raises InputError where it cannot be done.
 
-        frame: looked at, whose mask is wanted next: it is painted while the disk writes.
+        frame: looked at, whose mask is wanted next: it is painted while the disk writes. version:
+        of the scene that the edit was made on, which has to be the one of now.
         """
         with self._lock:
             if self.saving:
                 raise InputError("the result is being written: wait until it is there")
             self._check_there()
+            if version not in (None, self._version):
+                raise InputError(
+                    "this was changed or saved in another tab: look at it as it is now, and do it "
+                    "again"
+                )
             done, undone = standing(self.log.edits)
             if isinstance(edit, Undo | Redo) and not (done if isinstance(edit, Undo) else undone):
                 raise InputError(f"there is nothing to {plain(edit)['edit']}")

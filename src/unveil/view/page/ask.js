@@ -44,10 +44,11 @@ export const about = async () => (await ask("api/about")).json();
 export const scene = async () => (await ask("api/scene")).json();
 /**
  * The scene after an edit, and the mask of the frame that is looked at, where it could be painted.
- * @param {Edit} said @param {number} frame @returns {Promise<[Scene, Uint32Array | null]>}
+ * @param {Edit} said @param {number} frame @param {number} version of the scene that it was made on
+ * @returns {Promise<[Scene, Uint32Array | null]>}
  */
-export async function edit(said, frame) {
-  const { mask, ...scene } = await (await post(`api/edit?frame=${frame}`, said)).json();
+export async function edit(said, frame, version) {
+  const { mask, ...scene } = await (await post(`api/edit?frame=${frame}&version=${version}`, said)).json();
   return [scene, mask ? new Uint32Array(Uint8Array.from(atob(mask), (c) => c.charCodeAt(0)).buffer) : null];
 }
 /** @param {Edit} said @param {number} frame */

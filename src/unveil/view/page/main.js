@@ -135,15 +135,27 @@ async function main() {
     });
   };
 
+  let news = 0; // times that another tab had changed the scene
+  /** Show the scene as it is now; whether it was another. */
+  const refresh = async () => {
+    const scene = await ask.scene();
+    if (scene.version === view.scene.version) return false;
+    news++;
+    take(scene);
+    return true;
+  };
+
   let chain = Promise.resolve();
   /** One edit after the other, in the order they were made. @param {Edit} edit */
   const edit = (edit) => {
     if (about.locked) return Promise.resolve(complain(about.locked));
+    const known = news;
     chain = chain.then(async () => {
+      if (known !== news) return; // it was made on a scene that is gone, which was said
       try {
         const before = new Set(view.scene.objects.map((o) => o.id));
         const { frame } = view;
-        const [after, mask] = await ask.edit(edit, frame);
+        const [after, mask] = await ask.edit(edit, frame, view.scene.version);
         if (mask) stage.cache.take(after.version, frame, mask);
         const fresh = after.objects.map((o) => o.id).filter((id) => !before.has(id));
         let { selected } = view;
@@ -159,6 +171,7 @@ async function main() {
       } catch (error) {
         stage.untry();
         fail(error);
+        if (error instanceof ask.Refused && error.status === 409) await refresh().catch(fail);
       }
     });
     return chain;
@@ -214,6 +227,7 @@ async function main() {
     stroke: (said) => void edit(said),
     press: (at) => store.set({ pressed: at }),
     fail: complain,
+    stale: () => void refresh().then((changed) => changed && complain("This was changed in another tab: it is shown as it is now."), fail),
   });
   const seek = (/** @type {number} */ frame) => store.set({ frame: Math.min(Math.max(frame, 0), about.frames - 1) });
   const step = (/** @type {number} */ by) => {
@@ -314,7 +328,7 @@ async function main() {
       }
       if (dialog.open) dialog.close();
       if (state.error) return fail(state.error);
-      store.set({ scene: await ask.scene() });
+      take(await ask.scene());
       tell("saved");
     } catch (error) {
       if (dialog.open) dialog.close();

@@ -23,6 +23,7 @@ const MOST = 16; // times that a frame is enlarged
  * @property {(edit: Edit) => void} stroke
  * @property {(at: Point) => void} press
  * @property {(why: string) => void} fail
+ * @property {() => void} stale the scene is no longer that of the server
  */
 
 /** @typedef {{of: number, frame: number, add: boolean, radius: number, carry: boolean, points: [number, number][]}} Stroke */
@@ -97,10 +98,15 @@ export class Stage {
       this.draw();
       if (!playing) void this.loadClusters();
     } catch (error) {
-      if (asked === this.waiting && !(error instanceof ask.Refused && error.status === 410)) {
-        this.hands.fail(error instanceof Error ? error.message : String(error));
-      }
+      if (asked === this.waiting) this.#lost(error);
     }
+  }
+
+  /** Say what could not be fetched, and play no further. @param {unknown} error */
+  #lost(error) {
+    this.store.set({ playing: false });
+    if (error instanceof ask.Refused && error.status === 410) this.hands.stale();
+    else this.hands.fail(error instanceof Error ? error.message : String(error));
   }
 
   /** Once what was asked for last is on the canvas. */
@@ -133,7 +139,10 @@ export class Stage {
     const { frame, scene, about } = this.store.view;
     for (let i = 1; i <= AHEAD; i++) {
       const next = (frame + i) % about.frames;
-      this.cache.both(scene.version, next).catch(() => {});
+      this.cache.both(scene.version, next).catch((error) => {
+        const { playing, scene: now } = this.store.view;
+        if (i === 1 && playing && scene.version === now.version) this.#lost(error);
+      });
     }
   }
 
