@@ -33,6 +33,12 @@ def test_a_file_address_is_a_path(place, path):
     assert as_address(place) is None and out_path(place) == Path(path)
 
 
+def test_home_is_written_out_and_nobodys_is_a_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert as_path("~/dog.mp4") == tmp_path / "dog.mp4"
+    assert as_path("~nobody-here.mp4") == Path("~nobody-here.mp4")
+
+
 def test_a_file_of_another_machine_is_none():
     with pytest.raises(InputError, match="file://nas/clips is of another machine"):
         as_path("file://nas/clips")
@@ -120,6 +126,20 @@ def test_a_result_lies_where_file_says(tmp_path, tiny_backbone, monkeypatch):
     assert (tmp_path / "out/dog/run.json").is_file() and not (tmp_path / "file:").exists()
     assert main(["status", f"{tmp_path.as_uri()}/out"]) == 2
     assert main(["recut", f"{tmp_path.as_uri()}/out/dog", "--objects", "1"]) == 0
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_results_lie_at_home_where_the_shell_leaves_that_to_be_written_out(
+    many, tmp_path, tiny_backbone, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    image_folder(tmp_path / "in/dog", t=2)
+    command = ["segment", "in" if many else "in/dog", "--out=~/out"]
+    assert main([*command, "--backbone", tiny_backbone, "--size", "16"]) == 0
+    place = tmp_path / "home/out" / ("dog" if many else "")
+    assert (place / "run.json").is_file() and not (tmp_path / "~").exists()
+    assert main(["recut", f"{'~/out/dog' if many else '~/out'}", "--objects", "1"]) == 0
 
 
 @pytest.mark.parametrize(

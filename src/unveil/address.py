@@ -1,5 +1,6 @@
 """Places: paths of this machine, also as file://, and addresses of other storages."""
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,8 +27,11 @@ def plain_place(place: str) -> str:
 
 
 def as_path(place: str | Path) -> Path:
-    """A place on this machine as a path, `~` written out; file:///clips/my%20dog.mp4 is one too."""
-    return Path(plain_place(str(place))).expanduser()
+    """A place on this machine as a path, `~` written out; file:///clips/my%20dog.mp4 is one too.
+
+    `~name` of nobody here is the name of a file.
+    """
+    return Path(os.path.expanduser(plain_place(str(place))))
 
 
 def as_address(place: str | Path) -> str | None:

@@ -24,7 +24,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from unveil.address import as_address, plain_place
+from unveil.address import as_address, as_path
 from unveil.errors import InputError
 
 ALIASES = {"out": ("-o",), "like": ("--as",)}
@@ -56,7 +56,7 @@ def _spec_of_paths(read: Callable[[str], Path]) -> PrimitiveConstructorSpec[Path
     )
 
 
-MAY_BE_ADDRESS = _spec_of_paths(lambda given: Path(plain_place(given)))
+MAY_BE_ADDRESS = _spec_of_paths(as_path)
 """Of an option that may be an address: s3://bucket/out, file:///out."""
 
 
@@ -72,7 +72,7 @@ def _here(given: str) -> Path:
             f"{address} is an address, and a path of this machine is expected there: fetch what "
             "lies there first, or write it here and copy it"
         )
-    return Path(plain_place(given))
+    return as_path(given)
 
 
 @REGISTRY.struct_rule
