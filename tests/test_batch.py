@@ -165,6 +165,20 @@ def test_a_folder_a_list_a_pattern_and_tables_are_sources(tmp_path):
     assert not is_many(str(tmp_path / "pictures"))
 
 
+def test_a_pattern_of_two_stars_reaches_every_level(tmp_path):
+    for name in ("one.mp4", "a/two.mp4", "a/b/three.mp4"):
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / name).write_bytes(b"0")
+    image_folder(tmp_path / "clips/a/pictures", t=2)
+
+    def names(pattern: str) -> set[str]:
+        return {job.name for job in list_jobs([str(tmp_path / pattern)])}
+
+    assert names("clips/**/*.mp4") == {"one", "two", "three"}
+    assert names("clips/**") == {"one", "two", "three", "pictures"}
+    assert names("clips/*") == {"one", "a"}
+
+
 def test_a_folder_of_folders_of_images_is_many_videos(tmp_path, caplog):
     for name in ("b10", "b9", "a video, 2"):
         image_folder(tmp_path / "all" / name, t=2)

@@ -142,8 +142,17 @@ def _is_listing(address: str) -> bool:
 
 def _matches(pattern: str) -> list[Path]:
     """The videos and folders that a pattern names; none for a pattern of images."""
-    found = map(Path, glob.glob(str(Path(pattern).expanduser())))
-    return in_order(p for p in found if p.is_dir() or is_video(p))
+    found = map(Path, glob.glob(str(as_path(pattern)), recursive=True))
+    deep = "**" in Path(pattern).parts  # then all folders on the way are among them
+    return in_order(p for p in found if is_video(p) or (p.is_dir() and not (deep and _bare(p))))
+
+
+def _bare(folder: Path) -> bool:
+    """Whether a folder holds no images of its own; one that cannot be read is not known to."""
+    try:
+        return not images_in(folder)
+    except InputError:
+        return False
 
 
 def _lines(path: Path) -> list[str]:
