@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from test_video import encode, images, number, picture
+from test_video import encode, images, noise, number, picture
 from unveil.errors import InputError
 from unveil.results.movie import Movie
 from unveil.video.access import Frames
@@ -52,6 +52,27 @@ def test_recordings_one_behind_the_other_are_counted_on(tmp_path):
     assert "its clock goes back" in video.warnings[0]
     assert [number(f) for f in open_video(both, start=0.4)] == [10, 11, *range(12)]
     assert [number(f) for f in open_video(both, start=0.56, end=0.64)] == [2, 3]
+
+
+@pytest.mark.parametrize("n", [11, 12, 13])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_no_frame_is_lost_where_transport_streams_are_joined(tmp_path, n, codec):
+    one = encode(tmp_path / "one.ts", n=n, codec=codec)
+    both = tmp_path / "both.ts"
+    both.write_bytes(3 * one.read_bytes())
+    video = open_video(both)
+    assert [number(f) for f in video] == 3 * list(range(n))
+    (warning,) = video.warnings
+    assert "its clock goes back" in warning
+
+
+def test_a_transport_stream_with_a_hole_is_damaged(tmp_path):
+    path = encode(tmp_path / "a.ts", n=60, draw=noise, size=(66, 98), options={"g": "12"})
+    data, hole = path.read_bytes(), 188 * 92
+    path.write_bytes(data[:hole] + data[hole + 188 :])
+    video = open_video(path)
+    assert len(list(video)) == 60
+    assert "the decoder marks 1 of 60 frames as corrupt" in video.warnings[0]
 
 
 def test_a_jpeg_named_as_a_video_is_upright(tmp_path):

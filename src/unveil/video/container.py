@@ -275,6 +275,19 @@ def _decoded(
     container: InputContainer, stream: av.VideoStream, damage: list[str]
 ) -> Iterator[av.VideoFrame]:
     """All frames that decode; packets that are cut off or broken are left out and noted."""
+    for packet in _whole(_packets(container, stream, damage), damage):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as e:
+            damage.append(_reason(e))
+            continue
+        yield from frames
+
+
+def _packets(
+    container: InputContainer, stream: av.VideoStream, damage: list[str]
+) -> Iterator[av.Packet]:
+    """All packets that can be read, an empty one at the end of the file."""
     packets = container.demux(stream)
     while True:
         try:
@@ -284,15 +297,26 @@ def _decoded(
             return
         if packet is None:
             return
+        yield packet
+
+
+def _whole(packets: Iterable[av.Packet], damage: list[str]) -> Iterator[av.Packet]:
+    """All packets but a last one that is cut off, which is noted.
+
+    One that the container marks before others may be whole: where transport streams are joined,
+    one of the last of each is marked.
+    """
+    marked = None
+    for packet in packets:
+        if marked is not None and packet.size:
+            yield marked
+            marked = None
         if packet.is_corrupt and packet.size:
-            damage.append("a packet is cut off")
-            continue
-        try:
-            frames = packet.decode()
-        except av.FFmpegError as e:
-            damage.append(_reason(e))
-            continue
-        yield from frames
+            marked = packet
+        else:
+            yield packet
+    if marked is not None:
+        damage.append("a packet is cut off")
 
 
 def _seek(container: InputContainer, stream: av.VideoStream, seconds: float) -> bool:
