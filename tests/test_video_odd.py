@@ -75,6 +75,19 @@ def test_a_transport_stream_with_a_hole_is_damaged(tmp_path):
     assert "the decoder marks 1 of 60 frames as corrupt" in video.warnings[0]
 
 
+@pytest.mark.parametrize("suffix", ["ts", "h264"])
+def test_a_video_that_changes_its_frame_size_is_read_on_both_sides_of_the_change(tmp_path, suffix):
+    parts = [encode(tmp_path / f"1.{suffix}"), encode(tmp_path / f"2.{suffix}", size=(66, 82))]
+    both = tmp_path / f"both.{suffix}"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(InputError, match=r"from 50x34 to 82x66 at 0\.48 s: cut it there"):
+        list(open_video(both, start=0.2))
+    for span, size in (({"end": 0.48}, (34, 50)), ({"start": 0.48}, (66, 82))):
+        video = open_video(both, **span)
+        assert (video.height, video.width) == size
+        assert [number(f) for c in video.chunks(5) for f in c] == list(range(12))
+
+
 def test_a_jpeg_named_as_a_video_is_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -33,10 +33,10 @@ Orient = Callable[[np.ndarray], np.ndarray]
 class Probe:
     """What a video file says of itself, checked by decoding its first frame.
 
-    height, width: px, after rotation. fps: frames a second: the nominal rate where the frames of
-    the range keep to it, else their mean rate, so that playing them takes as long as it took.
-    announced: frames the file claims to hold, or None. seconds: its length. limit: seconds after
-    its first frame at which it certainly has ended, or None.
+    height, width: px, after rotation, of the range's first frame. fps: frames a second: the nominal
+    rate where the frames of the range keep to it, else their mean rate, so that playing them takes
+    as long as it took. announced: frames the file claims to hold, or None. seconds: its length.
+    limit: seconds after its first frame at which it certainly has ended, or None.
     """
 
     height: int
@@ -48,7 +48,8 @@ class Probe:
 
 
 def probe(path: Path, start: float | int | None = None, end: float | int | None = None) -> Probe:
-    """Open a video file, decode one frame and read the times of those between start and end.
+    """Open a video file, decode its first frame and that at start, and read the times of those
+    between start and end.
 
     Raises InputError where there is none.
     """
@@ -58,6 +59,8 @@ def probe(path: Path, start: float | int | None = None, end: float | int | None 
         if frame is None:
             raise InputError(f"{path} holds no frame that can be decoded: is it empty or damaged?")
         h, w, _ = _upright(frame)(np.empty((frame.height, frame.width, 0))).shape
+        if start and (at := next(decode(path, start, end, 1, lambda _: None), None)) is not None:
+            h, w, _ = at.shape  # it may change on the way there
         times = clock.times(path, stream.index, start, end)
         fps = clock.rate_of(stream, times)
         seconds, limit = clock.length(container, stream)
