@@ -288,6 +288,37 @@ def test_status_and_the_page_say_what_is_done_and_what_failed(tmp_path, capsys):
     assert main(["status", str(tmp_path / "nowhere")]) == 2
 
 
+NO_TEXT = os.fsdecode(b"no\xe9l")
+"""The name of a file as a system of another encoding left it."""
+
+
+def test_names_that_are_no_text_are_told_and_linked(tmp_path, capsys):
+    with Ledger(tmp_path) as ledger:
+        ledger.begin(named(NO_TEXT), {})
+        ledger.ended(*named(NO_TEXT), 1, Outcome(error=f"{NO_TEXT} is no video"))
+        page = write_index(tmp_path, ledger.book).read_text()
+    assert main(["status", str(tmp_path)]) == 1
+    assert "no\\udce9l failed: no\\udce9l is no video" in capsys.readouterr().out
+    assert "/videos/no\\udce9l.mp4" in page and "logs/no%E9l.log" in page
+
+
+@pytest.mark.slow
+def test_names_that_are_no_text_end_no_batch(tmp_path, tiny_backbone, capsys):
+    image_folder(tmp_path / "in" / NO_TEXT, t=2)
+    image_folder(tmp_path / "in" / "plain", t=2)
+    (tmp_path / "in" / NO_TEXT / "3.png").write_bytes(b"no picture")
+    command = ["segment", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--size", "16"]
+    command += ["--backbone", tiny_backbone]
+    assert main(command) == 2
+    assert "1 of 2 failed: no\\udce9l" in capsys.readouterr().err
+    assert "no\\udce9l" in (tmp_path / "out/logs" / f"{NO_TEXT}.log").read_text()
+    (tmp_path / "in" / NO_TEXT / "3.png").unlink()
+    assert main(command) == 0
+    assert "no\\udce9l: " in capsys.readouterr().out
+    assert 'href="no%E9l/"' in (tmp_path / "out/index.html").read_text()
+    assert main(["export", str(tmp_path / "out" / NO_TEXT), "--to", "davis", "--to", "mot"]) == 0
+
+
 def test_a_page_of_very_many_is_several(tmp_path, monkeypatch):
     monkeypatch.setattr("unveil.batch.page.A_PAGE", 2)
     with Ledger(tmp_path) as ledger:

@@ -28,6 +28,11 @@ def test_names_that_ffmpeg_would_take_for_something_else(tmp_path, monkeypatch, 
     assert len(list(open_video("new" + name))) == 1
 
 
+def test_a_video_whose_name_is_no_text_has_one_that_can_be_written(tmp_path):
+    path = encode(tmp_path / "plain.mp4").rename(tmp_path / os.fsdecode(b"no\xe9l.mp4"))
+    assert open_video(path).name == "no\\udce9l"
+
+
 def test_a_pipe_is_said_instead_of_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(InputError, match="a pipe or a device: save it as a file"):

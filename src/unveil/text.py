@@ -10,6 +10,11 @@ from unveil.errors import DataError
 _UNWRITABLE = re.compile("[\ud800-\udfff]")
 
 
+def sayable(name: str) -> str:
+    """A name of a file as text that can be written anywhere: bytes that are none, written out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def read_text(path: Path) -> str:
     """The text of a file. Raises DataError for one that cannot be read, or is no text."""
     try:

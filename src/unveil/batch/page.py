@@ -1,5 +1,6 @@
 """All results of a batch at a glance: index.html, with contact sheets, scores and failures."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def write_index(out: Path, book: Book) -> Path:
                 pages=[(n, _file(n)) for n in range(1, pages + 1)],
             )
             with written_whole(out / _file(number)) as partial:
-                partial.write_text(text, encoding="utf-8")
+                partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     return out / _file(1)
 
 
@@ -47,7 +48,7 @@ def _shown(out: Path, entries: Sequence[tuple[str, Entry]]) -> Iterator[dict[str
     for name, entry in entries:
         yield {
             "name": name,
-            "at": quote(name),
+            "at": quote(os.fsencode(name)),
             "folder": str(out.absolute() / name),
             "source": entry.source,
             "state": entry.state,

@@ -64,7 +64,7 @@ class Worker:
         began = time.monotonic()
         outcome = self._watched(job, log, report)
         if outcome.error:
-            with log.open("a", encoding="utf-8") as file:
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{_now()} {outcome.error}\n")
         return replace(outcome, seconds=time.monotonic() - began)
 

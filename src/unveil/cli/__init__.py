@@ -5,6 +5,7 @@ user's ends with one clear line and exit code 2, an interruption with 130, SIGTE
 with 143, output that nobody reads any more with 141.
 """
 
+import io
 import logging
 import os
 import signal
@@ -60,6 +61,7 @@ libgomp's own 300,000, beside another busy process, edges take sixteen times as 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    _say_all_names()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == ["--version"]:
@@ -101,6 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     finally:
         _on_termination(before)
+
+
+def _say_all_names() -> None:
+    """Let file names that are no text be printed, their bytes written out: one ends no batch."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Terminated(KeyboardInterrupt):

@@ -19,6 +19,7 @@ from torch import Tensor
 from unveil.address import as_path, plain_place
 from unveil.checks import Within, check
 from unveil.errors import InputError
+from unveil.text import sayable
 from unveil.types import Clip
 from unveil.video import container, images
 from unveil.video.recording import is_live
@@ -60,7 +61,7 @@ class Video:
         times: Callable[[], list[float]] = list,
         files: Sequence[Path] = (),
     ) -> None:
-        self.name, self.fps, self.height, self.width = name, fps, height, width
+        self.name, self.fps, self.height, self.width = sayable(name), fps, height, width
         self.estimate = estimate
         self.warnings: list[str] = []
         self._read, self._names, self._empty = read, frame_names, empty
