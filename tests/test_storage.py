@@ -13,11 +13,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from unveil.batch import storage
-from unveil.batch.job import Job
+from unveil.batch.job import Job, Limits
 from unveil.batch.ledger import LEDGER, Ledger
 from unveil.batch.mirror import Mirror, place_of
 from unveil.batch.segment_work import SegmentWork
 from unveil.batch.sources import is_many, list_jobs
+from unveil.batch.workers import Workers
 from unveil.cli import main
 from unveil.errors import InputError, OutputError
 from unveil.progress import silent
@@ -148,6 +149,41 @@ def test_a_fetch_by_the_next_process_goes_on_too_unless_the_file_changed(flaky, 
     flaky.never = None
     with storage.fetched("flaky://v/dog.mp4", tmp_path) as file:
         assert file.read_bytes() == b"b" * 100
+
+
+def test_two_jobs_of_one_address_do_not_take_each_others_file(flaky, tmp_path):
+    flaky.every = 0
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/v/dog.mp4", b"a" * 100)
+    with storage.fetched("flaky://v/dog.mp4", tmp_path) as one:
+        with storage.fetched("flaky://v/dog.mp4", tmp_path) as other:
+            assert one != other and one.read_bytes() == other.read_bytes() == b"a" * 100
+        assert one.exists() and not other.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_stretches_of_a_video_at_an_address_go_on_with_another_copy(
+    flaky, tmp_path, tiny_backbone, monkeypatch, caplog
+):
+    from test_stretches import Fakes, film, walk
+
+    monkeypatch.setattr(storage, "BLOCK", 1 << 20)
+    flaky.every = 0
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/v/dog.mp4", film(tmp_path / "dog.mp4", walk(43)).read_bytes())
+    monkeypatch.setattr(
+        Workers, "crew", lambda self, tasks, work, logs, sources: Fakes(tasks, work, Limits(), logs)
+    )
+    command = ["segment", "flaky://v/dog.mp4", "--out", str(tmp_path / "out"), "--jobs", "3"]
+    command += ["--backbone", tiny_backbone, "--size", "16"]
+    assert main(command) == 130
+    assert "kept in" in caplog.text
+    caplog.clear()
+    assert main(command) == 130
+    assert "1 of 3 stretches were looked at by an earlier run" in caplog.text
+    memory.pipe_file("/v/dog.mp4", film(tmp_path / "dog.mp4", walk(40)).read_bytes())
+    assert main(command) == 130
+    assert "is of another video, or other settings: begun anew" in caplog.text
 
 
 def test_a_result_is_stored_whole_or_there_is_no_run_json(flaky, tmp_path):

@@ -7,7 +7,6 @@ outcome = work(job, report)
 import copy
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from unveil.address import as_address
 from unveil.batch.job import Job, Outcome
+from unveil.batch.storage import place_of_fetched
 from unveil.batch.work import Work
 from unveil.progress import Progress
 from unveil.settings import Settings
@@ -29,9 +29,7 @@ class SegmentWork(Work):
 
     settings: Settings = field(default_factory=Settings)
     again: bool = field(default=False, kw_only=True)
-    scratch: Path = field(
-        default_factory=lambda: Path(tempfile.gettempdir()) / "unveil-fetched", kw_only=True
-    )
+    scratch: Path = field(default_factory=place_of_fetched, kw_only=True)
     _segmenter: Any = field(default=None, repr=False, kw_only=True)
 
     @property

@@ -12,16 +12,18 @@ is: it is written last, and removed first where a result is replaced.
 import hashlib
 import json
 import logging
+import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from unveil.address import as_address
 from unveil.errors import InputError, OutputError, UnveilError
-from unveil.files import written_whole
+from unveil.files import lock_at_once, scratch, written_whole
 from unveil.results.folder import RUN
 
 log = logging.getLogger(__name__)
@@ -95,29 +97,60 @@ def name_source(folder: Path, address: str) -> None:
         partial.write_text(json.dumps(run, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def place_of_fetched() -> Path:
+    """The folder of this machine that downloads lie in, this user's own."""
+    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+    return Path(tempfile.gettempdir()) / f"unveil-fetched{user}"
+
+
+def version_of(address: str) -> str:
+    """An address and what its storage tells of the version of the file that lies there.
+
+    Raises InputError where there is none.
+    """
+    fs, path = open_storage(address)
+    return _version(address, _patiently(address, lambda: fs.info(path), InputError))
+
+
 @contextmanager
-def fetched(address: str, scratch: Path) -> Iterator[Path]:
+def fetched(address: str, place: Path) -> Iterator[Path]:
     """A file of this machine with what lies at an address, for as long as the block runs.
 
-    scratch: a folder for it; where a download broke off there, it goes on. Raises InputError where
-    there is no such file, or it cannot be had.
+    place: a folder for it; where a download broke off there, it goes on. While another job holds
+    what lies at the address, it is fetched again beside that. Raises InputError where there is no
+    such file, or it cannot be had.
     """
     fs, path = open_storage(address)
     about = _patiently(address, lambda: fs.info(path), InputError)
-    folder = scratch / hashlib.sha256(address.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / (Path(path).name or "video")
-    _fetch(fs, path, address, about, file)
+    folder = place / hashlib.sha256(address.encode()).hexdigest()[:16]
+    name = Path(path).name or "video"
+    place.mkdir(parents=True, exist_ok=True)
+    lock = lock_at_once(locked := place / f".{folder.name}.lock")
+    if lock is None:
+        with scratch(folder) as own:
+            yield _fetch(fs, path, address, about, own / name)
+        return
     try:
-        yield file
+        folder.mkdir(exist_ok=True)
+        file = _fetch(fs, path, address, about, folder / name)
+        try:
+            yield file
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # where what is open cannot be removed
+            locked.unlink()
+        lock.release()
 
 
-def _fetch(fs: Any, path: str, address: str, about: dict[str, Any], file: Path) -> None:
+def _version(address: str, about: dict[str, Any]) -> str:
+    said = [str(about.get(k)) for k in ("ETag", "etag", "mtime", "created")]
+    return json.dumps([address, about.get("size"), *said])
+
+
+def _fetch(fs: Any, path: str, address: str, about: dict[str, Any], file: Path) -> Path:
     """Download a file, going on with what an earlier try left of the same version of it."""
-    size = about.get("size")
-    version = json.dumps([size, *(str(about.get(k)) for k in ("ETag", "etag", "mtime", "created"))])
+    size, version = about.get("size"), _version(address, about)
     mark, part = file.parent / ".version", file.parent / ".part"
     if not mark.is_file() or mark.read_text() != version:
         part.unlink(missing_ok=True)
@@ -138,7 +171,7 @@ def _fetch(fs: Any, path: str, address: str, about: dict[str, Any], file: Path) 
             raise OSError(f"expected {size} bytes, got {part.stat().st_size}")
 
     _patiently(address, go_on, InputError, lambda: part.stat().st_size if part.exists() else 0)
-    part.rename(file)
+    return part.rename(file)
 
 
 def store(folder: Path, address: str) -> None:

@@ -63,6 +63,7 @@ def looked_at(
     work: type[Look] = Look,
     hire: Callable[[int, DoesWork, Limits, Path], Crew] = Processes,
     again: bool = False,
+    copy_of: str | None = None,
     on_progress: Progress = silent,
     warn: Callable[[str], None] = print,
     start: float | None = None,
@@ -73,12 +74,13 @@ def looked_at(
 
     out: what was looked at lies in `OUT.stretches` until the block has ended well; the same call
     goes on from there. limits: of each stretch. threads: of each process. work: what they do.
-    hire: what makes workers for so many stretches. again: begin anew. warn: told where a stretch
-    has not as many frames as the file promised. Raises InputError for a stretch that fails for
-    good; what it printed is then in `OUT.log`.
+    hire: what makes workers for so many stretches. again: begin anew. copy_of: what the source is a
+    copy of, where it is one, and in which version: another copy is the same video. warn: told where
+    a stretch has not as many frames as the file promised. Raises InputError for a stretch that
+    fails for good; what it printed is then in `OUT.log`.
     """
     span: dict[str, Any] = {"start": start, "end": end, "stride": stride}
-    of = _digest(source, settings, span)
+    of = _digest(source, settings, span, copy_of)
     with _kept(out, of, at_once, again) as (folder, count):
         stretches = cut(source, count, multiple=BLOCK, lead=LEAD, **span)
         part = {f"stretch-{i}": stretch for i, stretch in enumerate(stretches, 1)}
@@ -168,15 +170,21 @@ def _kept(out: Path, of: str, count: int, again: bool) -> Iterator[tuple[Path, i
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _digest(source: str, settings: Settings, span: dict[str, Any]) -> str:
+def _digest(
+    source: str, settings: Settings, span: dict[str, Any], copy_of: str | None = None
+) -> str:
     """What the groups of a video depend on: its files, the weights, the settings, the version."""
     path = as_path(source).absolute()
     files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
-    files += [settings.head] if settings.head is not None else []
-    about = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    what = [str(path), _about(files)] if copy_of is None else copy_of
+    head = _about([settings.head] if settings.head is not None else [])
     weights = digest(settings.backbone)
-    said = [str(path), about, span, settings.plain(), weights, version("unveil")]
+    said = [what, head, span, settings.plain(), weights, version("unveil")]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _about(files: list[Path]) -> list[tuple[str, int, int]]:
+    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
 
 
 def _file(folder: Path, job: Job) -> Path:

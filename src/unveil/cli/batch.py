@@ -81,10 +81,12 @@ def segment_in_stretches(
     span: dict[str, Any],
     *,
     again: bool = False,
+    copy_of: str | None = None,
 ) -> dict[str, Any]:
     """Segment one video that several workers look at; returns what `run.json` says.
 
-    load: gives the segmenter. again: also what an interrupted run looked at.
+    load: gives the segmenter. again: also what an interrupted run looked at. copy_of: what the
+    source is a copy of, where it is one, and in which version.
     """
     from unveil.batch.stretches import looked_at  # torch with it, which a batch's driver spares
 
@@ -103,6 +105,7 @@ def segment_in_stretches(
                 at_once=workers.count(settings.device),
                 hire=hire,
                 again=again,
+                copy_of=copy_of,
                 on_progress=show,
                 warn=lambda words: print(f"unveil: warning: {words}", file=sys.stderr),
                 **span,

@@ -1,7 +1,6 @@
 """`unveil segment` and `unveil demo`."""
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -78,8 +77,8 @@ class Segment:
 
         tell_what_is_left_out(self.sources[0])
         check_out(self.out)
-        with _at_hand(self.sources[0]) as source:
-            self._single(source, span)
+        with _at_hand(self.sources[0]) as (source, copy_of):
+            self._single(source, span, copy_of)
             if source != self.sources[0]:
                 from unveil.batch.storage import name_source
 
@@ -100,8 +99,8 @@ class Segment:
         """Whether one video is cut into stretches."""
         return self.workers.ray is not None or (self.workers.jobs or 1) > 1
 
-    def _single(self, source: str, span: dict[str, Any]) -> None:
-        """Segment one video that is on this machine."""
+    def _single(self, source: str, span: dict[str, Any], copy_of: str | None = None) -> None:
+        """Segment one video that is on this machine. copy_of: what it was fetched from."""
         if self._in_stretches:
             self.settings.check_stretches()
         _check(source, span)
@@ -118,6 +117,7 @@ class Segment:
             self.workers,
             span,
             again=self.again,
+            copy_of=copy_of,
         )
         say(source, self.out, run)
 
@@ -221,17 +221,18 @@ def _record(source: str, out: Path, end: float | None, again: bool) -> Path:
 
 
 @contextmanager
-def _at_hand(source: str) -> Iterator[str]:
-    """A source that is on this machine: itself, or what was fetched from its address."""
-    from unveil.batch.storage import fetched
-    from unveil.files import scratch
+def _at_hand(source: str) -> Iterator[tuple[str, str | None]]:
+    """A source that is on this machine: itself, or what was fetched from its address; then what it
+    is a copy of too.
+    """
+    from unveil.batch.storage import fetched, place_of_fetched, version_of
 
     if (address := as_address(source)) is None:
-        yield source
+        yield source, None
         return
-    place = Path(tempfile.gettempdir()) / "unveil-fetched-one"
-    with scratch(place) as folder, fetched(address, folder) as file:
-        yield str(file)
+    copy_of = version_of(address)
+    with fetched(address, place_of_fetched()) as file:
+        yield str(file), copy_of
 
 
 def _check(source: str, span: dict[str, Any]) -> None:
