@@ -5,9 +5,7 @@ outcome = work(job, report)
 """
 
 import copy
-import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from typing import Any
 from unveil.address import as_address
 from unveil.batch.job import Job, Outcome
 from unveil.batch.storage import place_of_fetched
+from unveil.batch.there import other_source, outcome_of, taken
 from unveil.batch.work import Work
+from unveil.errors import InputError
 from unveil.progress import Progress
 from unveil.settings import Settings
 
@@ -43,7 +43,10 @@ class SegmentWork(Work):
         from unveil.batch import storage
 
         if not self.again and self.address and storage.exists(f"{self.address}/{job.name}"):
-            return _outcome(storage.read_run(f"{self.address}/{job.name}"), ())
+            run = storage.read_run(f"{self.address}/{job.name}")
+            if (other := other_source(job, run)) is not None:
+                raise InputError(taken(job, self.address, other))
+            return outcome_of(run)
         if (address := as_address(job.source)) is None:
             return self._segment(job, job.source, report)
         report("fetching", 0, None)
@@ -82,25 +85,9 @@ class SegmentWork(Work):
         run = segmenter.segment_to(source, folder, on_progress=report, **job.span)
         if source != job.source:
             storage.name_source(folder, job.source)
-        outcome = _outcome(run, _scores(folder))
+        outcome = outcome_of(run, folder)
         if self.address is not None:
             report("storing", 0, None)
             storage.store(folder, f"{self.address}/{job.name}")
             shutil.rmtree(folder)
         return outcome
-
-
-def _outcome(run: Mapping[str, Any], scores: tuple[float, ...]) -> Outcome:
-    video = run["video"]
-    return Outcome(
-        frames=video["frames"],
-        height=video["height"],
-        width=video["width"],
-        scores=scores,
-        warnings=tuple(run["warnings"]),
-    )
-
-
-def _scores(folder: Path) -> tuple[float, ...]:
-    found = json.loads((folder / "objects.json").read_text(encoding="utf-8"))["annotations"]
-    return tuple(thing["score"] for thing in found)

@@ -15,6 +15,7 @@ from unveil.batch.mirror import Mirror, place_of
 from unveil.batch.page import write_index
 from unveil.batch.run import clear, missing, place_of_logs, run
 from unveil.batch.segment_work import SegmentWork
+from unveil.batch.there import Found, look_through
 from unveil.batch.workers import Workers
 from unveil.cli.progress import count, progress
 from unveil.cli.workers import gathered
@@ -44,7 +45,9 @@ def segment_all(
     with Ledger(place) as ledger:
         elsewhere = address is not None
         todo, done = (list(jobs), []) if again else missing(jobs, ledger, resume, elsewhere)
-        _say_skipped(address or out, done)
+        found = look_through(done, ledger, settings, address)
+        _say_skipped(address or out, [job for job in done if job.name not in found.refused])
+        _say_found(found)
         if todo:
             with gathered(workers):
                 about = {"jobs": workers.count(settings.device), "ray": workers.ray}
@@ -65,7 +68,8 @@ def segment_all(
                     write_index(place, ledger.book)
                     mirror.finish(ledger.book)
         names = {job.name for job in jobs}
-        failed = [name for name in ledger.book.failed if name in names]
+        failed = [n for n in ledger.book.failed if n in names and n not in found.refused]
+        failed += found.refused
     if failed:
         some = ", ".join(failed[:_LISTED]) + (", …" if len(failed) > _LISTED else "")
         print(f"unveil: {len(failed)} of {len(jobs)} failed: {some}", file=sys.stderr)
@@ -156,3 +160,13 @@ def _say_skipped(out: Path | str, done: Sequence[Job]) -> None:
         print(f"{out}/{job.name}: has a result already, skipped (--again redoes it)")
     if len(done) > _LISTED:
         print(f"{len(done) - _LISTED} more have a result already and are skipped")
+
+
+def _say_found(found: Found) -> None:
+    for words in list(found.refused.values())[:_LISTED]:
+        print(f"unveil: {words}", file=sys.stderr)
+    for name, words in list(found.otherwise.items())[:_LISTED]:
+        print(f"unveil: warning: the result of {name} {words}: --again redoes it", file=sys.stderr)
+    if len(found.otherwise) > _LISTED:
+        more = len(found.otherwise) - _LISTED
+        print(f"unveil: warning: so with {count(more, 'more result')}", file=sys.stderr)
