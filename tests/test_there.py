@@ -1,5 +1,6 @@
 """A batch that finds results: skipped where they are what was asked for, else said."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -129,6 +130,31 @@ def test_at_an_address_the_ledger_tells_of_which_video_a_result_is(tmp_path):
         other = Job("dog", "s3://b/dog.mp4")
         refused = look_through([other], ledger, Settings(), "s3://out").refused
     assert "s3://out/dog holds the result of s3://a/dog.mp4" in refused["dog"]
+
+
+def test_what_failed_in_a_batch_and_was_done_by_itself_is_done(dog, capsys):
+    job = Job("dog", "in/dog")
+    with Ledger(dog / "out") as ledger:
+        ledger.begin([job], {})
+        ledger.ended(job, 1, Outcome(error="out of patience", seconds=1.0))
+    before = read(dog / "out")
+    assert main(["status", "out"]) == 1
+    assert main(["segment", "in", "--out", "out", "--resume"]) == 0
+    capsys.readouterr()
+    assert main(["status", "out"]) == 0
+    assert "1 of 1 video done\n" in capsys.readouterr().out
+    after = read(dog / "out")
+    scores = [
+        o["score"] for o in json.loads(Path("out/dog/objects.json").read_text())["annotations"]
+    ]
+    entry = after.videos["dog"]
+    assert (entry.state, entry.error, entry.frames) == ("done", "", 6)
+    assert list(entry.scores) == scores
+    assert (after.fresh, after.last, after.left) == (before.fresh, before.last, 0)
+    assert "out of patience" not in (dog / "out/index.html").read_text()
+    written = (dog / "out/ledger.jsonl").read_bytes()
+    assert main(["segment", "in", "--out", "out"]) == 0
+    assert (dog / "out/ledger.jsonl").read_bytes() == written
 
 
 def test_results_that_say_little_are_skipped_as_they_are(dog, capsys):

@@ -57,7 +57,8 @@ class Book:
 
     def take(self, line: dict[str, Any]) -> None:
         """Read one more line."""
-        self.last = float(line.get("at", self.last))
+        if "found" not in line:  # else no run wrote it
+            self.last = float(line.get("at", self.last))
         if "run" in line:
             self.run, self.began, self.fresh = line["run"], self.last, 0
             self.left = 0.0
@@ -87,7 +88,7 @@ class Book:
         if state == "done":
             self.expected += entry.frames
             self.frames += line["frames"]
-            self.fresh += line["frames"]
+            self.fresh += 0 if "found" in line else line["frames"]
             entry.frames, entry.scores = line["frames"], tuple(line.get("scores", ()))
 
     def _move(self, entry: Entry, state: str) -> None:
@@ -166,6 +167,14 @@ class Ledger:
         else:
             line |= {"state": "done", "frames": outcome.frames, "scores": list(outcome.scores)}
         self._write(line)
+
+    def found(self, job: Job, outcome: Outcome) -> None:
+        """A result is there that no run of this ledger is known to have made."""
+        line = {"video": job.name, "found": True}
+        about = {"source": job.source, "frames": round(job.frames, 1)}
+        self._write({**line, "state": "waiting", **about}, flush=False)
+        made = {"frames": outcome.frames, "scores": list(outcome.scores)}
+        self._write({**line, "state": "done", **made})
 
     def _write(self, line: dict[str, Any], flush: bool = True) -> None:
         line = {"at": round(time.time(), 3), **line}

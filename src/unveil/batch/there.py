@@ -10,6 +10,7 @@ have been moved: that is in doubt, and no error.
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,18 +32,21 @@ class Found:
     """What was found of jobs that have a result.
 
     refused: what to say of those whose place has the result of another video, by name. otherwise:
-    what is other than was asked for, in words.
+    what is other than was asked for, in words. fresh: results that the ledger did not know as done.
     """
 
     refused: dict[str, str] = field(default_factory=dict)
     otherwise: dict[str, str] = field(default_factory=dict)
+    fresh: int = 0
 
 
 def look_through(
     done: Iterable[Job], ledger: Ledger, settings: Settings, address: str | None = None
 ) -> Found:
-    """Hold results against what was asked for. address: where they lie if not beside the ledger,
-    which then tells of their sources.
+    """Hold results against what was asked for; the ledger takes in those that it does not know.
+
+    One that failed may have been segmented by itself since. address: where results lie if not
+    beside the ledger, which then tells of their sources.
     """
     found = Found()
     for job in done:
@@ -56,6 +60,10 @@ def look_through(
             continue
         if words := ", ".join(otherwise(job, run, settings)):
             found.otherwise[job.name] = words
+        if entry is None or entry.state != "done":
+            with suppress(OSError, ValueError, KeyError, TypeError):  # of another version, imported
+                ledger.found(job, outcome_of(run, ledger.path.parent / job.name))
+                found.fresh += 1
     return found
 
 

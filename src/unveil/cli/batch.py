@@ -48,6 +48,8 @@ def segment_all(
         found = look_through(done, ledger, settings, address)
         _say_skipped(address or out, [job for job in done if job.name not in found.refused])
         _say_found(found)
+        if found.fresh:
+            write_index(place, ledger.book)
         if todo:
             with gathered(workers):
                 about = {"jobs": workers.count(settings.device), "ray": workers.ray}
