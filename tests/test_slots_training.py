@@ -333,6 +333,19 @@ def test_a_stream_is_the_whole_in_pieces(run, videos):
     assert (one == refine.upsample(masks, 24, 36)).mean() > 0.999
 
 
+def test_a_recurrent_model_labels_each_frame_before_the_next_one_comes(run, videos):
+    segmenter = Segmenter(model=run / "model.safetensors")
+    given = []
+
+    def camera():
+        for frame in unveil.read_clip(videos / "clip1").frames:
+            given.append(frame)
+            yield frame
+
+    late = [len(given) - i for i, _ in enumerate(segmenter.stream(camera()), 1)]
+    assert late and not any(late)
+
+
 def test_upsampling_is_bilinear_then_the_highest():
     masks = np.zeros((1, 2, 1, 2), np.float32)
     masks[0, 0], masks[0, 1] = [[1.0, 0.4]], [[0.0, 0.6]]

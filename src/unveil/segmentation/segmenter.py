@@ -185,7 +185,7 @@ class Segmenter:
         """
         s = self.settings
         if self._model is not None:
-            return self._carry(Carrier(self._model, s.seed), in_blocks(frames))
+            return self._carry(Carrier(self._model, s.seed), in_blocks(frames, 1))
         if s.mode != "fast":
             raise InputError(f"{s.mode} mode needs the whole video at once: stream in fast mode")
         if isinstance(frames, Live):
