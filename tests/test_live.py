@@ -341,6 +341,17 @@ def test_a_result_a_stretch_with_frames_at_their_time(tmp_path):
     assert 0 < missing <= done.dropped
 
 
+def test_no_result_takes_the_place_of_another(tmp_path):
+    for fps, stretch in ((Fraction(254, 10), 1.0), (10, 1.25)):
+        out = tmp_path / str(stretch)
+        _, done = simulated_run(out, 12, 0.01, fps, stretch)
+        assert len(done.results) == len(set(done.results)) > 5
+        frames = [json.loads((p / "run.json").read_text())["video"]["frames"] for p in done.results]
+        assert sum(frames) == done.frames
+    with pytest.raises(InputError, match=r"stretch: expected at least 1 s, got 0\.5"):
+        simulated_run(tmp_path / "none", 5, 0.1, 10, 0.5)
+
+
 @pytest.mark.slow
 def test_ten_hours_hold_no_more_than_one_stretch(tmp_path, monkeypatch):
     """What is held of frames is held by a writer or by what waits."""
@@ -426,7 +437,8 @@ def once(do):
     [
         (["--live", "--jobs", "2"], "--jobs means nothing with --live"),
         (["--live", "--again"], "--again means nothing with --live"),
-        (["--live", "--stretch", "0"], "--stretch: expected a number of more than 0"),
+        (["--live", "--stretch", "0"], "--stretch: expected at least 1 second, got 0"),
+        (["--live", "--stretch", "0.5"], "--stretch: expected at least 1 second, got 0.5"),
         (["b.mp4", "--live"], "--live is for one source"),
         (["--stretch", "5"], "--stretch is for --live"),
         (["--live", "--mode", "kmeans"], "a live source needs fast mode"),

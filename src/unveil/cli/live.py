@@ -16,8 +16,11 @@ def segment_live(
     source: str, out: Path, span: dict[str, Any], stretch: float | None, settings: Settings
 ) -> None:
     """Segment a source at its own pace until it ends, its `end` is there, or Ctrl-C."""
-    if stretch is not None and not stretch > 0:
-        raise InputError(f"--stretch: expected a number of more than 0 seconds, got {stretch:g}")
+    if stretch is not None and not stretch >= 1:
+        raise InputError(
+            f"--stretch: expected at least 1 second, got {stretch:g}: results are called by whole "
+            "seconds"
+        )
     with progress(source) as show:
         show("loading the backbone", 0, None)
         from unveil.segmentation.live import STRETCH, LiveRun, check_empty

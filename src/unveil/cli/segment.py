@@ -37,7 +37,8 @@ class Segment:
     """Label one source while it goes on, at its own pace: frames that come while work is behind are
     dropped; the delay is told. Until --end or Ctrl-C."""
     stretch: float | None = None
-    """Seconds of a live source in each result inside the folder of --out; 600 by default."""
+    """Seconds of a live source in each result inside the folder of --out, at least 1; 600 by
+    default."""
     again: bool = False
     """Segment videos again that have a result already, otherwise skipped in a batch; look again at
     stretches that an interrupted run looked at; record again over a recording."""

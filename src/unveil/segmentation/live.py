@@ -7,15 +7,18 @@
 Ids last over all of them. A stretch bounds what is held in memory, and what a power cut takes.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from unveil.checks import require
 from unveil.errors import OutputError
 from unveil.files import check_parent, output_errors, written_whole
 from unveil.results.overlay import paint
@@ -102,12 +105,13 @@ def write_live(
     """Write frames of a live source and their labels as they come.
 
     labelled: frames [t, H, W, 3] that `live` handed out, and labels [t, H, W]. scores: of every id
-    labelled so far. run: what run.json says, for so many frames and objects. Raises OutputError
-    where `out` cannot be written to or holds something; what an error breaks off is the last
-    stretch, those before it are whole.
+    labelled so far. run: what run.json says, for so many frames and objects. stretch: seconds,
+    >= 1. Raises OutputError where `out` cannot be written to or holds something; what an error
+    breaks off is the last stretch, those before it are whole.
     """
+    require(stretch >= 1, "stretch", "at least 1 s", stretch)
     check_empty(out)
-    per = max(1, round(stretch * source.fps))
+    per = max(math.ceil(source.fps), round(stretch * source.fps))
     done = LiveRun()
     at: _Stretch | None = None
     with ExitStack() as writing, _removed(out / NEWEST):
@@ -117,7 +121,7 @@ def write_live(
                 if at is not None:
                     _finish(at, scores, run, done)
                 writing.close()
-                folder = out / _moment(shown.numbers[0] / float(source.fps))
+                folder = out / _moment(shown.numbers[0] // per * per / source.fps)
                 at = _Stretch(writing.enter_context(_writer(folder, source)), shown, folder)
             at.write(frames, labels, shown)
             _show(out / NEWEST, frames[-1], labels[-1])
@@ -158,7 +162,7 @@ def _finish(
     done.ids.update(ids)
 
 
-def _moment(seconds: float) -> str:
+def _moment(seconds: Fraction) -> str:
     minutes, second = divmod(int(seconds), 60)
     return f"{minutes // 60:02d}-{minutes % 60:02d}-{second:02d}"
 
