@@ -241,6 +241,8 @@ def test_a_video_at_an_address_gives_a_result_at_another(flaky, tmp_path, tiny_b
     flaky.log.clear()
     assert work(job, silent).frames == 6
     assert not [line for line in flaky.log if line.startswith("put")]  # it was there
+    other = work(Job("dog", "flaky://w/dog.mp4"), silent)
+    assert "flaky://out/dog holds the result of flaky://v/dog.mp4" in other.error
 
 
 def test_a_ledger_is_copied_and_found_by_another_machine(flaky, tmp_path, monkeypatch, capsys):
