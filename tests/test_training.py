@@ -593,7 +593,7 @@ def test_a_recipe_that_is_wrong_is_an_error(untyped, text, message, tmp_path):
 
 
 def test_a_recipe_that_is_no_text_is_an_error(tmp_path):
-    (tmp_path / "r.toml").write_bytes(b"# caf\xe9\nsteps = 3\n")
+    (tmp_path / "r.toml").write_bytes(b"# \xe9\nsteps = 3\n")
     with pytest.raises(TrainingError, match=r"r.toml is not TOML: .*can't decode byte 0xe9"):
         read_recipe(tmp_path / "r.toml", Recipe)
 
