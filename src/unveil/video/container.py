@@ -24,6 +24,7 @@ _TICK = 1e-6  # seconds; timestamps are rounded to the container's clock, so com
 _UNEVEN = 1.5  # longest gap between frames over the shortest, above which the rate is variable
 _UNEVEN_SECONDS = 0.002  # … but containers that count milliseconds jitter by one of them
 _GAP = 4  # times the mean gap, above which one between two frames is worth a word
+_MARKED = "the container marks a packet as broken"
 _FRAMES_SHORT = 2  # containers announce up to so many frames more than they hold
 
 Orient = Callable[[np.ndarray], np.ndarray]
@@ -59,8 +60,6 @@ def probe(path: Path, start: float | int | None = None, end: float | int | None 
         if frame is None:
             raise InputError(f"{path} holds no frame that can be decoded: is it empty or damaged?")
         h, w, _ = _upright(frame)(np.empty((frame.height, frame.width, 0))).shape
-        if start and (at := next(decode(path, start, end, 1, lambda _: None), None)) is not None:
-            h, w, _ = at.shape  # it may change on the way there
         times = clock.times(path, stream.index, start, end)
         fps = clock.rate_of(stream, times)
         seconds, limit = clock.length(container, stream)
@@ -68,6 +67,9 @@ def probe(path: Path, start: float | int | None = None, end: float | int | None 
             seconds = limit = None  # what the header claims is not so
         if limit is not None and (start or 0) >= limit and clock.goes_back(path, stream.index):
             limit = None
+        if start and (limit is None or start < limit):
+            at = next(decode(path, start, end, 1, lambda _: None), None)
+            h, w = (h, w) if at is None else at.shape[:2]  # it may change on the way there
         count = stream.frames or None
         if seconds:  # an edit list may hide frames
             count = min(count or 1 << 62, max(1, round(seconds * fps)))
@@ -149,6 +151,8 @@ def decode(
                 yield orient(_rgb(frame, convert))
             taken += 1
         else:
+            if joined or corrupt:  # which is why, or is told by itself
+                damage = [why for why in damage if why != _MARKED]
             if sought and not taken:
                 again = True  # it landed behind the last frames, or where none can be decoded
             elif loss := _loss(container, stream, path, None if sought else seen, reached, damage):
@@ -306,12 +310,13 @@ def _packets(
 def _whole(packets: Iterable[av.Packet], damage: list[str]) -> Iterator[av.Packet]:
     """All packets but a last one that is cut off, which is noted.
 
-    One that the container marks before others may be whole: where transport streams are joined,
-    one of the last of each is marked.
+    One that the container marks before others is noted too. It may be whole: where transport
+    streams are joined, one of the last of each is marked.
     """
     marked = None
     for packet in packets:
         if marked is not None and packet.size:
+            damage.append(_MARKED)
             yield marked
             marked = None
         if packet.is_corrupt and packet.size:
