@@ -161,6 +161,28 @@ def test_pictures_have_no_rate_of_their_own(tmp_path):
     assert json.loads((out / "run.json").read_text())["warnings"] == []
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_pictures_are_those_that_the_masks_are_called_after(tmp_path, step):
+    """Whatever the rates say, of which pictures have none."""
+    frames, labels = scene(9)
+    whole = write_result(tmp_path / "dog", labels, frames, fps=Fraction(24))
+    names = [f"{i:05d}" for i in range(0, 4 * step, step)]
+    coco = {
+        "videos": [{"id": 1, "name": "dog", "fps": "12"}],
+        "images": [
+            {"id": i, "video_id": 1, "frame_index": i, "file_name": f"dog/{name}.png"}
+            | {"height": labels.shape[1], "width": labels.shape[2]}
+            for i, name in enumerate(names)
+        ],
+        "annotations": [],
+        "categories": [],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    out = import_result(tmp_path / "coco.json", tmp_path / "out", video=f"{whole}-frames")
+    shown = np.stack(list(open_result(out).frames()))
+    assert np.array_equal(shown, frames[: 4 * step : step])
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_nothing_at_all(form, tmp_path):
     out = write_result(tmp_path / "nothing", scene()[1] * 0)

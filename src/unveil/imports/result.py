@@ -148,7 +148,7 @@ def _chosen(place: Path, video: Video, tracks: Tracks) -> tuple[Video, dict[str,
     start = start_of(video, tracks.first) if tracks.first else None
     stride = tracks.step if tracks.first is not None else _stride(video, tracks)
     span: dict[str, Any] = {"start": start, "end": None, "stride": stride}
-    if stride > tracks.step:
+    if stride > tracks.step and not video.files:
         tracks.warnings.append(
             f"{place.name} has {stride} times as many frames a second as the masks: one of "
             f"{stride} is taken"
@@ -164,7 +164,14 @@ def _chosen(place: Path, video: Video, tracks: Tracks) -> tuple[Video, dict[str,
 
 
 def _stride(video: Video, tracks: Tracks) -> int:
-    """Every how many frames of a video one has a mask, where the rates of both tell it; else 1."""
+    """Every how many frames of a video one has a mask, where the names of its files or the rates of
+    both tell it; else 1.
+    """
+    if video.files:  # which have no rate
+        place = {file.stem: i for i, file in enumerate(video.files)}
+        found = [place.get(name, -1) for name in tracks.frame_names]
+        step = found[1] if len(found) > 1 else 1
+        return step if step > 0 and found == [step * i for i in range(len(found))] else 1
     if tracks.fps is None:
         return 1
     stride = max(1, round(video.fps / tracks.fps))
