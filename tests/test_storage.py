@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,19 @@ def test_a_fetch_by_the_next_process_goes_on_too_unless_the_file_changed(flaky, 
     flaky.never = None
     with storage.fetched("flaky://v/dog.mp4", tmp_path) as file:
         assert file.read_bytes() == b"b" * 100
+
+
+def test_what_a_process_that_was_killed_had_fetched_is_not_fetched_again(flaky, tmp_path):
+    flaky.every = 0
+    fsspec.filesystem("memory").pipe_file("/v/dog.mp4", b"a" * 100)
+    with storage.fetched("flaky://v/dog.mp4", tmp_path) as file:
+        shutil.copytree(file.parent, tmp_path / "kept")
+        folder = file.parent
+    (tmp_path / "kept").rename(folder)  # as kill -9 leaves it
+    flaky.never = "read /v/dog.mp4 0"
+    with storage.fetched("flaky://v/dog.mp4", tmp_path) as file:
+        assert file.read_bytes() == b"a" * 100
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_jobs_of_one_address_do_not_take_each_others_file(flaky, tmp_path):

@@ -121,6 +121,17 @@ def test_files_of_other_lengths_are_other_videos(tmp_path):
     assert other_source(Job("dog", str(tmp_path / "c/dog.mp4")), run) == run["video"]["source"]
 
 
+def test_of_folders_the_images_count(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.png").write_bytes(b"0" * 5)
+    (tmp_path / "b" / ".DS_Store").write_bytes(b"of the Finder")
+    run = {"video": {"source": str(tmp_path / "a")}}
+    assert other_source(Job("dog", str(tmp_path / "b")), run) is None
+    (tmp_path / "b" / "1.png").write_bytes(b"0" * 5)
+    assert other_source(Job("dog", str(tmp_path / "b")), run) == run["video"]["source"]
+
+
 def test_at_an_address_the_ledger_tells_of_which_video_a_result_is(tmp_path):
     job = Job("dog", "s3://a/dog.mp4")
     with Ledger(tmp_path) as ledger:

@@ -26,6 +26,7 @@ from unveil.errors import InputError, UnveilError
 from unveil.exports.extra import need
 from unveil.text import read_text
 from unveil.video.listing import (
+    holds_images,
     image_folders_in,
     images_in,
     in_order,
@@ -144,15 +145,9 @@ def _matches(pattern: str) -> list[Path]:
     """The videos and folders that a pattern names; none for a pattern of images."""
     found = map(Path, glob.glob(str(as_path(pattern)), recursive=True))
     deep = "**" in Path(pattern).parts  # then all folders on the way are among them
-    return in_order(p for p in found if is_video(p) or (p.is_dir() and not (deep and _bare(p))))
-
-
-def _bare(folder: Path) -> bool:
-    """Whether a folder holds no images of its own; one that cannot be read is not known to."""
-    try:
-        return not images_in(folder)
-    except InputError:
-        return False
+    return in_order(
+        p for p in found if is_video(p) or (p.is_dir() and (not deep or holds_images(p)))
+    )
 
 
 def _lines(path: Path) -> list[str]:

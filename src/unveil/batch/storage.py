@@ -153,8 +153,11 @@ def _fetch(fs: Any, path: str, address: str, about: dict[str, Any], file: Path) 
     size, version = about.get("size"), _version(address, about)
     mark, part = file.parent / ".version", file.parent / ".part"
     if not mark.is_file() or mark.read_text() != version:
-        part.unlink(missing_ok=True)
+        for old in (part, file):
+            old.unlink(missing_ok=True)
         mark.write_text(version)
+    elif size is not None and file.is_file() and file.stat().st_size == size:
+        return file
 
     def go_on() -> None:
         done = part.stat().st_size if part.exists() else 0
@@ -171,7 +174,7 @@ def _fetch(fs: Any, path: str, address: str, about: dict[str, Any], file: Path) 
             raise OSError(f"expected {size} bytes, got {part.stat().st_size}")
 
     _patiently(address, go_on, InputError, lambda: part.stat().st_size if part.exists() else 0)
-    return part.rename(file)
+    return part.replace(file)
 
 
 def store(folder: Path, address: str) -> None:

@@ -8,7 +8,6 @@ have been moved: that is in doubt, and no error.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from unveil.batch.sources import OPTIONS
 from unveil.errors import InputError
 from unveil.results.folder import RUN
 from unveil.settings import Settings
+from unveil.video.listing import images_in
 
 _OF_HERE = {"device", "chunk"}
 """Settings that say how it is done, not what is found."""
@@ -161,15 +161,15 @@ def _is_same(made: str, asked: str) -> bool | None:
         if its.samefile(ours):
             return True
         return None if _extent(its) == _extent(ours) else False
-    except OSError:  # one of them is gone
+    except (OSError, InputError):  # one of them is gone
         return None
 
 
 def _extent(path: Path) -> list[tuple[str, int]]:
-    """The bytes of a file, or of each file of a folder."""
+    """The bytes of a file, or of each image of a folder."""
     if path.is_file():
         return [("", path.stat().st_size)]
-    return sorted((entry.name, entry.stat().st_size) for entry in os.scandir(path))
+    return [(image.name, image.stat().st_size) for image in images_in(path)]
 
 
 def _said(value: Any) -> str:

@@ -85,10 +85,11 @@ def image_folders_in(folder: Path) -> list[Path]:
 
     One that cannot be read is among them: whoever opens it says why.
     """
-    return [p for p in entries(folder) if p.is_dir() and _holds_images(p)]
+    return [p for p in entries(folder) if p.is_dir() and holds_images(p)]
 
 
-def _holds_images(folder: Path) -> bool:
+def holds_images(folder: Path) -> bool:
+    """Whether a folder holds images itself; one that cannot be read may."""
     try:
         return any(is_image(p) and p.is_file() for p in folder.iterdir())
     except OSError:
