@@ -182,6 +182,9 @@ def test_masks_of_whole_videos_are_cut_where_all_of_a_video_is_one_chunk(root, t
         truth, prediction = read(chunk, *find(chunk, tmp_path))
         assert np.array_equal(prediction.labels, truth) and truth.shape == (LENGTH, 15, 15)
         np.savez(tmp_path / "a.npz", labels=truth)  # then those of the chunk
+    np.savez(tmp_path / "a.npz", labels=np.zeros((LENGTH - 1, 15, 15), np.uint8))
+    with pytest.raises(DataError, match=f"masks for {LENGTH - 1} frames of a, expected {LENGTH}"):
+        read(chunk, *find(chunk, tmp_path))
     np.savez(tmp_path / "a.npz", labels=np.zeros((LENGTH, 7, 9), np.uint8))
     with pytest.raises(DataError, match="masks of a are 9x7, the ground truth 35x22"):
         read(chunk, *find(chunk, tmp_path))

@@ -8,6 +8,7 @@ after the frames; those of a video file after the frames' numbers. Their natural
 time: 2 comes before 10.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +95,10 @@ def open_folder(
         sequences = [FolderSequence(images.stem if frames else root.resolve().name, images, truth)]
     else:
         folders = [p for p in truth.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        videos = {v.stem: v for v in videos_in(images)} if images.is_dir() else {}
         sequences = [
-            FolderSequence(p.name, _frames_of(images, p.name), p) for p in in_order(folders)
+            FolderSequence(p.name, _frames_of(images / p.name, videos), p)
+            for p in in_order(folders)
         ]
     return Dataset("folder", root, f"{truth.name}, {len(sequences)} sequences", tuple(sequences))
 
@@ -122,8 +125,6 @@ def check_folder(
     return findings
 
 
-def _frames_of(images: Path, name: str) -> Path:
-    """The folder of a sequence's pictures, or its video."""
-    if (images / name).is_dir() or not images.is_dir():
-        return images / name
-    return next((v for v in videos_in(images) if v.stem == name), images / name)
+def _frames_of(folder: Path, videos: Mapping[str, Path]) -> Path:
+    """The folder of a sequence's pictures, or the video that is called like it."""
+    return folder if folder.is_dir() else videos.get(folder.name, folder)

@@ -30,6 +30,10 @@ RESULTS = "results.json"
 _DEEPEST = np.iinfo(np.uint16).max
 
 
+class OtherSizeError(DataError):
+    """Masks are not of the size of the annotation."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a method says of one sequence.
@@ -122,7 +126,7 @@ def read_prediction(
         prediction = _from_masks(place, frame_names)
     t, h, w = prediction.labels.shape
     if (h, w) != size:
-        raise DataError(
+        raise OtherSizeError(
             f"{prediction.origin}: masks of {name} are {w}x{h}, the ground truth {size[1]}x"
             f"{size[0]}: write them at the size of the annotation"
         )

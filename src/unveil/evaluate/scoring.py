@@ -9,7 +9,13 @@ import numpy as np
 from unveil.datasets import Chunk, Sequence
 from unveil.errors import DataError, UnveilError, unforeseen
 from unveil.evaluate import cache, protocols
-from unveil.evaluate.predictions import Prediction, fingerprint, locate, read_prediction
+from unveil.evaluate.predictions import (
+    OtherSizeError,
+    Prediction,
+    fingerprint,
+    locate,
+    read_prediction,
+)
 from unveil.evaluate.task import Result, Task
 from unveil.metrics import VOID, Measured
 
@@ -73,21 +79,23 @@ def read(sequence: Sequence, place: Path, of: Sequence) -> tuple[np.ndarray, Pre
     place, of: as `find` gives them. A chunk that is all of its video is called like that: where its
     masks are not of the chunk's size they are the video's.
     """
-    if isinstance(sequence, Chunk) and sequence.number is None and of is sequence:
+    if not isinstance(sequence, Chunk):
+        truth = sequence.truth()
+        return truth, _prediction(place, sequence, truth)
+    whole = sequence.whole.truth()
+    shown = sequence.labels(whole)
+    if of is sequence:
         try:
-            return _read(sequence, place, sequence)
-        except DataError:
-            of = sequence.whole
-    return _read(sequence, place, of)
+            return shown, _prediction(place, sequence, shown)
+        except OtherSizeError:
+            if sequence.number is not None:
+                raise
+    return shown, _prediction(place, sequence.whole, whole).chunk(sequence)
 
 
-def _read(sequence: Sequence, place: Path, of: Sequence) -> tuple[np.ndarray, Prediction]:
-    truth = of.truth()
+def _prediction(place: Path, of: Sequence, truth: np.ndarray) -> Prediction:
     _, h, w = truth.shape
-    prediction = read_prediction(place, of.frame_names(), (h, w), of.name, of.video_id)
-    if isinstance(sequence, Chunk) and of is not sequence:
-        return sequence.labels(truth), prediction.chunk(sequence)
-    return truth, prediction
+    return read_prediction(place, of.frame_names(), (h, w), of.name, of.video_id)
 
 
 def _key(task: Task, place: Path) -> str | None:
