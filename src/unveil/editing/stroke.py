@@ -89,11 +89,15 @@ def draw(
     """
     if not painted:
         return labels
-    covered = [s.pixels(*labels.shape) for s in painted if isinstance(s, Stroke)]
-    at = np.nonzero(np.logical_or.reduce(covered))
-    inside = iter([pixels[at] for pixels in covered])
-    x, y = (at[1] + 0.5) / labels.shape[1], (at[0] + 0.5) / labels.shape[0]
-    was = [labels[at].astype(np.int32)]
+    covered = np.zeros(labels.size, bool)
+    pixels = [np.flatnonzero(s.pixels(*labels.shape)) for s in painted if isinstance(s, Stroke)]
+    for of_stroke in pixels:
+        covered[of_stroke] = True
+    at = np.flatnonzero(covered)
+    inside = iter([np.searchsorted(at, of_stroke) for of_stroke in pixels])
+    rows, columns = np.divmod(at, labels.shape[1])
+    x, y = (columns + 0.5) / labels.shape[1], (rows + 0.5) / labels.shape[0]
+    was = [labels.ravel()[at].astype(np.int32)]
     for each in reversed(painted):
         if isinstance(each, Change):
             was.append(_passed(was[-1], each.back, x, y))
@@ -106,9 +110,10 @@ def draw(
             by_hand[next(inside)] = each.id
         else:
             shown = np.where(by_hand == 0, was[-1], by_hand)
-            by_hand[next(inside) & (shown == each.id)] = -each.id
+            mine = next(inside)
+            by_hand[mine[shown[mine] == each.id]] = -each.id
     labels = labels.copy()
-    labels[at] = np.where(by_hand == 0, labels[at], np.maximum(by_hand, 0))
+    labels.ravel()[at] = np.where(by_hand == 0, labels.ravel()[at], np.maximum(by_hand, 0))
     return labels
 
 
