@@ -39,6 +39,14 @@ def test_home_is_written_out_and_nobodys_is_a_name(monkeypatch, tmp_path):
     assert as_path("~nobody-here.mp4") == Path("~nobody-here.mp4")
 
 
+@pytest.mark.parametrize("line", [["import"], ["export", "--to", "csv"]])
+def test_nobodys_home_is_said_to_be_no_file(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*line, "~nobody-here"]) == 2
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err + said.out and "nobody-here" in said.err + said.out
+
+
 def test_a_file_of_another_machine_is_none():
     with pytest.raises(InputError, match="file://nas/clips is of another machine"):
         as_path("file://nas/clips")

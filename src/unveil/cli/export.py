@@ -84,12 +84,12 @@ class Export:
     def _place(self) -> Path:
         """The folder of the exports."""
         if self.out is not None:
-            return self.out.expanduser().absolute()
+            return self.out.absolute()
         if len(self.folders) > 1:
             raise InputError(
                 f"{len(self.folders)} folders: say with --out where to put the exports"
             )
-        folder = self.folders[0].expanduser().absolute()
+        folder = self.folders[0].absolute()
         return folder.with_name(f"{folder.name}-export")
 
     def _jobs(self, results: dict[str, Path], forms: dict[str, str]) -> list[Job]:

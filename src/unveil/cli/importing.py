@@ -27,7 +27,7 @@ class Import:
         from unveil.imports.result import import_result
         from unveil.results.folder import OUTPUT, RUN
 
-        place = self.source.expanduser().absolute()
+        place = self.source.absolute()
         out = self.out or Path("out") / (self.name or place.stem)
         with progress(place.name) as show:
             folder = import_result(

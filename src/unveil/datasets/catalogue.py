@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from unveil.address import as_path
 from unveil.datasets import davis, folder, movi, ytvis
 from unveil.datasets.sequence import Dataset, Finding
 from unveil.errors import DataError
@@ -75,7 +76,7 @@ def _root(
     masks: str | Path | None,
 ) -> Path:
     """The folder, once name and arguments are known to make sense together."""
-    root = Path(root).expanduser()
+    root = as_path(root)
     if name not in NAMES:
         raise DataError(f"no dataset {name!r}; there are {', '.join(NAMES)}")
     if not root.is_dir():

@@ -23,6 +23,7 @@ from typing import Any
 import filelock
 import platformdirs
 
+from unveil.address import as_path
 from unveil.errors import WeightsError
 from unveil.features import wheels
 from unveil.files import beside, scratch, sweep
@@ -183,7 +184,7 @@ def path(spec: str) -> Path:
     Raises WeightsError when there is none, or when its file is not the one that was pulled.
     """
     if _is_local(spec):
-        folder = Path(spec).expanduser()
+        folder = as_path(spec)
         if folder.is_dir() and (folder / "config.json").is_file():
             return folder
         raise WeightsError(

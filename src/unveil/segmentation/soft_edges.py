@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unveil.address import as_path
 from unveil.editing.log import read
 from unveil.errors import DataError
 from unveil.exports.result import Result, Shares
@@ -26,7 +27,7 @@ def with_soft_edges(result: Result, folder: str | Path) -> Result:
 
     A folder that keeps no state (the published method, masks of others) gives the result as it is.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     if not (folder / STATE).is_file():
         return result
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unveil.address import as_path
 from unveil.errors import InputError, TrainingError, said_of
 from unveil.training.augment import AUGMENTATIONS, Augmentation
 from unveil.types import Clip
@@ -62,7 +63,7 @@ def find_clips(folder: Path, skip: Skip = _warn) -> list[TrainingClip]:
     skip: told of those that cannot be read. Raises TrainingError when there is no such folder, or
     nothing in it to train on.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     if not folder.is_dir():
         raise TrainingError(f"no folder {folder}: give a folder of videos or of frame folders")
     paths = [p for p in entries(folder) if _is_clip(p, skip)]

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from unveil.address import as_path
 from unveil.errors import InputError
 from unveil.segmentation.recut import open_again
 from unveil.video.access import Frames
@@ -49,7 +50,7 @@ class Film:
         """Take the video from elsewhere. Raises InputError where it is not there or another."""
         about = self._about
         video = open_again(self._folder, about, source)
-        path = Path(source or about["source"]).expanduser().absolute()
+        path = as_path(source or about["source"]).absolute()
         frames = Frames(path, self._count, **span_of(path, about))
         frames[self._count - 1]  # the last one there, so are the others
         if source is not None:

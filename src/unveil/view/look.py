@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from unveil.address import as_path
 from unveil.editing.edits import Edit, Point
 from unveil.editing.scene import MAX_ID
 from unveil.errors import DataError, InputError
@@ -37,7 +38,7 @@ class Look:
     saving = False
 
     def __init__(self, folder: Path, why: str, source: Path | None = None) -> None:
-        self.folder, self.why = Path(folder).expanduser().absolute(), why
+        self.folder, self.why = as_path(folder).absolute(), why
         self._result = open_result(self.folder)
         self.run = _read(self.folder / RUN)
         self._things, self._id = self._describe()

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Integer
 from PIL import Image
 
+from unveil.address import as_path
 from unveil.editing.board import Board, Sliders
 from unveil.editing.edits import Edit, Redo, Undo, plain, standing
 from unveil.editing.log import Log, Pen, digest, read
@@ -71,7 +72,7 @@ class Session:
     def __init__(
         self, folder: Path, source: Path | None = None, board: Board | None = None
     ) -> None:
-        self.folder = Path(folder).expanduser().absolute()
+        self.folder = as_path(folder).absolute()
         self.run = read_run(self.folder)
         self.board: Board = board_of(self.folder) if board is None else board
         self.attention = Attention(self.board, self.run)
@@ -414,7 +415,7 @@ def _hold(folder: Path) -> int:
 
 def open_folder(folder: Path, source: Path | None = None) -> Session | Look:
     """A result to put right; to look at only, where it has no state that this program knows."""
-    folder = Path(folder).expanduser().absolute()
+    folder = as_path(folder).absolute()
     if why := why_locked(folder):
         return Look(folder, why, source)
     try:
