@@ -319,6 +319,22 @@ def test_scores_are_as_counted_patch_by_patch(wish):
         assert score == pytest.approx(wanted, abs=1e-4)
 
 
+def test_scores_of_long_videos_are_counted_in_stretches():
+    rng = np.random.default_rng(0)
+    state = describe(group(scene(moving()), 21))
+    count = len(state.share)
+    groups = rng.integers(0, count, (300, 4, 5))  # of more than two stretches
+    groups = np.sort(groups.reshape(300, -1) // 2, 1)
+    long = replace(state, groups=groups.reshape(300, 4, 5))
+    piece = rng.integers(0, 4, len(state.mass))
+    of_patch = piece[long.part][long.groups]
+    likely = long.share[long.groups]
+    for id, score in enumerate(long.scores(piece), 1):
+        mine = of_patch == id
+        wanted = likely[mine].mean() * np.sqrt(mine.any((1, 2)).mean()) if mine.any() else -1
+        assert score == pytest.approx(wanted, abs=1e-4)
+
+
 def test_background_is_zero_unless_asked_for():
     labels = moving()
     state = describe(group(scene(labels), 21))

@@ -82,8 +82,12 @@ class State:
         mass = np.bincount(of_group, self.patches, minlength=k)
         likely = np.bincount(of_group, self.patches * self.share, minlength=k)
         frame, group = self.sights
-        seen = np.bincount(frame * k + of_group[group], minlength=t * k).reshape(t, k) > 0
-        score = likely / np.maximum(mass, 1) * np.sqrt(seen.sum(0) / t)
+        seen = np.zeros(k, int)  # frames that show a piece
+        for start in range(0, t, _STRETCH):
+            some = slice(*np.searchsorted(frame, (start, start + _STRETCH)))
+            place = (frame[some] - start) * k + of_group[group[some]]
+            seen += (np.bincount(place, minlength=_STRETCH * k).reshape(-1, k) > 0).sum(0)
+        score = likely / np.maximum(mass, 1) * np.sqrt(seen / t)
         return np.where(mass > 0, score.round(4), -1)[1:]
 
     @cached_property
