@@ -1,12 +1,14 @@
 """Data flows one way: a room imports only from those above it, and no file from its own circle."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import unveil
+from unveil import errors
 
 SOURCE = Path(unveil.__file__).parent
 ROOMS = [
@@ -120,15 +122,28 @@ def test_a_circle_planted_in_a_function_is_seen(tmp_path):
 def test_the_public_names_are_these():
     assert unveil.__all__ == [
         "Clip",
+        "DataError",
+        "InputError",
+        "Object",
+        "OutputError",
         "Segmentation",
         "Segmenter",
         "Settings",
+        "TrainingError",
         "UnveilError",
+        "WeightsError",
         "open_video",
         "read_clip",
         "segment",
     ]
     assert all(getattr(unveil, name) for name in unveil.__all__)
+
+
+def test_what_the_page_of_the_api_tells_of_is_public():
+    page = (SOURCE.parents[1] / "docs/api.md").read_text()
+    told = {name.rpartition(".")[2] for name in re.findall(r"^::: (unveil\.\S+)$", page, re.M)}
+    kinds = {name for name, x in vars(errors).items() if isinstance(x, type)}
+    assert (told - {"errors"}) | kinds == set(unveil.__all__)
 
 
 def test_no_room_has_the_name_of_something_public():

@@ -391,6 +391,7 @@ def test_a_model_comes_back_from_its_file(tmp_path):
     ("wrong", "said"),
     [
         ({"slots": 0}, "slots must be at least 1"),
+        ({"slots": 256}, "slots must be at most 255, got 256"),
         ({"width": 6}, "no multiple of 4 heads"),
         ({"merge": 0.1}, "go with time = 'window'"),
         ({"decoder": "autoregressive", "decoder_width": 6}, "decoder_width 6 is no multiple of 4"),

@@ -12,6 +12,7 @@ from PIL import Image
 from test_video import encode, images, noise, number, picture
 from unveil.errors import InputError
 from unveil.results.movie import Movie
+from unveil.video import container
 from unveil.video.access import Frames
 from unveil.video.source import open_video
 
@@ -78,6 +79,20 @@ def test_a_transport_stream_with_a_hole_is_damaged(tmp_path):
     video = open_video(path)
     assert len(list(video)) == 60
     assert "the decoder marks 1 of 60 frames as corrupt" in video.warnings[0]
+
+
+def test_no_hole_in_a_transport_stream_goes_unsaid(tmp_path):
+    """The decoder does not mark every frame that comes out otherwise."""
+    path = encode(tmp_path / "a.ts", n=60, draw=noise, size=(66, 98), options={"g": "12"})
+    data, whole = path.read_bytes(), np.stack(list(open_video(path)))
+    packets, holes = len(data) // 188, []
+    for hole in range(packets // 4, packets - 20, packets // 12):
+        path.write_bytes(data[: 188 * hole] + data[188 * (hole + 1) :])
+        video = open_video(path)
+        frames = np.stack(list(video))
+        if frames.shape != whole.shape or not np.array_equal(frames, whole):
+            holes.append(bool(video.warnings))
+    assert len(holes) > 3 and all(holes)
 
 
 @pytest.mark.parametrize("suffix", ["ts", "h264"])
@@ -168,3 +183,18 @@ def test_the_viewer_shows_the_video_and_not_its_cover():
         pytest.skip("needs ../shared/data/odd")
     seen = list(open_video(path))
     np.testing.assert_array_equal(Frames(path, len(seen))[5], seen[5])
+
+
+def test_nothing_is_decoded_for_a_start_beyond_the_end(tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4")
+    monkeypatch.setattr(container, "decode", lambda *a, **k: pytest.fail("it was decoded"))
+    with pytest.raises(InputError, match="beyond"):
+        open_video(path, start=9.0)
+
+
+def test_an_overlay_of_more_pixels_than_an_encoder_takes_is_smaller(tmp_path):
+    movie = Movie(tmp_path / "wide.mp4", Fraction(5), 33, 16391)
+    movie.write(np.full((33, 16391, 3), 90, np.uint8), np.zeros((33, 16391), np.uint8))
+    movie.close()
+    (frame,) = open_video(tmp_path / "wide.mp4")
+    assert frame.shape == (18, 8196, 3) and abs(int(frame.mean()) - 90) < 4

@@ -9,10 +9,16 @@ from typing import Any
 
 _HOMES = {
     "Clip": "types",
+    "DataError": "errors",
+    "InputError": "errors",
+    "Object": "segmentation.segmentation",
+    "OutputError": "errors",
     "Segmentation": "segmentation.segmentation",
     "Segmenter": "segmentation.segmenter",
     "Settings": "settings",
+    "TrainingError": "errors",
     "UnveilError": "errors",
+    "WeightsError": "errors",
     "open_video": "video.source",
     "read_clip": "video.source",
     "segment": "segmentation.segmenter",

@@ -28,9 +28,7 @@ from torch.nn import functional as F
 from unveil.checks import check_fields
 from unveil.errors import WeightsError
 from unveil.slots.layers import KeysModel
-
-MOST = 255
-"""Prototypes: ids of masks are bytes, and 0 is none."""
+from unveil.slots.settings import MOST
 
 
 @dataclass(frozen=True)

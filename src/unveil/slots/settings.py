@@ -5,6 +5,9 @@ from typing import Any, Literal, get_args
 
 from unveil.errors import WeightsError
 
+MOST = 255
+"""Masks of a model: their ids are bytes, and 0 is none."""
+
 
 @dataclass(frozen=True)
 class SlotSettings:
@@ -67,6 +70,8 @@ class SlotSettings:
         for name in (*positive, "encoder_layers", "decoder_width", "decoder_layers"):
             if getattr(self, name) < 1:
                 raise WeightsError(f"slot model: {name} must be at least 1: {getattr(self, name)}")
+        if self.slots > MOST:
+            raise WeightsError(f"slot model: slots must be at most {MOST}, got {self.slots}")
         if self.width % self.heads:
             raise WeightsError(
                 f"slot model: width {self.width} is no multiple of {self.heads} heads"

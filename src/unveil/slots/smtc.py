@@ -38,7 +38,7 @@ from unveil.checks import check_fields
 from unveil.errors import WeightsError
 from unveil.slots.attention import compete, weights
 from unveil.slots.layers import KeysModel
-from unveil.slots.prototypes import MOST
+from unveil.slots.settings import MOST
 
 
 @dataclass(frozen=True)
