@@ -121,6 +121,7 @@ FRAMES = np.zeros((3, 4, 5, 3), np.uint8)
         (lambda: unveil.open_video(FRAMES, end=True), "end: expected a number .* 0 s, got True"),
         (lambda: unveil.open_video(FRAMES, stride=2.0), "stride: expected a whole .*, got 2.0"),
         (lambda: unveil.Clip(FRAMES, "24"), "fps: expected a number of more than 0, got '24'"),
+        (lambda: unveil.Clip(FRAMES, 0.0), "fps: expected a number of more than 0, got 0.0"),
         (lambda: unveil.Clip(FRAMES[:, :0]), "frames: expected .* one pixel, got uint8 .3, 0, 5"),
         (lambda: unveil.Segmenter("fast"), "settings: expected Settings, got 'fast'"),
         (lambda: unveil.Segmenter(objects="3"), "objects: expected a whole number of .*, got '3'"),
@@ -135,6 +136,9 @@ def test_what_a_function_does_not_take_is_said_in_the_same_form(untyped, call, s
 def test_a_rate_as_a_float_is_the_fraction_that_it_means(untyped):
     assert unveil.Clip(FRAMES, 29.97).fps == Fraction(2997, 100)
     assert unveil.Clip(FRAMES, 25).fps == Fraction(25)
+    assert unveil.Clip(FRAMES, 0.3).fps == Fraction(3, 10)
+    assert unveil.Clip(FRAMES, 1 / 3600).fps == Fraction(1, 3600)
+    assert unveil.Clip(FRAMES, 0.0007).fps == Fraction(7, 10000)
 
 
 def test_run_json_holds_what_the_mode_uses():

@@ -176,6 +176,20 @@ def test_variable_frame_rate(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("seconds", "rate"),
+    [
+        ([0, 3600, 7200], Fraction(1, 3600)),
+        ([0, 3600, 10000], Fraction(1, 5000)),
+        ([0, 1300, 2860], Fraction(1, 1430)),
+    ],
+)
+def test_a_frame_an_hour(tmp_path, seconds, rate):
+    path = encode(tmp_path / "a.mp4", n=3, times=[1000 * s for s in seconds])
+    assert open_video(path).fps == rate
+    assert [number(f) for f in open_video(path, start=seconds[1])] == [1, 2]
+
+
+@pytest.mark.parametrize(
     ("times", "rate"),
     [
         (None, 30),  # Matroska rounds these: 0, 33, 67, 100 ms

@@ -17,6 +17,13 @@ from unveil.checks import Within, check, require
 _FINEST = 1001  # denominator of a rate given as a float: 29.97 and 23.976 mean what they say
 
 
+def as_rate(fps: float) -> Fraction:
+    """The rate that a float means, > 0; below one a second, the seconds between two frames."""
+    if fps < 1:
+        return 1 / (1 / Fraction(fps)).limit_denominator(_FINEST)
+    return Fraction(fps).limit_denominator(_FINEST)
+
+
 @dataclass(frozen=True)
 class Clip:
     """The frames of a video, decoded and upright.
@@ -42,7 +49,7 @@ class Clip:
         require(f.size > 0, "frames", "at least one frame and one pixel", shape)
         if not isinstance(self.fps, Fraction):
             fps = check("fps", self.fps, Annotated[float, Within(0, above=True)])
-            object.__setattr__(self, "fps", Fraction(fps).limit_denominator(_FINEST))
+            object.__setattr__(self, "fps", as_rate(fps))
         require(self.fps > 0, "fps", "a number of more than 0", self.fps)
         if not self.frame_names:
             object.__setattr__(self, "frame_names", tuple(f"{i:05d}" for i in range(len(f))))

@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 
 from unveil.files import as_url
+from unveil.types import as_rate
 
 _SLACK = Fraction(1, 100)  # rates that differ by less are the same rate
 _JITTER = 0.002  # seconds; containers that count milliseconds are off by one of them at each end
@@ -49,7 +50,7 @@ def rate_of(stream: av.VideoStream, times: list[float]) -> Fraction:
     for rate in (nominal_rate(stream), stream.base_rate, stream.average_rate):
         if rate and abs(rate - mean) <= slack:
             return Fraction(rate)
-    return Fraction(mean).limit_denominator(1001)
+    return as_rate(mean)
 
 
 def times(
