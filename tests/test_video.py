@@ -14,6 +14,7 @@ from unveil.errors import InputError
 from unveil.types import Clip
 from unveil.video import listing
 from unveil.video.source import open_video, read_clip, start_of
+from unveil.video.stretches import cut
 
 NTSC = Fraction(30000, 1001)
 
@@ -203,6 +204,21 @@ def test_a_start_at_every_frame(tmp_path, times, rate):
     for i in range(1, 8):
         video = open_video(path, start=start_of(open_video(path), i))
         assert [number(f) for f in video] == list(range(i, 8))
+
+
+@pytest.mark.parametrize("file", ["a.mp4", "a.mkv"])
+def test_long_first_frames_that_are_stored_out_of_order(tmp_path, file):
+    times = [0, 400, 2000, 4000, 5000, 5040, 5080, 5120, 5160, 5200]
+    order = {"bf": "3", "x264-params": "b-adapt=0:b-pyramid=normal"}
+    path = encode(tmp_path / file, n=10, times=times, options=order)
+    video = open_video(path)
+    assert video.times() == pytest.approx([t / 1000 for t in times])
+    for i in range(1, 10):
+        begun = open_video(path, start=start_of(video, i))
+        assert [number(f) for f in begun] == list(range(i, 10))
+    assert [stretch.frames for stretch in cut(path, 2)] == [5, 5]
+    assert open_video(path, end=0.5).fps == Fraction(5, 2)
+    assert [number(f) for f in open_video(path, start=0.3, end=4.5)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def times(
         for time, stored in _moments(container, stream):
             if start and not found and time - first > max(0.0, start - _REORDERED):
                 return times(path, index, None, end, after=start)  # it went too far
-            if end is not None and stored - first > end + _REORDERED:
+            if end is not None and stored is not None and stored - first > end + _REORDERED:
                 break
             found.append(time - first)
     start = start or after
@@ -92,16 +92,24 @@ def goes_back(path: Path, index: int) -> bool:
     """Whether a file is several recordings one behind the other, each with a clock of its own."""
     with av.open(as_url(path), metadata_errors="replace") as container:
         stream = next(s for s in container.streams.video if s.index == index)
-        last = float("-inf")
-        for _, stored in _moments(container, stream):
-            if stored < last - BACK:
-                return True
-            last = stored
-    return False
+        last, shown, back = None, float("-inf"), False
+        for time, stored in _moments(container, stream):
+            if stored is not None:
+                if last is not None and stored < last - BACK:
+                    return True
+                last = stored
+            back |= time < shown - BACK
+            shown = time
+    return last is None and back
 
 
-def _moments(container: InputContainer, stream: av.VideoStream) -> Iterator[tuple[float, float]]:
-    """When each shown packet is shown and stored, in seconds."""
+def _moments(
+    container: InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[float, float | None]]:
+    """When each shown packet is shown and stored, in seconds; None where the latter is not told.
+
+    Matroska does not tell it of the first packets where frames are stored out of order.
+    """
     try:
         for packet in container.demux(stream):
             moment = packet.dts if packet.pts is None else packet.pts
@@ -111,8 +119,8 @@ def _moments(container: InputContainer, stream: av.VideoStream) -> Iterator[tupl
                 and not bytes(packet)[0] & 0x10
             )
             if moment is not None and packet.size and not hidden:
-                stored = moment if packet.dts is None else packet.dts
-                yield float(moment * tick(stream)), float(stored * tick(stream))
+                stored = None if packet.dts is None else float(packet.dts * tick(stream))
+                yield float(moment * tick(stream)), stored
     except av.FFmpegError:
         return  # decoding tells of it
 
