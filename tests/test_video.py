@@ -12,7 +12,7 @@ from PIL import Image
 
 from unveil.errors import InputError
 from unveil.types import Clip
-from unveil.video import listing
+from unveil.video import container, listing
 from unveil.video.source import open_video, read_clip, start_of
 from unveil.video.stretches import cut
 
@@ -219,6 +219,56 @@ def test_long_first_frames_that_are_stored_out_of_order(tmp_path, file):
     assert [stretch.frames for stretch in cut(path, 2)] == [5, 5]
     assert open_video(path, end=0.5).fps == Fraction(5, 2)
     assert [number(f) for f in open_video(path, start=0.3, end=4.5)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("b_frames", ["0", "2", "3"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mpeg2video"])
+def test_an_avi_has_the_frames_of_an_mp4_at_their_times(tmp_path, codec, b_frames):
+    options = {"bf": b_frames, "g": "12"}
+    one, other = (
+        encode(tmp_path / file, n=60, codec=codec, options=options) for file in ("a.avi", "a.mp4")
+    )
+    for start, end in ((0, None), (0, 0.12), (0.12, None), (0.2, 0.4), (1.24, None), (1.96, 2.2)):
+        video, expected = (open_video(path, start=start, end=end) for path in (one, other))
+        assert [number(f) for f in video] == [number(f) for f in expected]
+        assert video.times() == pytest.approx(expected.times())
+        assert video.fps == expected.fps and video.warnings == expected.warnings == []
+
+
+@pytest.mark.parametrize("b_frames", ["0", "2"])
+def test_a_packet_of_an_avi_of_which_nothing_comes_out_keeps_its_time(tmp_path, b_frames):
+    options = {"bf": b_frames, "g": "12"}
+    path = encode(tmp_path / "a.avi", n=60, codec="mpeg4", options=options)
+    with av.open(str(path)) as given, av.open(str(tmp_path / "b.avi"), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for i, packet in enumerate(p for p in given.demux() if p.size):
+            kept = av.Packet(bytes(9)) if 20 <= i < 23 else packet
+            kept.pts = kept.dts = packet.dts
+            kept.time_base, kept.stream = packet.time_base, stream
+            out.mux(kept)
+    assert 50 < len(list(open_video(tmp_path / "b.avi"))) < 60
+    assert [number(f) for f in open_video(tmp_path / "b.avi", start=2)] == list(range(50, 60))
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "b_frames", "decoded"),
+    [("mjpeg", "yuvj420p", "0", 11), ("mpeg4", "yuv420p", "0", 12), ("mpeg4", "yuv420p", "2", 60)],
+)
+def test_only_an_avi_with_frames_out_of_order_is_not_sought(
+    tmp_path, monkeypatch, codec, pix_fmt, b_frames, decoded
+):
+    options = {"g": "12", "bf": b_frames}
+    path = encode(tmp_path / "a.avi", n=60, codec=codec, pix_fmt=pix_fmt, options=options)
+    frames, whole = [], container._decoded
+
+    def counted(*given):
+        for frame in whole(*given):
+            frames.append(frame)
+            yield frame
+
+    monkeypatch.setattr(container, "_decoded", counted)
+    assert len(list(container.decode(path, 1.96, None, 1, lambda _: None))) == 11
+    assert len(frames) == decoded
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,10 @@ def _moments(
 
     Matroska does not tell it of the first packets where frames are stored out of order.
     """
+    guessed = tells_storing_only(container)
     try:
         for packet in container.demux(stream):
-            moment = packet.dts if packet.pts is None else packet.pts
+            moment = packet.dts if packet.pts is None or guessed else packet.pts
             hidden = packet.is_discard or (  # a packet of VP8 whose frame is only referred to
                 stream.codec_context.name in ("vp8", "libvpx")
                 and packet.size
@@ -123,6 +124,14 @@ def _moments(
                 yield float(moment * tick(stream)), stored
     except av.FFmpegError:
         return  # decoding tells of it
+
+
+def tells_storing_only(container: InputContainer) -> bool:
+    """Whether a container tells when frames are stored and not when they are shown, as AVI does.
+
+    What libav says there of the latter is a guess.
+    """
+    return container.format.name == "avi"
 
 
 def length(container: InputContainer, stream: av.VideoStream) -> tuple[float | None, float | None]:

@@ -1,6 +1,7 @@
 """Video files: the frames of an mp4, mov, avi, webm, mkv, ts or gif, upright and in order."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ def decode(
     Seconds count from the first frame, whatever the file's clock shows there. Frames are taken as
     they are stored, none repeated or dropped to even out a variable rate; HDR is tone-mapped.
     Damage ends or thins the frames and is told to warn. With seek, frames before start are
-    skipped without decoding where the container allows it; the result is the same.
+    skipped without decoding where the container allows it; the result is the same. An AVI with
+    frames stored out of order does not: when each is shown follows from how many come before it.
     """
     damage: list[str] = []
     loss: str | None = None
@@ -109,7 +111,8 @@ def decode(
         stream = pick_stream(container, path, warn)
         fps, origin = clock.nominal_rate(stream), clock.origin(stream)
         begin = start or 0.0
-        sought = begin > 0 and seek
+        counted = clock.tells_storing_only(container) and stream.codec_context.has_b_frames
+        sought = begin > 0 and seek and not counted
         again = sought and not _seek(container, stream, begin + (origin or 0))
         orient, size, convert = None, None, VideoReformatter()
         seen, taken, corrupt, joined = 0, 0, 0, False
@@ -282,13 +285,44 @@ def _decoded(
     container: InputContainer, stream: av.VideoStream, damage: list[str]
 ) -> Iterator[av.VideoFrame]:
     """All frames that decode; packets that are cut off or broken are left out and noted."""
+    moments = _Moments() if clock.tells_storing_only(container) else None
     for packet in _whole(_packets(container, stream, damage), damage):
+        if moments is not None:
+            moments.put(packet)
         try:
             frames = packet.decode()
         except av.FFmpegError as e:
             damage.append(_reason(e))
             continue
-        yield from frames
+        for frame in frames:
+            moment = None if moments is None else moments.take()
+            if moment is not None and stream.codec_context.has_b_frames:
+                frame.pts = moment  # else it has that of its own packet
+            yield frame
+
+
+class _Moments:
+    """When the frames of an AVI are shown: the n-th frame at the time of the n-th packet.
+
+    At each frame as many packets wait as at the first; where more do, nothing came out of some.
+    """
+
+    def __init__(self) -> None:
+        self._stored: deque[int] = deque()
+        self._waiting = 0
+
+    def put(self, packet: av.Packet) -> None:
+        """Note a packet that is about to be decoded."""
+        if packet.size and packet.dts is not None:
+            packet.pts = packet.dts
+            self._stored.append(packet.dts)
+
+    def take(self) -> int | None:
+        """The time of the next frame by the stream's clock; None where it is not told."""
+        self._waiting = self._waiting or len(self._stored)
+        while len(self._stored) > self._waiting:
+            self._stored.popleft()
+        return self._stored.popleft() if self._stored else None
 
 
 def _packets(
