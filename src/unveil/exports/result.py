@@ -20,7 +20,6 @@ from PIL import Image
 from unveil.address import as_path
 from unveil.errors import DataError, InputError
 from unveil.results.folder import OUTPUT, RUN
-from unveil.text import sayable
 from unveil.video.prefetch import ahead, mapped
 from unveil.video.source import Video, open_video, span_of
 
@@ -218,7 +217,7 @@ def open_result(folder: str | Path, source: str | Path | None = None) -> Result:
         kinds = {c["id"]: str(c["name"]) for c in record["categories"]}
         things = [_thing(a, kinds) for a in record["annotations"]]
         result = Result(
-            name=sayable(str(about["name"])),
+            name=str(about["name"]),
             fps=Fraction(about["fps"]),
             height=int(about["height"]),
             width=int(about["width"]),
