@@ -69,11 +69,10 @@ def look_through(
 
 def outcome_of(run: Mapping[str, Any], folder: Path | None = None) -> Outcome:
     """What a result says of itself. run: its run.json. folder: where it lies, for its scores."""
-    scores = []
+    video, scores = run["video"], []
     if folder is not None:
         objects = json.loads((folder / "objects.json").read_text(encoding="utf-8"))
         scores = [thing["score"] for thing in objects["annotations"]]
-    video = run["video"]
     return Outcome(
         frames=video["frames"],
         height=video["height"],
